@@ -1,0 +1,55 @@
+# Every target makes its own virtual environment and installs what it needs.
+#   make demo    the whole way on this machine, with a summary at its end
+#   make test    static checks and all tests
+#   make check   static checks only: format, lint, types, imports
+#   make bench   every figure of the documentation, one after the other (long)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# TORCH_INDEX=URL takes PyTorch from another index, where the usual one would bring CUDA.
+TORCH_INDEX ?=
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := transom train export edge_runtime demo tests benchmarks
+
+.PHONY: demo test check bench clean help
+help:
+	@sed -n '2,6s/^# *//p' Makefile
+
+$(VENV)/.made:
+	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.made constraints.txt
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable '.[dev,demo]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	@sh tools/system-packages.sh demo
+	$(BIN)/transom demo
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	@sh tools/system-packages.sh test
+	$(BIN)/pytest
+
+bench: $(VENV)/.dev
+	@sh tools/system-packages.sh test
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Install the system packages that a make target needs, where this user may; else say which.
+# Usage: system-packages.sh venv|demo|test
+set -eu
+
+python=${PYTHON:-python3}
+
+missing=""
+need() { # command package
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"
+}
+
+case "$1" in
+venv)
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+    ;;
+demo)
+    need mosquitto mosquitto
+    ;;
+test)
+    need mosquitto mosquitto
+    need mosquitto_sub mosquitto-clients
+    need ffmpeg ffmpeg
+    need systemd-analyze systemd
+    need git git
+    ;;
+*)
+    echo "usage: $0 venv|demo|test" >&2
+    exit 2
+    ;;
+esac
+
+[ -z "$missing" ] && exit 0
+
+# Words of $missing are package names: splitting is meant.
+# shellcheck disable=SC2086
+if [ "$(id -u)" = 0 ]; then
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null && exit 0
+elif sudo -n true 2>/dev/null; then
+    sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null && exit 0
+fi
+
+echo "install first: sudo apt-get install$missing" >&2
+# The demo has a broker of its own to fall back on; nothing else can go on without.
+[ "$1" = demo ]

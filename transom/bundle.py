@@ -1,0 +1,360 @@
+"""The bundle: one file that carries a network from the workstation to the devices.
+
+A bundle is a zip of stored members in a fixed order, with fixed dates. Because the same members
+always give the same bytes, a reader can demand that the file be exactly what the writer would
+have written: a byte that belongs to no member, a changed header or a second central directory
+is refused without a special case for any of them.
+"""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+from msgspec import Meta
+
+from transom.atomic import write_file
+from transom.errors import BundleError, SignatureError
+from transom.signing import PrivateKey, PublicKey, sign, verify
+from transom.tasks import Task, TaskSet
+
+SCHEMA = 1
+MEMBERS = ("manifest.json", "model.onnx", "goldens.safetensors", "report.json", "signature.json")
+MAX_BUNDLE_BYTES = 64 * 1024 * 1024
+"""Larger files are refused before they are read: a Pi with 1 GB must survive any of them."""
+
+_SIGNED = MEMBERS[:-1]
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+Logits = dict[str, npt.NDArray[np.float32]]
+
+
+class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the network is fed: uint8 BGR crops (N, size, size, 3).
+
+    Attributes:
+        size: Side of the crop in pixels.
+        margin: Context around the zone, as a share of its own sides (see `crop_zone`).
+    """
+
+    size: Annotated[int, Meta(ge=16, le=1024)]
+    margin: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+
+
+class UnknownRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a task's answer is `unknown` whatever its probabilities say.
+
+    Attributes:
+        max_energy: Largest energy, -logsumexp(logits), at which a class is believed; None = any.
+            Pictures unlike the training ones have a high energy.
+
+    References:
+        Liu et al., Energy-based Out-of-distribution Detection, NeurIPS 2020.
+    """
+
+    max_energy: float | None = None
+
+
+class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One head of the network, as the device needs it.
+
+    Attributes:
+        thresholds: For each class, the least probability at which it is believed, 0 to 1.
+        unknown: The rule for pictures unlike training.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    ordinal: bool = False
+    thresholds: tuple[Annotated[float, Meta(ge=0.0, le=1.0)], ...]
+    unknown: UnknownRule = UnknownRule()
+
+    def __post_init__(self) -> None:
+        self.as_task()
+        if len(self.thresholds) != len(self.classes):
+            raise ValueError(
+                f"task {self.name!r} has {len(self.classes)} classes and "
+                f"{len(self.thresholds)} thresholds"
+            )
+
+    def as_task(self) -> Task:
+        """Return the task itself, without what calibration found."""
+        return Task(name=self.name, classes=self.classes, ordinal=self.ordinal)
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bundle says of itself.
+
+    Attributes:
+        schema: Version of this structure.
+        name: What the bundle is called, in messages and file names.
+        sequence: Grows with every bundle of a name; an older one is not installed unasked.
+        created: UTC, ISO 8601.
+        input: What the network is fed.
+        tasks: Its heads, in the order of its outputs.
+        embedding: Length D of the embedding.
+        precision: Of the network's arithmetic.
+        metrics: As evaluated on held-out groups, with the data set's digest.
+        training: Recipe digest and versions.
+        minimum_runtime: Least version of Transom on the device.
+    """
+
+    schema: Literal[1] = 1
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    sequence: Annotated[int, Meta(ge=0, lt=2**53)]
+    created: str
+    input: InputSpec
+    tasks: Annotated[tuple[TaskSpec, ...], Meta(min_length=1)]
+    embedding: Annotated[int, Meta(ge=1, le=65536)]
+    precision: Literal["int8", "float32"]
+    metrics: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    minimum_runtime: str
+
+    def __post_init__(self) -> None:
+        self.task_set()
+
+    def task_set(self) -> TaskSet:
+        """Return the tasks by name."""
+        return TaskSet(spec.as_task() for spec in self.tasks)
+
+
+@dataclass(frozen=True)
+class Goldens:
+    """Inputs and the answers that a correct device gives to them.
+
+    Attributes:
+        crops: (N, S, S, 3) uint8 BGR.
+        logits: By task, (N, C) float32, calibrated.
+        tolerance: Largest difference of a logit that is still correct.
+    """
+
+    crops: npt.NDArray[np.uint8]
+    logits: Logits
+    tolerance: float
+
+    def encode(self) -> bytes:
+        """Return the goldens as a safetensors file."""
+        tensors: dict[str, npt.NDArray[Any]] = {"crops": np.ascontiguousarray(self.crops)}
+        tensors |= {f"logits.{name}": np.ascontiguousarray(v) for name, v in self.logits.items()}
+        return safetensors.numpy.save(tensors, metadata={"tolerance": repr(self.tolerance)})
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Goldens":
+        """Read what `encode` wrote.
+
+        Raises:
+            BundleError: The data is not such a file.
+        """
+        try:
+            tensors = safetensors.numpy.load(data)
+            header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            tolerance = float(header["__metadata__"]["tolerance"])
+            crops = tensors.pop("crops")
+        except (
+            safetensors.SafetensorError,
+            msgspec.DecodeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise BundleError(f"goldens.safetensors cannot be read: {error!r}") from error
+        logits = {name.removeprefix("logits."): value for name, value in tensors.items()}
+        return cls(crops, logits, tolerance)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read and verified.
+
+    Attributes:
+        manifest: What it says of itself.
+        model: The ONNX network, bytes. Load it from these, never from a path: what was verified
+            is then what runs, and ONNX cannot refer to files outside.
+        goldens: Vectors to try the network with.
+        report: The evaluation, as `transom export` wrote it.
+        digest: SHA-256 of the file, hexadecimal.
+    """
+
+    manifest: Manifest
+    model: bytes
+    goldens: Goldens
+    report: dict[str, Any]
+    digest: str
+
+
+def write_bundle(
+    path: Path,
+    *,
+    manifest: Manifest,
+    model: bytes,
+    goldens: Goldens,
+    report: Mapping[str, Any],
+    key: PrivateKey,
+) -> str:
+    """Write and sign a bundle; the file appears whole or not at all.
+
+    Returns:
+        SHA-256 of the file, hexadecimal.
+
+    Raises:
+        BundleError: The parts do not fit each other, or the file would be too large.
+    """
+    _check_parts(manifest, goldens)
+    members = {
+        "manifest.json": _json(manifest),
+        "model.onnx": model,
+        "goldens.safetensors": goldens.encode(),
+        "report.json": _json(report),
+    }
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
+    members["signature.json"] = sign(digests, manifest.name, key)
+    data = _zip(members)
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise BundleError(
+            f"{path}: would have {len(data):,} bytes, {MAX_BUNDLE_BYTES:,} is the most; "
+            "use a smaller backbone"
+        )
+    write_file(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_bundle(path: Path, trusted_keys: Sequence[PublicKey] | None) -> Bundle:
+    """Read and verify a bundle file.
+
+    Args:
+        path: The file.
+        trusted_keys: Keys of which one must have signed it. None checks everything but who has
+            signed: for the workstation's own files only.
+
+    Raises:
+        SignatureError: No trusted key has signed it.
+        BundleError: The file is missing or not exactly what a writer of bundles writes.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BUNDLE_BYTES:
+            raise BundleError(f"{path}: has {size:,} bytes, {MAX_BUNDLE_BYTES:,} is the most")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_bundle(data, str(path), trusted_keys)
+
+
+def parse_bundle(data: bytes, name: str, trusted_keys: Sequence[PublicKey] | None) -> Bundle:
+    """Verify a bundle that is in memory; `name` is what errors call it. See `read_bundle`."""
+    try:
+        members = _unzip(data)
+        _check_signature(members, trusted_keys)
+        manifest = _read_manifest(members["manifest.json"])
+        goldens = Goldens.decode(members["goldens.safetensors"])
+        _check_parts(manifest, goldens)
+        report = msgspec.json.decode(members["report.json"], type=dict[str, Any])
+    except SignatureError as error:
+        raise SignatureError(f"{name}: {error}") from error
+    except BundleError as error:
+        raise BundleError(f"{name}: {error}") from error
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{name}: report.json cannot be read: {error}") from error
+    return Bundle(
+        manifest, members["model.onnx"], goldens, report, hashlib.sha256(data).hexdigest()
+    )
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=1)
+
+
+def _zip(members: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in MEMBERS:
+            info = zipfile.ZipInfo(name, _ZIP_DATE)
+            info.create_system = 3
+            info.external_attr = 0o100644 << 16
+            archive.writestr(info, members[name])
+    return buffer.getvalue()
+
+
+def _unzip(data: bytes) -> dict[str, bytes]:
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise BundleError(f"has {len(data):,} bytes, {MAX_BUNDLE_BYTES:,} is the most")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            names = tuple(entry.filename for entry in entries)
+            if names != MEMBERS:
+                raise BundleError(f"must hold {', '.join(MEMBERS)}, holds {', '.join(names)[:200]}")
+            for entry in entries:
+                stored = entry.compress_type == zipfile.ZIP_STORED
+                if not stored or entry.file_size > len(data):
+                    raise BundleError(f"{entry.filename} must be stored, not compressed")
+            members = {name: archive.read(name) for name in MEMBERS}
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        OverflowError,
+    ) as error:
+        raise BundleError(f"is not a whole bundle ({error}); fetch it again") from error
+    if _zip(members) != data:
+        raise BundleError("holds bytes that no writer of bundles writes; fetch it again")
+    return members
+
+
+def _check_signature(
+    members: Mapping[str, bytes], trusted_keys: Sequence[PublicKey] | None
+) -> None:
+    digests = verify(members["signature.json"], trusted_keys)
+    if set(digests) != set(_SIGNED):
+        raise BundleError(
+            f"signature must cover {', '.join(_SIGNED)}, covers {', '.join(sorted(digests))}"
+        )
+    for name in _SIGNED:
+        found = hashlib.sha256(members[name]).hexdigest()
+        if found != digests[name]:
+            raise BundleError(
+                f"{name} has sha256 {found[:12]}…, the signature says {digests[name][:12]}…; "
+                "fetch it again"
+            )
+
+
+def _read_manifest(data: bytes) -> Manifest:
+    try:
+        schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
+        if schema != SCHEMA:
+            raise BundleError(
+                f"manifest.json has schema {schema!r}, this Transom reads schema {SCHEMA}; "
+                "update Transom or export again"
+            )
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"manifest.json: {error}") from error
+
+
+def _check_parts(manifest: Manifest, goldens: Goldens) -> None:
+    size = manifest.input.size
+    crops = goldens.crops
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (size, size, 3):
+        raise BundleError(
+            f"golden crops must be (N, {size}, {size}, 3) uint8, got {crops.shape} {crops.dtype}"
+        )
+    if not 1 <= len(crops) <= 1024 or not 0.0 < goldens.tolerance < 100.0:
+        raise BundleError(f"needs 1 to 1024 golden crops and a tolerance, has {len(crops)}")
+    expected = {spec.name: (len(crops), len(spec.classes)) for spec in manifest.tasks}
+    found = {name: value.shape for name, value in goldens.logits.items()}
+    if found != expected:
+        raise BundleError(f"golden logits must be {expected}, are {found}")
+    if any(v.dtype != np.float32 or not np.isfinite(v).all() for v in goldens.logits.values()):
+        raise BundleError("golden logits must be finite float32")

@@ -1,0 +1,97 @@
+"""The command `transom`. Each subcommand's module is imported when the command is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from transom import __version__
+from transom.errors import EXIT_FAILED, TransomError
+
+# Names, not imports: `transom run` on a device must not load torch, and this package must not
+# know the packages that build on it.
+_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("demo.commands", "demo_command", "The whole way on this machine, in five minutes."),
+    "data": ("train.data_commands", "data_group", "Check, split, import or draw a data set."),
+    "train": ("train.commands", "train_command", "Train a network on data sets."),
+    "evaluate": ("train.evaluate_commands", "evaluate_command", "Judge a run or bundle on data."),
+    "export": ("export.commands", "export_command", "Turn a run into a signed bundle."),
+    "bench": ("export.commands", "bench_command", "Latency and memory of a bundle here."),
+    "keys": ("export.commands", "keys_group", "Make and show signing keys."),
+    "run": ("edge_runtime.commands", "run_command", "The daemon."),
+    "check": ("edge_runtime.commands", "check_command", "Check a configuration file."),
+    "doctor": ("edge_runtime.commands", "doctor_command", "Find what is wrong with this device."),
+    "replay": (
+        "edge_runtime.commands",
+        "replay_command",
+        "Play a clip through the daemon's rules.",
+    ),
+    "watch": ("edge_runtime.commands", "watch_command", "Print alerts as they arrive."),
+}
+_WORKSTATION = ("demo", "train", "export")
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its subcommands by name and imports one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise click.ClickException(_what_to_install(module, error)) from error
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+
+def _what_to_install(module: str, error: ModuleNotFoundError) -> str:
+    if module.partition(".")[0] in _WORKSTATION:
+        return (
+            f"{error.name} is not installed; this command needs the workstation's extra: "
+            "pip install 'transom[train]'"
+        )
+    return f"{error.name} is not installed; install Transom again: pip install transom"
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="transom")
+def cli() -> None:
+    r"""Know which doors and windows are open, from a camera.
+
+    \b
+    Example:
+        transom demo
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 usage, 78 configuration."""
+    try:
+        outcome: Any = cli.main(args=arguments, prog_name="transom", standalone_mode=False)
+    except TransomError as error:
+        click.echo(str(error), err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        return 130
+    except FileExistsError as error:
+        click.echo(str(error), err=True)
+        return EXIT_FAILED
+    return outcome if isinstance(outcome, int) else 0
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main())

@@ -1,0 +1,354 @@
+"""What a device's configuration file may say.
+
+The file is decoded once, at the edge of the program, into a frozen tree; each part of the daemon
+gets its own part of it. A secret is never a value here: it is the name of a file or of a systemd
+credential.
+"""
+
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from transom.errors import ConfigurationError
+from transom.geometry import Zone
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+DeviceName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+TopicPrefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,4}$")]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Corner = tuple[float, float]
+
+SOURCE_SCHEMES = ("usb", "picamera", "rtsp", "rtsps", "http", "https", "file")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The broker and how to speak with it.
+
+    Attributes:
+        host: Name or address of the broker.
+        port: TCP port; 8883 with TLS and 1883 without, unless given.
+        tls: Encrypt and check the broker's certificate and name; on for any host but loopback.
+        ca_file: Certificates to trust instead of the system's.
+        certificate_file: Client certificate, PEM; with `key_file`.
+        key_file: The client certificate's key: a path or a systemd credential's name.
+        username: As the broker knows this device.
+        password_file: A path or a systemd credential's name.
+        protocol: `5`, or `3.1.1` for old brokers, where a refused message cannot be told from a
+            delivered one and the session outlives a disconnect without limit.
+        prefix: First levels of every topic.
+        keepalive_s: Seconds; a frozen broker is noticed within two of them.
+    """
+
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    tls: bool | None = None
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    protocol: Literal["5", "3.1.1"] = "5"
+    prefix: TopicPrefix = "transom"
+    keepalive_s: Annotated[int, Meta(ge=5, le=600)] = 15
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.host not in _LOOPBACK if self.tls is None else self.tls
+
+    @property
+    def tcp_port(self) -> int:
+        """The port given, or the usual one."""
+        return self.port or (8883 if self.uses_tls else 1883)
+
+
+class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where bundles are, and whose signature counts.
+
+    Attributes:
+        store: Folder of the installed bundles; the newest sequence serves.
+        trusted_keys: Folder of public keys (`*.pub`).
+        bundle: One bundle file to serve instead of the store's newest.
+        threads: Threads of the network, 1 to 8.
+    """
+
+    store: str = "/var/lib/transom/models"
+    trusted_keys: str = "/etc/transom/trusted_keys"
+    bundle: str | None = None
+    threads: Annotated[int, Meta(ge=1, le=8)] = 1
+
+
+class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sure and how steady a zone's state must be before it changes.
+
+    Attributes:
+        false_changes_per_day: Budget of changes that did not happen, per zone and day. The
+            smaller, the longer a change takes to be believed.
+        settle_s: Seconds that a state lasts, typically, before it changes; the expectation with
+            which the filter starts.
+        unknown_after_s: Seconds without a usable picture or a believed class, after which the
+            state is `unknown`.
+        known_above: Probability above which a state is entered, 0.5 to 1.
+    """
+
+    false_changes_per_day: Annotated[float, Meta(gt=0.0, le=1000.0)] = 0.1
+    settle_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 600.0
+    unknown_after_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 5.0
+    known_above: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.95
+
+
+class HomeAssistantConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Discovery by Home Assistant.
+
+    Attributes:
+        discovery: Whether to publish it.
+        prefix: Home Assistant's discovery prefix.
+    """
+
+    discovery: bool = True
+    prefix: TopicPrefix = "homeassistant"
+
+
+class OutboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The store of events that the broker has not yet acknowledged.
+
+    Attributes:
+        max_events: Events kept; beyond it the oldest is dropped, counted and reported.
+        max_bytes: Size of the store's file.
+    """
+
+    max_events: Annotated[int, Meta(ge=100, le=1_000_000)] = 10_000
+    max_bytes: Annotated[int, Meta(ge=1_048_576, le=1_073_741_824)] = 16_777_216
+
+
+class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One door or window in a camera's picture.
+
+    Attributes:
+        name: The zone's name in topics; unique on the device.
+        device_class: What Home Assistant shows it as.
+        polygon: Four corners (x, y) in fractions of the frame, clockwise from the top left.
+        task: The bundle's task whose class is the zone's state.
+        left_open_after_s: Seconds open before `left_open` is published; None = never.
+        snapshot: Publish a picture of the zone at each change.
+    """
+
+    name: Name
+    device_class: Literal["door", "window", "garage_door", "opening"] = "door"
+    polygon: tuple[Corner, Corner, Corner, Corner]
+    task: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "state"
+    left_open_after_s: Annotated[float, Meta(gt=0.0, le=604800.0)] | None = None
+    snapshot: bool = False
+
+    def __post_init__(self) -> None:
+        Zone(self.polygon)
+
+    @property
+    def zone(self) -> Zone:
+        """The polygon as a zone."""
+        return Zone(self.polygon)
+
+
+class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One source of pictures.
+
+    Attributes:
+        name: The camera's name in topics; unique on the device.
+        source: `usb:0`, `picamera:0`, `rtsp://…`, `http(s)://…` (MJPEG), `file:clip.mp4`.
+        username: For rtsp and http.
+        password_file: A path or a systemd credential's name.
+        fps: Frames judged per second.
+        loop: Whether a file starts again at its end.
+        zones: What to look at.
+    """
+
+    name: Name
+    source: Annotated[str, Meta(min_length=1, max_length=2048)]
+    username: str | None = None
+    password_file: str | None = None
+    fps: Annotated[float, Meta(gt=0.0, le=30.0)] = 5.0
+    loop: bool = False
+    zones: Annotated[tuple[ZoneConfig, ...], Meta(min_length=1, max_length=64)]
+
+    def __post_init__(self) -> None:
+        scheme, _, rest = self.source.partition(":")
+        if scheme not in SOURCE_SCHEMES or not rest:
+            raise ValueError(
+                f"source must be usb:, picamera:, rtsp://, http(s):// or file:, got {scheme[:20]!r}"
+            )
+        if scheme in ("usb", "picamera") and not (rest.isdecimal() or rest.startswith("/dev/")):
+            raise ValueError(f"source {scheme}: must be followed by a number, got {rest!r}")
+        if scheme in ("rtsp", "rtsps", "http", "https"):
+            self._check_url()
+
+    def _check_url(self) -> None:
+        try:
+            url = urlsplit(self.source)
+            host, password = url.hostname, url.password
+        except ValueError:
+            host, password = None, None
+        if password is not None:
+            raise ValueError(
+                "source must not hold a password: put it in a file, name that in password_file, "
+                "and the user in username"
+            )
+        if not host:
+            raise ValueError("source must be a URL with a host, like rtsp://camera.lan/stream2")
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole configuration file.
+
+    Attributes:
+        device: The device's name in topics.
+        state_directory: Where the daemon keeps its outbox; systemd's state directory.
+    """
+
+    device: DeviceName
+    state_directory: str = "/var/lib/transom"
+    mqtt: MqttConfig
+    models: ModelsConfig = ModelsConfig()
+    decision: DecisionConfig = DecisionConfig()
+    homeassistant: HomeAssistantConfig = HomeAssistantConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1, max_length=32)]
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("camera", [camera.name for camera in self.cameras]),
+            ("zone", [zone.name for camera in self.cameras for zone in camera.zones]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} {', '.join(twice)} is named twice")
+        reserved = {"camera", "model", "status", "diagnostics"}
+        taken = sorted(reserved & {zone.name for camera in self.cameras for zone in camera.zones})
+        if taken:
+            raise ValueError(f"zone must not be named {', '.join(taken)}: a topic has that name")
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration file.
+
+    Raises:
+        ConfigurationError: With every mistake, each with its path in the file.
+    """
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: is not TOML: {error}") from error
+    mistakes = [f"{path}: {mistake}" for mistake in find_mistakes(raw, Config)]
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return msgspec.convert(raw, Config)
+
+
+def read_secret(name: str, configuration: Path) -> str:
+    """Return a secret from a systemd credential or a file.
+
+    Args:
+        name: A credential's name (looked up in `$CREDENTIALS_DIRECTORY`), or a path, relative
+            ones from the configuration's folder.
+        configuration: The configuration file that names it.
+
+    Raises:
+        ConfigurationError: There is no such credential or file.
+    """
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    places = [Path(credentials) / name] if credentials and "/" not in name else []
+    places.append(configuration.parent / name)
+    for place in places:
+        try:
+            return place.read_text("utf-8").rstrip("\n")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{place}: secret cannot be read: {error}") from error
+    raise ConfigurationError(
+        f"{configuration}: secret {name!r} is neither a credential of the unit nor a file; "
+        f"looked for {', '.join(map(str, places))}"
+    )
+
+
+def find_mistakes(raw: object, of: Any, path: str = "$") -> list[str]:
+    """Return every mistake of a decoded file against a tree of structs, each with its path.
+
+    A decoder stops at the first mistake; a person who mends a file wants all of them.
+    """
+    of = _plain(of)
+    if isinstance(of, type) and issubclass(of, msgspec.Struct):
+        return list(_struct_mistakes(raw, of, path))
+    element = _element(of)
+    if element is not None and isinstance(raw, list) and _struct_inside(element):
+        found = [m for i, v in enumerate(raw) for m in find_mistakes(v, element, f"{path}[{i}]")]
+        return found or _own_mistake(raw, of, path)
+    return _own_mistake(raw, of, path)
+
+
+def _struct_mistakes(raw: object, of: type[msgspec.Struct], path: str) -> Iterator[str]:
+    if not isinstance(raw, dict):
+        yield f"expected a table at `{path}`, got {type(raw).__name__}"
+        return
+    fields = {field.encode_name: field for field in msgspec.structs.fields(of)}
+    for key in raw:
+        if key not in fields:
+            yield f"unknown key `{path}.{key}`; known: {', '.join(sorted(fields))}"
+    count = len([key for key in raw if key not in fields])
+    for key, field in fields.items():
+        if key in raw:
+            mistakes = find_mistakes(raw[key], field.type, f"{path}.{key}")
+            count += len(mistakes)
+            yield from mistakes
+        elif field.required:
+            count += 1
+            yield f"missing key `{path}.{key}`"
+    if count == 0:
+        yield from _own_mistake(raw, of, path)
+
+
+def _own_mistake(raw: object, of: Any, path: str) -> list[str]:
+    try:
+        msgspec.convert(raw, of)
+    except msgspec.ValidationError as error:
+        return [_located(str(error), raw, path)]
+    return []
+
+
+def _located(message: str, raw: object, path: str) -> str:
+    """Give a decoder's message its path in the file and the value it is about."""
+    what, _, inner = message.partition(" - at `")
+    where = path + inner.rstrip("`").removeprefix("$")
+    text = f"{what[0].lower()}{what[1:]}" if what else "not usable"
+    shown = f", got {raw!r}" if not inner and isinstance(raw, str | int | float | bool) else ""
+    if ", got " in text:
+        shown = ""
+    return f"{text} at `{where}`{shown}"
+
+
+def _plain(of: Any) -> Any:
+    """Return the type inside Annotated."""
+    return typing.get_args(of)[0] if typing.get_origin(of) is Annotated else of
+
+
+def _element(of: Any) -> Any:
+    arguments = typing.get_args(of)
+    is_sequence = typing.get_origin(of) is tuple and len(arguments) == 2 and arguments[1] is ...
+    return arguments[0] if is_sequence else None
+
+
+def _struct_inside(of: Any) -> bool:
+    of = _plain(of)
+    if isinstance(of, types.UnionType):
+        return any(_struct_inside(part) for part in typing.get_args(of))
+    return isinstance(of, type) and issubclass(of, msgspec.Struct)

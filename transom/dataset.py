@@ -1,0 +1,248 @@
+"""The data set format: `dataset.toml`, `labels.csv` and images below one folder.
+
+`read_dataset` never stops at the first mistake: every row that cannot be used is named with its
+file and line, and the rows that can be used are there all the same.
+"""
+
+import csv
+import io
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from transom.atomic import write_file
+from transom.errors import DatasetError
+from transom.geometry import Zone
+from transom.tasks import Task, TaskSet
+
+SPLITS = ("train", "val", "test")
+_OWN_COLUMNS = ("image", "zone", "group", "split")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One labelled zone.
+
+    Attributes:
+        image: POSIX path below the data set's folder.
+        zone: Where in the image; the whole image unless given.
+        group: What must never be split; empty = the image itself.
+        split: `train`, `val`, `test`, or empty = assigned by group.
+        labels: Class by task name; a task that is missing here is not labelled.
+        extra: Further columns, carried along.
+        line: Line of `labels.csv`, from 1; 0 for a row that was not read from a file.
+    """
+
+    image: str
+    zone: Zone = field(default_factory=Zone.whole)
+    group: str = ""
+    split: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
+    line: int = 0
+
+    @property
+    def group_key(self) -> str:
+        """The group, or the image where no group is given."""
+        return self.group or self.image
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong with a data set; `line` is 0 when it is not about one row."""
+
+    file: str
+    line: int
+    what: str
+    is_error: bool = True
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set as read: usable rows, and what was wrong with the others."""
+
+    folder: Path
+    name: str
+    tasks: TaskSet
+    rows: tuple[Row, ...]
+    mistakes: tuple[Mistake, ...] = ()
+
+    def path(self, row: Row) -> Path:
+        """Return the row's image file."""
+        return self.folder / row.image
+
+
+class _TaskTable(msgspec.Struct, forbid_unknown_fields=True):
+    classes: tuple[str, ...]
+    ordinal: bool = False
+
+
+class _DatasetFile(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    tasks: dict[str, _TaskTable]
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read a data set's description and rows; images are not opened.
+
+    Raises:
+        DatasetError: There is no such folder, or `dataset.toml` or the header of `labels.csv`
+            cannot be read. A wrong row is not an error here: it is in `mistakes`.
+    """
+    described = _read_description(folder / "dataset.toml")
+    tasks = _read_tasks(folder / "dataset.toml", described)
+    rows, mistakes = _read_rows(folder, tasks)
+    return Dataset(folder, described.name, tasks, tuple(rows), tuple(mistakes))
+
+
+def write_dataset(folder: Path, *, name: str, tasks: TaskSet, rows: Sequence[Row]) -> None:
+    """Write `dataset.toml` and `labels.csv`; each file is replaced whole or not at all.
+
+    Raises:
+        DatasetError: A row names a task or class that `tasks` does not have.
+    """
+    for row in rows:
+        for task, label in row.labels.items():
+            if task not in tasks or label not in tasks[task].classes:
+                raise DatasetError(
+                    f"{folder}: row {row.image}: no class {label!r} of task {task!r}"
+                )
+    folder.mkdir(parents=True, exist_ok=True)
+    extra = list(dict.fromkeys(column for row in rows for column in row.extra))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_OWN_COLUMNS, *tasks.names, *extra])
+    whole = Zone.whole()
+    for row in rows:
+        writer.writerow(
+            [row.image, "" if row.zone == whole else row.zone.to_text(), row.group, row.split]
+            + [row.labels.get(task, "") for task in tasks.names]
+            + [row.extra.get(column, "") for column in extra]
+        )
+    write_file(folder / "dataset.toml", _describe(name, tasks).encode())
+    write_file(folder / "labels.csv", text.getvalue().encode())
+
+
+def _describe(name: str, tasks: TaskSet) -> str:
+    lines = [f"name = {_quoted(name)}"]
+    for task in tasks:
+        classes = ", ".join(f'"{c}"' for c in task.classes)
+        lines += ["", f"[tasks.{task.name}]", f"classes = [{classes}]"]
+        if task.ordinal:
+            lines.append("ordinal = true")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()  # a JSON string is a TOML basic string
+
+
+def _read_description(path: Path) -> _DatasetFile:
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        return msgspec.convert(raw, _DatasetFile)
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path}: no such file; a data set is a folder with dataset.toml, labels.csv and images"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from error
+    except msgspec.ValidationError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def _read_tasks(path: Path, described: _DatasetFile) -> TaskSet:
+    try:
+        return TaskSet(
+            Task(name=name, classes=table.classes, ordinal=table.ordinal)
+            for name, table in described.tasks.items()
+        )
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def _read_rows(folder: Path, tasks: TaskSet) -> tuple[list[Row], list[Mistake]]:
+    path = folder / "labels.csv"
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; it holds one row a zone") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: must be UTF-8 text: {error}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] | None = None
+    rows: list[Row] = []
+    mistakes: list[Mistake] = []
+    try:
+        for cells in reader:
+            line = reader.line_num
+            if header is None:
+                header = _checked_header(path, cells, tasks)
+            elif any(cell.strip() for cell in cells):
+                try:
+                    rows.append(_read_row(header, cells, tasks, line))
+                except ValueError as error:
+                    mistakes.append(Mistake(str(path), line, str(error)))
+    except csv.Error as error:
+        mistakes.append(Mistake(str(path), reader.line_num, f"not CSV: {error}"))
+    if header is None:
+        raise DatasetError(f"{path}: is empty; its first line must be a header with image, …")
+    return rows, mistakes
+
+
+def _checked_header(path: Path, cells: list[str], tasks: TaskSet) -> list[str]:
+    header = [cell.strip() for cell in cells]
+    if "image" not in header:
+        raise DatasetError(
+            f"{path}:1: the header must have a column image, got {', '.join(header)}"
+        )
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DatasetError(f"{path}:1: the header names {', '.join(twice)} twice")
+    if not any(task.name in header for task in tasks):
+        raise DatasetError(
+            f"{path}:1: no column for any task of dataset.toml ({', '.join(tasks.names)})"
+        )
+    return header
+
+
+def _read_row(header: list[str], cells: list[str], tasks: TaskSet, line: int) -> Row:
+    if len(cells) != len(header):
+        raise ValueError(f"has {len(cells)} columns, the header has {len(header)}")
+    values = {column: cell.strip() for column, cell in zip(header, cells, strict=True)}
+    labels: dict[str, str] = {}
+    for task in tasks:
+        label = values.get(task.name, "")
+        if label:
+            task.index(label)
+            labels[task.name] = label
+    split = values.get("split", "")
+    if split and split not in SPLITS:
+        raise ValueError(f"split must be {', '.join(SPLITS)} or empty, got {split!r}")
+    known = {*_OWN_COLUMNS, *tasks.names}
+    return Row(
+        image=_checked_image(values["image"]),
+        zone=Zone.from_text(values.get("zone", "")),
+        group=values.get("group", ""),
+        split=split,
+        labels=labels,
+        extra={column: value for column, value in values.items() if column not in known},
+        line=line,
+    )
+
+
+def _checked_image(image: str) -> str:
+    if not image:
+        raise ValueError("image is empty")
+    path = PurePosixPath(image)
+    if path.is_absolute() or ".." in path.parts or "\0" in image:
+        raise ValueError(f"image must be a path below the data set's folder, got {image!r}")
+    return image

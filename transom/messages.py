@@ -1,0 +1,252 @@
+"""MQTT topics and payloads as values: what the daemon sends and what anybody may read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from transom.errors import MessageError
+
+ONLINE = "online"
+OFFLINE = "offline"
+
+EventType = Literal["opened", "closed", "left_open", "unknown", "known"]
+Reason = Literal[
+    "starting",
+    "gone",
+    "frozen",
+    "covered",
+    "dark",
+    "bright",
+    "corrupt",
+    "moved",
+    "unlike",
+    "unsure",
+]
+"""Why a state is unknown; `unlike` = unlike anything trained on, `unsure` = between two states."""
+
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MQTT publication.
+
+    Attributes:
+        topic: Full topic.
+        payload: Bytes; empty and retained removes what was retained.
+        qos: 0 or 1.
+        retain: Whether the broker keeps it for later subscribers.
+    """
+
+    topic: str
+    payload: bytes
+    qos: Literal[0, 1] = 1
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one device.
+
+    Examples:
+        >>> Topics("transom", "hall-pi").state("front_door")
+        'transom/hall-pi/front_door/state'
+    """
+
+    prefix: str
+    device: str
+
+    @property
+    def root(self) -> str:
+        """Where every topic of the device begins."""
+        return f"{self.prefix}/{self.device}"
+
+    @property
+    def status(self) -> str:
+        """`online` or `offline`, retained; also the last will."""
+        return f"{self.root}/status"
+
+    @property
+    def diagnostics(self) -> str:
+        """Figures about the daemon, QoS 0, not retained by purpose but cheap to lose."""
+        return f"{self.root}/diagnostics"
+
+    @property
+    def model_state(self) -> str:
+        """Home Assistant's `update` JSON, retained."""
+        return f"{self.root}/model/state"
+
+    def state(self, zone: str) -> str:
+        """A zone's state, retained."""
+        return f"{self.root}/{zone}/state"
+
+    def event(self, zone: str) -> str:
+        """A zone's events, never retained: Home Assistant ignores retained events."""
+        return f"{self.root}/{zone}/event"
+
+    def snapshot(self, zone: str) -> str:
+        """JPEG of the zone at its last change, retained."""
+        return f"{self.root}/{zone}/snapshot"
+
+    def camera_status(self, camera: str) -> str:
+        """`online` or `offline`, retained."""
+        return f"{self.root}/camera/{camera}/status"
+
+    def camera_problem(self, camera: str) -> str:
+        """What is wrong with a camera's picture, retained."""
+        return f"{self.root}/camera/{camera}/problem"
+
+
+class _Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """JSON object; readers ignore keys that a later version adds."""
+
+
+class TaskAnswer(_Payload, frozen=True, kw_only=True):
+    """What one task says of a zone now: `class` and its probability."""
+
+    name: str = msgspec.field(name="class")
+    confidence: Probability
+
+
+class ZoneState(_Payload, frozen=True, kw_only=True):
+    """Payload of `…/<zone>/state`.
+
+    Attributes:
+        state: A class of the zone's task, or `unknown`.
+        kind: Class of the task `kind`, where the bundle has one and believes it.
+        confidence: The filter's probability of `state`; 0 when unknown.
+        since: UTC, ISO 8601: when this state began.
+        last_known: The last state that was not `unknown`, and `last_known_at` when it was seen.
+        reason: Why the state is unknown; None when it is known.
+        model: Name of the bundle.
+        sequence: Sequence of the bundle.
+        tasks: What every task says of the newest usable picture.
+    """
+
+    state: str
+    kind: str | None = None
+    confidence: Probability
+    since: str
+    last_known: str | None = None
+    last_known_at: str | None = None
+    reason: Reason | None = None
+    model: str
+    sequence: int
+    tasks: Mapping[str, TaskAnswer] = {}
+
+
+class ZoneEvent(_Payload, frozen=True, kw_only=True):
+    """Payload of `…/<zone>/event`.
+
+    Attributes:
+        event_id: Unique; a copy delivered twice carries the same one.
+        event_type: What happened.
+        state: The state now.
+        previous: The state before.
+        at: UTC wall time, ISO 8601.
+        time_synced: Whether the clock was synchronised then.
+        boot_id: The machine's boot, from the kernel.
+        monotonic_ns: Nanoseconds since that boot.
+        confidence: The filter's probability of `state`.
+        latency_ms: From the frame that decided it to this message.
+        open_s: Seconds that the zone has been open; with `left_open`.
+        reason: Why, with `unknown`.
+    """
+
+    event_id: str
+    event_type: EventType
+    state: str
+    previous: str
+    at: str
+    time_synced: bool
+    boot_id: str
+    monotonic_ns: int
+    confidence: Probability
+    latency_ms: float
+    open_s: float | None = None
+    reason: Reason | None = None
+
+
+class CameraProblem(_Payload, frozen=True, kw_only=True):
+    """Payload of `…/camera/<camera>/problem`."""
+
+    problem: bool
+    reason: Reason | None = None
+
+
+class Diagnostics(_Payload, frozen=True, kw_only=True):
+    """Payload of `…/diagnostics`; absent figures are those the machine does not give.
+
+    Attributes:
+        uptime_s: Seconds since the daemon started.
+        frame_age_s: Age of the newest frame, by camera.
+        fps: Frames judged per second, by camera.
+        inference_ms: Median time of the network for one batch.
+        cpu_percent: Of one core, all processes of the daemon.
+        rss_mb: Resident memory of the main process, MiB.
+        temperature_c: Of the processor.
+        throttled: Bits of the firmware's get_throttled; 0 = never.
+        queued_events: Events that wait for the broker.
+        dropped_events: Events dropped because the outbox was full.
+        refused_events: Events that the broker refused.
+        reconnects: To the broker, since the start.
+    """
+
+    uptime_s: float
+    frame_age_s: Mapping[str, float | None]
+    fps: Mapping[str, float]
+    inference_ms: float | None
+    cpu_percent: float
+    rss_mb: float
+    temperature_c: float | None = None
+    throttled: int | None = None
+    queued_events: int
+    dropped_events: int
+    refused_events: int
+    reconnects: int
+
+
+class ModelState(_Payload, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Payload of `…/model/state`: Home Assistant accepts these keys and no others.
+
+    References:
+        https://www.home-assistant.io/integrations/update.mqtt/
+    """
+
+    installed_version: str
+    latest_version: str
+    title: str
+    release_summary: Annotated[str, Meta(max_length=255)] = ""
+    in_progress: bool = False
+    update_percentage: Annotated[int, Meta(ge=0, le=100)] | None = None
+
+
+PayloadType = TypeVar("PayloadType", bound=_Payload)
+
+
+def encode(payload: _Payload) -> bytes:
+    """Return a payload as JSON."""
+    return msgspec.json.encode(payload)
+
+
+def decode(data: bytes, payload_type: type[PayloadType], topic: str) -> PayloadType:
+    """Read a payload.
+
+    Raises:
+        MessageError: The data is not such a payload; the message names the topic.
+    """
+    try:
+        return msgspec.json.decode(data, type=payload_type)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MessageError(f"{topic}: {error}") from error
+
+
+def decode_any(data: bytes) -> Any:
+    """Return JSON as plain values, anything else as text; for tools that show messages."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return data.decode("utf-8", "replace")

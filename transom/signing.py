@@ -1,0 +1,279 @@
+"""Signatures in the OpenSSF model-signing v1.0 format, with an ECDSA P-256 key.
+
+Any tool for that format verifies what `sign` writes, and `verify` reads what such a tool signed
+with a P-256 key: a sigstore bundle (JSON) around a DSSE envelope around an in-toto statement that
+lists the SHA-256 of every file.
+
+References:
+    https://github.com/ossf/model-signing-spec
+    https://github.com/secure-systems-lab/dsse/blob/v1.0.0/protocol.md
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from transom.atomic import write_file
+from transom.errors import BundleError, SignatureError
+
+PrivateKey = ec.EllipticCurvePrivateKey
+
+_BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+_PREDICATE_TYPE = "https://model_signing/signature/v1.0"
+
+
+class PublicKey(NamedTuple):
+    """A key that may sign, and where it was read from."""
+
+    key: ec.EllipticCurvePublicKey
+    origin: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the PEM form, hexadecimal; the `hint` of a signature names its key so."""
+        return hashlib.sha256(_pem(self.key)).hexdigest()
+
+
+def new_key(path: Path) -> PublicKey:
+    """Write a new private key to `path` (mode 0600) and its public half beside it as `.pub`.
+
+    Raises:
+        FileExistsError: One of the two files is there already; a key is never overwritten.
+    """
+    public_path = path.with_suffix(".pub")
+    for existing in (path, public_path):
+        if existing.exists():
+            raise FileExistsError(f"{existing}: exists already; a key is never overwritten")
+    key = ec.generate_private_key(ec.SECP256R1())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    private_pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    write_file(path, private_pem, mode=0o600)
+    write_file(public_path, _pem(key.public_key()))
+    return PublicKey(key.public_key(), str(public_path))
+
+
+def load_private_key(path: Path) -> PrivateKey:
+    """Read a private key written by `new_key` or by any tool that writes PEM.
+
+    Raises:
+        SignatureError: The file is missing, not PEM, encrypted, or not ECDSA P-256.
+    """
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SignatureError(
+            f"{path}: cannot be read as a private key: {error}; make one with: transom keys new"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        raise SignatureError(f"{path}: must be an ECDSA P-256 key")
+    return key
+
+
+def public_half(key: PrivateKey) -> PublicKey:
+    """Return the public key that verifies what `key` signs."""
+    return PublicKey(key.public_key(), "private key")
+
+
+def load_public_key(path: Path) -> PublicKey:
+    """Read a public key in PEM.
+
+    Raises:
+        SignatureError: The file is missing, not PEM, or not ECDSA P-256.
+    """
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SignatureError(f"{path}: cannot be read as a public key: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+        raise SignatureError(f"{path}: must be an ECDSA P-256 public key")
+    return PublicKey(key, str(path))
+
+
+def load_trusted_keys(folder: Path) -> tuple[PublicKey, ...]:
+    """Read every `*.pub` of a folder, by name.
+
+    Raises:
+        SignatureError: The folder holds no key, or one that cannot be read.
+    """
+    keys = tuple(load_public_key(path) for path in sorted(folder.glob("*.pub")))
+    if not keys:
+        raise SignatureError(
+            f"{folder}: holds no public key (*.pub), so no bundle can be trusted; "
+            "copy the .pub file that transom keys new wrote"
+        )
+    return keys
+
+
+def sign(digests: Mapping[str, str], name: str, key: PrivateKey) -> bytes:
+    """Sign a set of files.
+
+    Args:
+        digests: SHA-256, hexadecimal, by file name.
+        name: What the files are together; the statement's subject.
+        key: ECDSA P-256. The signature is deterministic (RFC 6979): same input, same bytes.
+
+    Returns:
+        The signature file, JSON.
+    """
+    payload = msgspec.json.encode(_statement(digests, name))
+    signature = key.sign(_pae(payload), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    return msgspec.json.encode(
+        {
+            "mediaType": _BUNDLE_TYPE,
+            "verificationMaterial": {
+                "publicKey": {"hint": public_half(key).fingerprint},
+                "tlogEntries": [],
+            },
+            "dsseEnvelope": {
+                "payload": base64.b64encode(payload).decode(),
+                "payloadType": _PAYLOAD_TYPE,
+                "signatures": [{"sig": base64.b64encode(signature).decode(), "keyid": ""}],
+            },
+        }
+    )
+
+
+def verify(signature: bytes, trusted: Sequence[PublicKey] | None) -> dict[str, str]:
+    """Return the digests that a signature vouches for.
+
+    Args:
+        signature: The signature file.
+        trusted: Keys of which one must have signed. None reads the list without trusting it, for
+            the workstation that made the files; a device never passes None.
+
+    Returns:
+        SHA-256, hexadecimal, by file name.
+
+    Raises:
+        SignatureError: No trusted key has signed this.
+        BundleError: The file is not a signature of this format.
+    """
+    envelope = _read_envelope(signature)
+    if trusted is not None:
+        _require_trust(envelope, trusted)
+    return _read_statement(envelope.payload)
+
+
+class _Envelope(NamedTuple):
+    payload: bytes
+    signature: bytes
+    hint: str
+
+
+def _read_envelope(signature: bytes) -> _Envelope:
+    try:
+        file = msgspec.json.decode(signature)
+        if file["mediaType"] != _BUNDLE_TYPE:
+            raise BundleError(f"signature must be of type {_BUNDLE_TYPE}, is {file['mediaType']!r}")
+        envelope = file["dsseEnvelope"]
+        if envelope["payloadType"] != _PAYLOAD_TYPE or len(envelope["signatures"]) != 1:
+            raise BundleError("signature must hold one signed in-toto statement")
+        return _Envelope(
+            base64.b64decode(envelope["payload"], validate=True),
+            base64.b64decode(envelope["signatures"][0]["sig"], validate=True),
+            str(file["verificationMaterial"]["publicKey"].get("hint") or ""),
+        )
+    except (
+        msgspec.DecodeError,
+        binascii.Error,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        raise BundleError(f"signature is not a model-signing signature: {error!r}") from error
+
+
+def _require_trust(envelope: _Envelope, trusted: Sequence[PublicKey]) -> None:
+    for candidate in trusted:
+        try:
+            candidate.key.verify(
+                envelope.signature, _pae(envelope.payload), ec.ECDSA(hashes.SHA256())
+            )
+        except InvalidSignature:
+            continue
+        return
+    known = ", ".join(f"{key.fingerprint[:12]}… ({key.origin})" for key in trusted)
+    raise SignatureError(
+        f"no trusted key has signed this; signed by {envelope.hint[:12] or 'an unnamed key'}…, "
+        f"trusted: {known}"
+    )
+
+
+def _read_statement(payload: bytes) -> dict[str, str]:
+    try:
+        statement: Any = msgspec.json.decode(payload)
+        if statement["_type"] != _STATEMENT_TYPE or statement["predicateType"] != _PREDICATE_TYPE:
+            raise BundleError(f"signed statement must be of type {_PREDICATE_TYPE}")
+        predicate = statement["predicate"]
+        if predicate["serialization"]["method"] != "files":
+            raise BundleError("signed statement must list files one by one")
+        digests: dict[str, str] = {}
+        for resource in predicate["resources"]:
+            if resource["algorithm"] != "sha256" or resource["name"] in digests:
+                raise BundleError("signed statement must give one sha256 for each file")
+            digests[resource["name"]] = resource["digest"]
+        subject = statement["subject"][0]["digest"]["sha256"]
+        if subject != _root_digest(digests):
+            raise BundleError("signed statement contradicts itself: its subject is another digest")
+    except (msgspec.DecodeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise BundleError(f"signed statement cannot be read: {error!r}") from error
+    return digests
+
+
+def _statement(digests: Mapping[str, str], name: str) -> dict[str, Any]:
+    return {
+        "_type": _STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": _root_digest(digests)}}],
+        "predicateType": _PREDICATE_TYPE,
+        "predicate": {
+            "serialization": {
+                "method": "files",
+                "hash_type": "sha256",
+                "allow_symlinks": False,
+                "ignore_paths": [],
+            },
+            "resources": [
+                {"name": file, "algorithm": "sha256", "digest": digests[file]}
+                for file in sorted(digests)
+            ],
+        },
+    }
+
+
+def _root_digest(digests: Mapping[str, str]) -> str:
+    """SHA-256 over the files' digests, concatenated in the order of their names."""
+    together = hashlib.sha256()
+    for name in sorted(digests):
+        together.update(bytes.fromhex(digests[name]))
+    return together.hexdigest()
+
+
+def _pae(payload: bytes) -> bytes:
+    """DSSE's pre-authentication encoding: what is really signed."""
+    return b"DSSEv1 %d %s %d %s" % (
+        len(_PAYLOAD_TYPE),
+        _PAYLOAD_TYPE.encode(),
+        len(payload),
+        payload,
+    )
+
+
+def _pem(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
