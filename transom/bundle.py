@@ -8,6 +8,8 @@ is refused without a special case for any of them.
 
 import hashlib
 import io
+import math
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 
 _SIGNED = MEMBERS[:-1]
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_ZIP_MEMBER = struct.Struct("<4s5H3I2H")  # the header that stands before each member
+_LOGITS = "logits."
 
 Logits = dict[str, npt.NDArray[np.float32]]
 
@@ -61,6 +65,11 @@ class UnknownRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     max_energy: float | None = None
+
+    def __post_init__(self) -> None:
+        # JSON has no NaN: it would be written as null, which believes everything.
+        if self.max_energy is not None and not math.isfinite(self.max_energy):
+            raise ValueError(f"max_energy must be a finite number or None, got {self.max_energy}")
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +106,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         schema: Version of this structure.
         name: What the bundle is called, in messages and file names.
         sequence: Grows with every bundle of a name; an older one is not installed unasked.
-        created: UTC, ISO 8601.
+        created: UTC, ISO 8601, like 2026-11-23T12:00:00Z.
         input: What the network is fed.
         tasks: Its heads, in the order of its outputs.
         embedding: Length D of the embedding.
@@ -108,16 +117,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     schema: Literal[1] = 1
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
     sequence: Annotated[int, Meta(ge=0, lt=2**53)]
-    created: str
+    created: Annotated[
+        str,
+        Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|\+00:00)\Z"),
+    ]
     input: InputSpec
     tasks: Annotated[tuple[TaskSpec, ...], Meta(min_length=1)]
     embedding: Annotated[int, Meta(ge=1, le=65536)]
     precision: Literal["int8", "float32"]
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
-    minimum_runtime: str
+    minimum_runtime: Annotated[str, Meta(pattern=r"^\d{1,4}(\.\d{1,4}){1,3}[0-9a-z.+-]{0,32}\Z")]
 
     def __post_init__(self) -> None:
         self.task_set()
@@ -144,8 +156,8 @@ class Goldens:
     def encode(self) -> bytes:
         """Return the goldens as a safetensors file."""
         tensors: dict[str, npt.NDArray[Any]] = {"crops": np.ascontiguousarray(self.crops)}
-        tensors |= {f"logits.{name}": np.ascontiguousarray(v) for name, v in self.logits.items()}
-        return safetensors.numpy.save(tensors, metadata={"tolerance": repr(self.tolerance)})
+        tensors |= {_LOGITS + name: np.ascontiguousarray(v) for name, v in self.logits.items()}
+        return safetensors.numpy.save(tensors, metadata={"tolerance": repr(float(self.tolerance))})
 
     @classmethod
     def decode(cls, data: bytes) -> "Goldens":
@@ -167,7 +179,12 @@ class Goldens:
             ValueError,
         ) as error:
             raise BundleError(f"goldens.safetensors cannot be read: {error!r}") from error
-        logits = {name.removeprefix("logits."): value for name, value in tensors.items()}
+        foreign = sorted(name for name in tensors if not name.startswith(_LOGITS))
+        if foreign:
+            raise BundleError(
+                f"goldens.safetensors must hold crops and {_LOGITS}<task>, holds {foreign[0]!r}"
+            )
+        logits = {name.removeprefix(_LOGITS): value for name, value in tensors.items()}
         return cls(crops, logits, tolerance)
 
 
@@ -207,10 +224,13 @@ def write_bundle(
 
     Raises:
         BundleError: The parts do not fit each other, or the file would be too large.
+        OSError: The file cannot be written.
     """
     _check_parts(manifest, goldens)
+    written_manifest = _json(manifest)
+    _read_manifest(written_manifest)  # a struct made in Python has not been checked yet
     members = {
-        "manifest.json": _json(manifest),
+        "manifest.json": written_manifest,
         "model.onnx": model,
         "goldens.safetensors": goldens.encode(),
         "report.json": _json(report),
@@ -252,8 +272,14 @@ def read_bundle(path: Path, trusted_keys: Sequence[PublicKey] | None) -> Bundle:
 def parse_bundle(data: bytes, name: str, trusted_keys: Sequence[PublicKey] | None) -> Bundle:
     """Verify a bundle that is in memory; `name` is what errors call it. See `read_bundle`."""
     try:
+        if len(data) > MAX_BUNDLE_BYTES:
+            raise BundleError(f"has {len(data):,} bytes, {MAX_BUNDLE_BYTES:,} is the most")
         members = _unzip(data)
         _check_signature(members, trusted_keys)
+        if _zip(members) != data:
+            raise BundleError(
+                "is not, byte for byte, what a writer of bundles writes; fetch it again"
+            )
         manifest = _read_manifest(members["manifest.json"])
         goldens = Goldens.decode(members["goldens.safetensors"])
         _check_parts(manifest, goldens)
@@ -262,7 +288,7 @@ def parse_bundle(data: bytes, name: str, trusted_keys: Sequence[PublicKey] | Non
         raise SignatureError(f"{name}: {error}") from error
     except BundleError as error:
         raise BundleError(f"{name}: {error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{name}: report.json cannot be read: {error}") from error
     return Bundle(
         manifest, members["model.onnx"], goldens, report, hashlib.sha256(data).hexdigest()
@@ -285,32 +311,55 @@ def _zip(members: Mapping[str, bytes]) -> bytes:
 
 
 def _unzip(data: bytes) -> dict[str, bytes]:
-    if len(data) > MAX_BUNDLE_BYTES:
-        raise BundleError(f"has {len(data):,} bytes, {MAX_BUNDLE_BYTES:,} is the most")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-            names = tuple(entry.filename for entry in entries)
-            if names != MEMBERS:
-                raise BundleError(f"must hold {', '.join(MEMBERS)}, holds {', '.join(names)[:200]}")
-            for entry in entries:
-                stored = entry.compress_type == zipfile.ZIP_STORED
-                if not stored or entry.file_size > len(data):
-                    raise BundleError(f"{entry.filename} must be stored, not compressed")
-            members = {name: archive.read(name) for name in MEMBERS}
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        NotImplementedError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        OverflowError,
-    ) as error:
-        raise BundleError(f"is not a whole bundle ({error}); fetch it again") from error
-    if _zip(members) != data:
-        raise BundleError("holds bytes that no writer of bundles writes; fetch it again")
+    """Cut a file at its members' headers, in one pass that copies what is there and no more.
+
+    Only headers are read: that the rest of the file is what `_zip` writes is checked against
+    `_zip` itself. The archive's directory is never trusted, so no entry of it can lie.
+    """
+    members: dict[str, bytes] = {}
+    offset = 0
+    for name in MEMBERS:
+        found, size, start = _read_member_header(data, offset)
+        if found != name:
+            raise BundleError(
+                f"must hold {', '.join(MEMBERS)} in this order, "
+                f"has {_shown(found)} where {name} belongs; fetch it again"
+            )
+        offset = start + size
+        if offset > len(data):
+            raise BundleError(
+                f"ends within {name}: {len(data) - start:,} of its {size:,} bytes are there; "
+                "fetch it again"
+            )
+        members[name] = data[start:offset]
+    if data[offset : offset + 4] == b"PK\x03\x04":
+        further, _, _ = _read_member_header(data, offset)
+        raise BundleError(
+            f"must hold {', '.join(MEMBERS)} and nothing else, holds {_shown(further)} too"
+        )
     return members
+
+
+def _read_member_header(data: bytes, offset: int) -> tuple[str | None, int, int]:
+    """Return a member's name, its size in bytes and where its content begins."""
+    try:
+        magic, _, _, method, _, _, _, size, full_size, name_length, extra_length = (
+            _ZIP_MEMBER.unpack_from(data, offset)
+        )
+    except struct.error:
+        return None, 0, offset
+    if magic != b"PK\x03\x04":
+        return None, 0, offset
+    start = offset + _ZIP_MEMBER.size
+    name = data[start : start + name_length].decode("utf-8", "replace")
+    if method != zipfile.ZIP_STORED or size != full_size:
+        raise BundleError(f"{_shown(name)} must be stored, not compressed; fetch it again")
+    return name, size, start + name_length + extra_length
+
+
+def _shown(name: str | None) -> str:
+    """Return a name that a stranger chose, fit for a terminal."""
+    return "no member" if name is None else ascii(name[:64])
 
 
 def _check_signature(
@@ -339,7 +388,7 @@ def _read_manifest(data: bytes) -> Manifest:
                 "update Transom or export again"
             )
         return msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"manifest.json: {error}") from error
 
 
@@ -350,8 +399,12 @@ def _check_parts(manifest: Manifest, goldens: Goldens) -> None:
         raise BundleError(
             f"golden crops must be (N, {size}, {size}, 3) uint8, got {crops.shape} {crops.dtype}"
         )
-    if not 1 <= len(crops) <= 1024 or not 0.0 < goldens.tolerance < 100.0:
-        raise BundleError(f"needs 1 to 1024 golden crops and a tolerance, has {len(crops)}")
+    if not 1 <= len(crops) <= 1024:
+        raise BundleError(f"golden crops must be 1 to 1024, are {len(crops)}")
+    if not 0.0 < goldens.tolerance < 100.0:
+        raise BundleError(
+            f"golden tolerance must be above 0 and below 100, is {goldens.tolerance:g}"
+        )
     expected = {spec.name: (len(crops), len(spec.classes)) for spec in manifest.tasks}
     found = {name: value.shape for name, value in goldens.logits.items()}
     if found != expected:

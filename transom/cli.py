@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from transom import __version__
-from transom.errors import EXIT_FAILED, TransomError
+from transom.errors import EXIT_DONE, EXIT_FAILED, TransomError
 
 # Names, not imports: `transom run` on a device must not load torch, and this package must not
 # know the packages that build on it.
@@ -29,7 +29,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "watch": ("edge_runtime.commands", "watch_command", "Print alerts as they arrive."),
 }
-_WORKSTATION = ("demo", "train", "export")
+_EXTRAS = {"demo": "demo", "train": "train", "export": "train"}
 
 
 class _LazyGroup(click.Group):
@@ -44,7 +44,7 @@ class _LazyGroup(click.Group):
         module, attribute, _ = _COMMANDS[cmd_name]
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             raise click.ClickException(_what_to_install(module, error)) from error
         return command
 
@@ -53,13 +53,13 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
 
 
-def _what_to_install(module: str, error: ModuleNotFoundError) -> str:
-    if module.partition(".")[0] in _WORKSTATION:
-        return (
-            f"{error.name} is not installed; this command needs the workstation's extra: "
-            "pip install 'transom[train]'"
-        )
-    return f"{error.name} is not installed; install Transom again: pip install transom"
+def _what_to_install(module: str, error: ImportError) -> str:
+    is_missing = isinstance(error, ModuleNotFoundError)
+    what = f"{error.name} is not installed" if is_missing else f"cannot be loaded: {error}"
+    extra = _EXTRAS.get(module.partition(".")[0])
+    if extra is not None:
+        return f"{what}; this command needs the extra {extra!r}: pip install 'transom[{extra}]'"
+    return f"{what}; install Transom again: pip install --force-reinstall transom"
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +74,13 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 failed, 2 usage, 78 configuration."""
+    """Run one command and return its exit code.
+
+    A command returns None or its own exit code, or raises TransomError.
+
+    Returns:
+        0 done, 1 failed, 2 usage, 78 configuration, 130 stopped by Ctrl-C.
+    """
     try:
         outcome: Any = cli.main(args=arguments, prog_name="transom", standalone_mode=False)
     except TransomError as error:
@@ -86,10 +92,16 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         return 130
-    except FileExistsError as error:
-        click.echo(str(error), err=True)
+    except OSError as error:
+        click.echo(_what_failed(error), err=True)
         return EXIT_FAILED
-    return outcome if isinstance(outcome, int) else 0
+    return outcome if isinstance(outcome, int) else EXIT_DONE
+
+
+def _what_failed(error: OSError) -> str:
+    if error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def entry() -> None:

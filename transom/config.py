@@ -7,9 +7,8 @@ credential.
 
 import os
 import tomllib
-import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -20,14 +19,25 @@ from msgspec import Meta
 from transom.errors import ConfigurationError
 from transom.geometry import Zone
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
-DeviceName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-TopicPrefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,4}$")]
+# \Z, because $ lets a final newline pass.
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]{0,63}\Z")]
+DeviceName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z")]
+TopicPrefix = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,4}\Z", max_length=128)
+]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Corner = tuple[float, float]
 
+RESERVED_DEVICES = ("depot",)
+RESERVED_ZONES = ("camera", "diagnostics", "model", "status")
+"""Levels of Transom's own topics, where a zone's or a device's name stands in others."""
+
 SOURCE_SCHEMES = ("usb", "picamera", "rtsp", "rtsps", "http", "https", "file")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# A password that somebody writes in the wrong place must not come out in a log.
+_NEVER_SHOWN = ("source", "host", "username", "password_file", "key_file")
+_SHOWN_LENGTH = 60
+_TOML_NAMES = {dict: "table", list: "array", bool: "bool", str: "str", int: "int", float: "float"}
 
 
 class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +58,7 @@ class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         keepalive_s: Seconds; a frozen broker is noticed within two of them.
     """
 
-    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    host: Annotated[str, Meta(pattern=r"^[^\s/@?#\[\]]{1,253}\Z")]
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     tls: bool | None = None
     ca_file: str | None = None
@@ -59,6 +69,18 @@ class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     protocol: Literal["5", "3.1.1"] = "5"
     prefix: TopicPrefix = "transom"
     keepalive_s: Annotated[int, Meta(ge=5, le=600)] = 15
+
+    def __post_init__(self) -> None:
+        if self.host.count(":") == 1:  # two and more make an IPv6 address
+            raise ValueError("host must be a name or an address alone; its port goes into port")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file must be given together or not at all")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file is given without username")
+        if not self.uses_tls and (self.ca_file or self.certificate_file):
+            raise ValueError(
+                "ca_file and certificate_file need TLS, which is off here; set tls = true"
+            )
 
     @property
     def uses_tls(self) -> bool:
@@ -98,12 +120,15 @@ class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         unknown_after_s: Seconds without a usable picture or a believed class, after which the
             state is `unknown`.
         known_above: Probability above which a state is entered, 0.5 to 1.
+        correlation_s: Seconds over which errors of the network resemble each other: somebody
+            walks past, a cloud. Frames within it count as one.
     """
 
     false_changes_per_day: Annotated[float, Meta(gt=0.0, le=1000.0)] = 0.1
     settle_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 600.0
     unknown_after_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 5.0
     known_above: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.95
+    correlation_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 0.25
 
 
 class HomeAssistantConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,18 +164,23 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         polygon: Four corners (x, y) in fractions of the frame, clockwise from the top left.
         task: The bundle's task whose class is the zone's state.
         left_open_after_s: Seconds open before `left_open` is published; None = never.
+        left_open_repeat_s: Seconds between two `left_open` while it stays open.
         snapshot: Publish a picture of the zone at each change.
     """
 
     name: Name
     device_class: Literal["door", "window", "garage_door", "opening"] = "door"
     polygon: tuple[Corner, Corner, Corner, Corner]
-    task: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "state"
+    task: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")] = "state"
     left_open_after_s: Annotated[float, Meta(gt=0.0, le=604800.0)] | None = None
+    left_open_repeat_s: Annotated[float, Meta(ge=1.0, le=604800.0)] = 300.0
     snapshot: bool = False
 
     def __post_init__(self) -> None:
-        Zone(self.polygon)
+        try:
+            Zone(self.polygon)
+        except ValueError as error:
+            raise ValueError(f"polygon: {error}") from error
 
     @property
     def zone(self) -> Zone:
@@ -181,25 +211,33 @@ class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         scheme, _, rest = self.source.partition(":")
-        if scheme not in SOURCE_SCHEMES or not rest:
+        if scheme not in SOURCE_SCHEMES or not rest or not self.source.isprintable():
             raise ValueError(
-                f"source must be usb:, picamera:, rtsp://, http(s):// or file:, got {scheme[:20]!r}"
+                "source must be like usb:0, picamera:0, rtsp://camera.lan/stream2, "
+                "http(s)://camera.lan/video or file:clip.mp4"
             )
-        if scheme in ("usb", "picamera") and not (rest.isdecimal() or rest.startswith("/dev/")):
-            raise ValueError(f"source {scheme}: must be followed by a number, got {rest!r}")
+        is_number = rest.isascii() and rest.isdecimal()
+        if scheme == "usb" and not (is_number or rest.startswith("/dev/")):
+            raise ValueError("source usb: must be followed by a number or a path below /dev")
+        if scheme == "picamera" and not is_number:
+            raise ValueError("source picamera: must be followed by a number, like picamera:0")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file is given without username")
         if scheme in ("rtsp", "rtsps", "http", "https"):
             self._check_url()
 
     def _check_url(self) -> None:
         try:
             url = urlsplit(self.source)
-            host, password = url.hostname, url.password
+            host, user, password, _ = url.hostname, url.username, url.password, url.port
         except ValueError:
-            host, password = None, None
-        if password is not None:
+            host = user = password = None
+        # A password that holds / ? or # leaves its @ behind what a parser takes for the host.
+        has_stray_at = "@" in self.source.replace(f"//{user}@", "//", 1)
+        if password is not None or has_stray_at:
             raise ValueError(
                 "source must not hold a password: put it in a file, name that in password_file, "
-                "and the user in username"
+                "and the user in username; an @ elsewhere is written %40"
             )
         if not host:
             raise ValueError("source must be a URL with a host, like rtsp://camera.lan/stream2")
@@ -223,15 +261,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1, max_length=32)]
 
     def __post_init__(self) -> None:
+        if self.device in RESERVED_DEVICES:
+            raise ValueError(f"device must not be named {self.device}: a topic has that name")
         for what, names in (
             ("camera", [camera.name for camera in self.cameras]),
             ("zone", [zone.name for camera in self.cameras for zone in camera.zones]),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise ValueError(f"{what} {', '.join(twice)} is named twice")
-        reserved = {"camera", "model", "status", "diagnostics"}
-        taken = sorted(reserved & {zone.name for camera in self.cameras for zone in camera.zones})
+                raise ValueError(
+                    f"{what} {', '.join(twice)} is named twice; a name must be unique on the device"
+                )
+        zones = {zone.name for camera in self.cameras for zone in camera.zones}
+        taken = sorted(zones.intersection(RESERVED_ZONES))
         if taken:
             raise ValueError(f"zone must not be named {', '.join(taken)}: a topic has that name")
 
@@ -243,10 +285,10 @@ def load_config(path: Path) -> Config:
         ConfigurationError: With every mistake, each with its path in the file.
     """
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        raw = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise ConfigurationError(f"{path}: is not TOML: {error}") from error
     mistakes = [f"{path}: {mistake}" for mistake in find_mistakes(raw, Config)]
     if mistakes:
@@ -254,13 +296,14 @@ def load_config(path: Path) -> Config:
     return msgspec.convert(raw, Config)
 
 
-def read_secret(name: str, configuration: Path) -> str:
-    """Return a secret from a systemd credential or a file.
+def find_secret(name: str, configuration: Path, what: str = "secret") -> Path:
+    """Return where a systemd credential or a file is.
 
     Args:
         name: A credential's name (looked up in `$CREDENTIALS_DIRECTORY`), or a path, relative
             ones from the configuration's folder.
         configuration: The configuration file that names it.
+        what: What it is, for the message.
 
     Raises:
         ConfigurationError: There is no such credential or file.
@@ -270,15 +313,36 @@ def read_secret(name: str, configuration: Path) -> str:
     places.append(configuration.parent / name)
     for place in places:
         try:
-            return place.read_text("utf-8").rstrip("\n")
+            place.stat()
         except FileNotFoundError:
             continue
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{place}: secret cannot be read: {error}") from error
+        except OSError as error:
+            raise ConfigurationError(f"{place}: {what} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigurationError(f"{configuration}: {what} {name!r} is no file name") from error
+        return place
     raise ConfigurationError(
-        f"{configuration}: secret {name!r} is neither a credential of the unit nor a file; "
+        f"{configuration}: {what} {name!r} is neither a credential of the unit nor a file; "
         f"looked for {', '.join(map(str, places))}"
     )
+
+
+def read_secret(name: str, configuration: Path) -> str:
+    """Return a secret from a systemd credential or a file; see `find_secret`.
+
+    Raises:
+        ConfigurationError: There is no such credential or file, or it is empty or not text.
+    """
+    place = find_secret(name, configuration)
+    try:
+        secret = place.read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigurationError(f"{place}: secret cannot be read: {error.strerror}") from error
+    except ValueError:  # its text would show a part of the secret
+        raise ConfigurationError(f"{place}: secret must be UTF-8 text") from None
+    if not secret:
+        raise ConfigurationError(f"{place}: secret is empty; write it into this file")
+    return secret
 
 
 def find_mistakes(raw: object, of: Any, path: str = "$") -> list[str]:
@@ -286,11 +350,11 @@ def find_mistakes(raw: object, of: Any, path: str = "$") -> list[str]:
 
     A decoder stops at the first mistake; a person who mends a file wants all of them.
     """
-    of = _plain(of)
-    if isinstance(of, type) and issubclass(of, msgspec.Struct):
-        return list(_struct_mistakes(raw, of, path))
-    element = _element(of)
-    if element is not None and isinstance(raw, list) and _struct_inside(element):
+    plain = _plain(of)
+    if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
+        return list(_struct_mistakes(raw, plain, path))
+    element = _element(plain)
+    if element is not None and isinstance(raw, list) and _is_struct(element):
         found = [m for i, v in enumerate(raw) for m in find_mistakes(v, element, f"{path}[{i}]")]
         return found or _own_mistake(raw, of, path)
     return _own_mistake(raw, of, path)
@@ -298,13 +362,12 @@ def find_mistakes(raw: object, of: Any, path: str = "$") -> list[str]:
 
 def _struct_mistakes(raw: object, of: type[msgspec.Struct], path: str) -> Iterator[str]:
     if not isinstance(raw, dict):
-        yield f"expected a table at `{path}`, got {type(raw).__name__}"
+        yield f"expected `table` at `{path}`, got `{_TOML_NAMES.get(type(raw), 'date')}`"
         return
     fields = {field.encode_name: field for field in msgspec.structs.fields(of)}
-    for key in raw:
-        if key not in fields:
-            yield f"unknown key `{path}.{key}`; known: {', '.join(sorted(fields))}"
-    count = len([key for key in raw if key not in fields])
+    unknown = [key for key in raw if key not in fields]
+    yield from (_unknown_key(key, fields, path) for key in unknown)
+    count = len(unknown)
     for key, field in fields.items():
         if key in raw:
             mistakes = find_mistakes(raw[key], field.type, f"{path}.{key}")
@@ -317,7 +380,21 @@ def _struct_mistakes(raw: object, of: type[msgspec.Struct], path: str) -> Iterat
         yield from _own_mistake(raw, of, path)
 
 
+def _unknown_key(key: str, known: Iterable[str], path: str) -> str:
+    shown = key if key.isprintable() else ascii(key)
+    if key == "password" and "password_file" in known:
+        return (
+            f"unknown key `{path}.{shown}`: a secret is never a value here; put it in a file and "
+            "name that in password_file"
+        )
+    return f"unknown key `{path}.{shown[:_SHOWN_LENGTH]}`; known: {', '.join(sorted(known))}"
+
+
 def _own_mistake(raw: object, of: Any, path: str) -> list[str]:
+    choices = _choices(of)
+    if choices and raw not in choices:
+        allowed = ", ".join(map(repr, choices))
+        return [f"expected one of {allowed} at `{path}`{_value(raw, path)}"]
     try:
         msgspec.convert(raw, of)
     except msgspec.ValidationError as error:
@@ -330,10 +407,21 @@ def _located(message: str, raw: object, path: str) -> str:
     what, _, inner = message.partition(" - at `")
     where = path + inner.rstrip("`").removeprefix("$")
     text = f"{what[0].lower()}{what[1:]}" if what else "not usable"
-    shown = f", got {raw!r}" if not inner and isinstance(raw, str | int | float | bool) else ""
-    if ", got " in text:
-        shown = ""
-    return f"{text} at `{where}`{shown}"
+    text = text.replace(" | null`", "`").replace("`object`", "`table`")
+    value = "" if inner or ", got " in text else _value(raw, path)
+    return f"{text} at `{where}`{value}"
+
+
+def _value(raw: object, path: str) -> str:
+    """Return what a message may say of a wrong value."""
+    if not isinstance(raw, str | int | float) or path.rpartition(".")[2] in _NEVER_SHOWN:
+        return ""
+    shown = str(raw).lower() if isinstance(raw, bool) else repr(raw)
+    return f", got {shown[:_SHOWN_LENGTH]}"
+
+
+def _choices(of: Any) -> tuple[Any, ...]:
+    return typing.get_args(of) if typing.get_origin(of) is Literal else ()
 
 
 def _plain(of: Any) -> Any:
@@ -347,8 +435,6 @@ def _element(of: Any) -> Any:
     return arguments[0] if is_sequence else None
 
 
-def _struct_inside(of: Any) -> bool:
+def _is_struct(of: Any) -> bool:
     of = _plain(of)
-    if isinstance(of, types.UnionType):
-        return any(_struct_inside(part) for part in typing.get_args(of))
     return isinstance(of, type) and issubclass(of, msgspec.Struct)

@@ -30,6 +30,7 @@ def crop_zone(frame: Image, zone: Zone, size: int, margin: float = 0.0) -> Image
         does not alias; enlarging is bilinear.
 
     Raises:
+        TypeError: `frame` is not an array; `cv2.imread` returns None for what it cannot read.
         ValueError: `frame`, `size` or `margin` is not as described.
     """
     _check(frame, size, margin)
@@ -60,6 +61,8 @@ def crop_zone(frame: Image, zone: Zone, size: int, margin: float = 0.0) -> Image
 
 
 def _check(frame: Image, size: int, margin: float) -> None:
+    if not isinstance(frame, np.ndarray):
+        raise TypeError(f"frame must be an array (H, W, 3) uint8, got {type(frame).__name__}")
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
         raise ValueError(f"frame must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}")
     if size < 8:
@@ -96,7 +99,7 @@ def _upright(corners: npt.NDArray[np.float32]) -> tuple[int, int, int, int] | No
     """Return left, top, right, bottom in whole pixels when the corners are a plain rectangle."""
     (x1, y1), (x2, y2), (x3, y3), (x4, y4) = corners.tolist()
     skew = max(abs(x1 - x4), abs(x2 - x3), abs(y1 - y2), abs(y3 - y4))
-    if skew > _AXIS_TOLERANCE_PX:
+    if skew > _AXIS_TOLERANCE_PX or x3 < x1 or y3 < y1:  # the latter: turned by half a turn
         return None
     left, top = int(np.floor(x1 + 0.5)), int(np.floor(y1 + 0.5))
     right, bottom = int(np.floor(x3 + 0.5)), int(np.floor(y3 + 0.5))

@@ -7,12 +7,13 @@ file and line, and the rows that can be used are there all the same.
 import csv
 import io
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from transom.atomic import write_file
 from transom.errors import DatasetError
@@ -86,7 +87,7 @@ class _TaskTable(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _DatasetFile(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
+    name: Annotated[str, Meta(min_length=1)]
     tasks: dict[str, _TaskTable]
 
 
@@ -107,14 +108,17 @@ def write_dataset(folder: Path, *, name: str, tasks: TaskSet, rows: Sequence[Row
     """Write `dataset.toml` and `labels.csv`; each file is replaced whole or not at all.
 
     Raises:
-        DatasetError: A row names a task or class that `tasks` does not have.
+        DatasetError: A row could not be read back: it names a task or class that `tasks` does
+            not have, or holds text that CSV or `read_dataset` would change.
+        OSError: A file cannot be written.
     """
+    if not name or not _is_unicode(name) or not len(tasks):
+        raise DatasetError(f"{folder}: a data set must have a name and a task, got {name!r}")
     for row in rows:
-        for task, label in row.labels.items():
-            if task not in tasks or label not in tasks[task].classes:
-                raise DatasetError(
-                    f"{folder}: row {row.image}: no class {label!r} of task {task!r}"
-                )
+        try:
+            _check_writable(row, tasks)
+        except ValueError as error:
+            raise DatasetError(f"{folder}: row {row.image!r}: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
     extra = list(dict.fromkeys(column for row in rows for column in row.extra))
     text = io.StringIO()
@@ -131,6 +135,32 @@ def write_dataset(folder: Path, *, name: str, tasks: TaskSet, rows: Sequence[Row
     write_file(folder / "labels.csv", text.getvalue().encode())
 
 
+def _check_writable(row: Row, tasks: TaskSet) -> None:
+    _checked_image(row.image)
+    _check_split(row.split)
+    for task, label in row.labels.items():
+        if task not in tasks:
+            raise ValueError(f"there is no task {task!r}, only {', '.join(tasks.names)}")
+        tasks[task].index(label)
+    own = {*_OWN_COLUMNS, *tasks.names}
+    taken = sorted(own.intersection(row.extra))
+    if taken:
+        raise ValueError(f"a further column must not be called {', '.join(taken)}")
+    if "" in row.extra:
+        raise ValueError("a further column must have a name")
+    for text in (row.image, row.group, *row.extra, *row.extra.values()):
+        if text != text.strip() or "\r" in text or not _is_unicode(text):
+            raise ValueError(
+                "text must be Unicode, without spaces at its ends and without carriage returns, "
+                f"got {text!r}"
+            )
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether text can be written as UTF-8: a file name of stray bytes cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _describe(name: str, tasks: TaskSet) -> str:
     lines = [f"name = {_quoted(name)}"]
     for task in tasks:
@@ -142,24 +172,32 @@ def _describe(name: str, tasks: TaskSet) -> str:
 
 
 def _quoted(text: str) -> str:
-    return msgspec.json.encode(text).decode()  # a JSON string is a TOML basic string
+    # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
+    return msgspec.json.encode(text).decode().replace("\x7f", "\\u007f")
 
 
 def _read_description(path: Path) -> _DatasetFile:
     try:
-        raw: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        raw: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
         return msgspec.convert(raw, _DatasetFile)
     except FileNotFoundError:
         raise DatasetError(
             f"{path}: no such file; a data set is a folder with dataset.toml, labels.csv and images"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
     except msgspec.ValidationError as error:
         raise DatasetError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
+        raise DatasetError(f"{path}: is not TOML: {error}") from error
 
 
 def _read_tasks(path: Path, described: _DatasetFile) -> TaskSet:
+    if not described.tasks:
+        raise DatasetError(
+            f"{path}: must describe at least one task, like: [tasks.state] "
+            'classes = ["closed", "open"]'
+        )
     try:
         return TaskSet(
             Task(name=name, classes=table.classes, ordinal=table.ordinal)
@@ -171,50 +209,84 @@ def _read_tasks(path: Path, described: _DatasetFile) -> TaskSet:
 
 def _read_rows(folder: Path, tasks: TaskSet) -> tuple[list[Row], list[Mistake]]:
     path = folder / "labels.csv"
-    try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file; it holds one row a zone") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: must be UTF-8 text: {error}") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
+    records = ((line, cells) for line, cells in _records(_read_text(path)) if not _is_empty(cells))
+    line, cells = next(records, (1, None))
+    if cells is None:
+        raise DatasetError(f"{path}: is empty; its first line must be a header: image,zone,…")
+    if isinstance(cells, csv.Error):
+        raise DatasetError(f"{path}:{line}: the header is not CSV: {cells}")
+    header = _checked_header(path, line, cells, tasks)
     rows: list[Row] = []
-    mistakes: list[Mistake] = []
-    try:
-        for cells in reader:
-            line = reader.line_num
-            if header is None:
-                header = _checked_header(path, cells, tasks)
-            elif any(cell.strip() for cell in cells):
-                try:
-                    rows.append(_read_row(header, cells, tasks, line))
-                except ValueError as error:
-                    mistakes.append(Mistake(str(path), line, str(error)))
-    except csv.Error as error:
-        mistakes.append(Mistake(str(path), reader.line_num, f"not CSV: {error}"))
-    if header is None:
-        raise DatasetError(f"{path}: is empty; its first line must be a header with image, …")
+    mistakes = [
+        Mistake(str(path), line, f"no column for task {name}: no row is labelled for it", False)
+        for name in tasks.names
+        if name not in header
+    ]
+    for line, cells in records:
+        try:
+            rows.append(_read_row(header, cells, tasks, line))
+        except ValueError as error:
+            mistakes.append(Mistake(str(path), line, str(error)))
     return rows, mistakes
 
 
-def _checked_header(path: Path, cells: list[str], tasks: TaskSet) -> list[str]:
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; it holds one row a zone") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{path}:{line}: must be UTF-8 text, has byte 0x{error.object[error.start]:02x}; "
+            "save it as CSV UTF-8"
+        ) from error
+
+
+def _records(text: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """Yield the first line and the cells of each record, or why it has none."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            yield line, next(reader)
+        except csv.Error as error:
+            yield line, error
+        except StopIteration:
+            return
+
+
+def _is_empty(cells: list[str] | csv.Error) -> bool:
+    return isinstance(cells, list) and not any(cell.strip() for cell in cells)
+
+
+def _checked_header(path: Path, line: int, cells: list[str], tasks: TaskSet) -> list[str]:
     header = [cell.strip() for cell in cells]
     if "image" not in header:
         raise DatasetError(
-            f"{path}:1: the header must have a column image, got {', '.join(header)}"
+            f"{path}:{line}: the header must have a column image, got {', '.join(header)}; "
+            "columns are separated by commas"
+        )
+    if "" in header:
+        raise DatasetError(
+            f"{path}:{line}: column {header.index('') + 1} of the header has no name; "
+            "name it or delete it"
         )
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
-        raise DatasetError(f"{path}:1: the header names {', '.join(twice)} twice")
+        raise DatasetError(f"{path}:{line}: the header names {', '.join(twice)} twice")
     if not any(task.name in header for task in tasks):
         raise DatasetError(
-            f"{path}:1: no column for any task of dataset.toml ({', '.join(tasks.names)})"
+            f"{path}:{line}: no column for any task of dataset.toml ({', '.join(tasks.names)})"
         )
     return header
 
 
-def _read_row(header: list[str], cells: list[str], tasks: TaskSet, line: int) -> Row:
+def _read_row(header: list[str], cells: list[str] | csv.Error, tasks: TaskSet, line: int) -> Row:
+    if isinstance(cells, csv.Error):
+        raise ValueError(f"is not CSV: {cells}; a quote inside quotes is written twice")
     if len(cells) != len(header):
         raise ValueError(f"has {len(cells)} columns, the header has {len(header)}")
     values = {column: cell.strip() for column, cell in zip(header, cells, strict=True)}
@@ -225,8 +297,7 @@ def _read_row(header: list[str], cells: list[str], tasks: TaskSet, line: int) ->
             task.index(label)
             labels[task.name] = label
     split = values.get("split", "")
-    if split and split not in SPLITS:
-        raise ValueError(f"split must be {', '.join(SPLITS)} or empty, got {split!r}")
+    _check_split(split)
     known = {*_OWN_COLUMNS, *tasks.names}
     return Row(
         image=_checked_image(values["image"]),
@@ -237,6 +308,11 @@ def _read_row(header: list[str], cells: list[str], tasks: TaskSet, line: int) ->
         extra={column: value for column, value in values.items() if column not in known},
         line=line,
     )
+
+
+def _check_split(split: str) -> None:
+    if split and split not in SPLITS:
+        raise ValueError(f"split must be {', '.join(SPLITS)} or empty, got {split!r}")
 
 
 def _checked_image(image: str) -> str:

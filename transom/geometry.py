@@ -92,8 +92,12 @@ class Zone:
         return cls(((x[0], y[0]), (x[1], y[1]), (x[2], y[2]), (x[3], y[3])))
 
     def to_text(self) -> str:
-        """Return the form that `from_text` reads, to a ten-thousandth of the frame."""
-        return " ".join(f"{value:.4f}" for point in self.points for value in point)
+        """Return the form that `from_text` reads back to an equal zone.
+
+        Four decimals where they say it all, every digit otherwise: rounding could make a small
+        zone too small or a narrow one crooked, and would change labels at each rewriting.
+        """
+        return " ".join(_decimal(value) for point in self.points for value in point)
 
     def pixels(self, height: int, width: int) -> npt.NDArray[np.float32]:
         """Return the corners in pixels, float32 (4, 2) as x, y; (0, 0) is the frame's corner."""
@@ -103,3 +107,8 @@ class Zone:
     def centre(self) -> Point:
         """Return the mean of the corners, in fractions of the frame."""
         return sum(p[0] for p in self.points) / 4, sum(p[1] for p in self.points) / 4
+
+
+def _decimal(value: float) -> str:
+    short = f"{value:.4f}"
+    return short if float(short) == value else repr(float(value))

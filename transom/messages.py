@@ -71,7 +71,7 @@ class Topics:
 
     @property
     def diagnostics(self) -> str:
-        """Figures about the daemon, QoS 0, not retained by purpose but cheap to lose."""
+        """Figures about the daemon, QoS 0 and not retained: the next ones come soon."""
         return f"{self.root}/diagnostics"
 
     @property
@@ -240,7 +240,7 @@ def decode(data: bytes, payload_type: type[PayloadType], topic: str) -> PayloadT
     """
     try:
         return msgspec.json.decode(data, type=payload_type)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError(f"{topic}: {error}") from error
 
 
@@ -248,5 +248,5 @@ def decode_any(data: bytes) -> Any:
     """Return JSON as plain values, anything else as text; for tools that show messages."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return data.decode("utf-8", "replace")

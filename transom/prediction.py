@@ -29,14 +29,16 @@ class Prediction:
 
 def softmax(logits: Floats) -> Floats:
     """Return probabilities, float32 (N, C), of logits (N, C)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
+    with np.errstate(invalid="ignore"):  # an infinite logit gives NaN, which is never believed
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
 
 
 def energy(logits: Floats) -> Floats:
     """Return -logsumexp of each row, float32 (N,), of logits (N, C)."""
-    top = logits.max(axis=1)
-    return np.asarray(-(top + np.log(np.exp(logits - top[:, None]).sum(axis=1))), np.float32)
+    with np.errstate(invalid="ignore"):
+        top = logits.max(axis=1)
+        return np.asarray(-(top + np.log(np.exp(logits - top[:, None]).sum(axis=1))), np.float32)
 
 
 def predict(logits: Floats, spec: TaskSpec) -> Prediction:

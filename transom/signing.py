@@ -12,12 +12,13 @@ References:
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -49,7 +50,13 @@ def new_key(path: Path) -> PublicKey:
 
     Raises:
         FileExistsError: One of the two files is there already; a key is never overwritten.
+        SignatureError: `path` ends in `.pub`, which is the public half's name.
     """
+    if path.suffix == ".pub":
+        raise SignatureError(
+            f"{path}: a private key must not end in .pub, its public half is called so; "
+            "leave the ending away"
+        )
     public_path = path.with_suffix(".pub")
     for existing in (path, public_path):
         if existing.exists():
@@ -74,12 +81,14 @@ def load_private_key(path: Path) -> PrivateKey:
     """
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SignatureError(
             f"{path}: cannot be read as a private key: {error}; make one with: transom keys new"
         ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise SignatureError(f"{path}: must be an ECDSA P-256 key")
+        raise SignatureError(
+            f"{path}: must be an ECDSA P-256 key, is {_kind(key)}; make one with: transom keys new"
+        )
     return key
 
 
@@ -96,10 +105,16 @@ def load_public_key(path: Path) -> PublicKey:
     """
     try:
         key = serialization.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SignatureError(f"{path}: cannot be read as a public key: {error}") from error
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise SignatureError(
+            f"{path}: cannot be read as a public key: {error}; "
+            "copy the .pub file that transom keys new wrote"
+        ) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
-        raise SignatureError(f"{path}: must be an ECDSA P-256 public key")
+        raise SignatureError(
+            f"{path}: must be an ECDSA P-256 public key, is {_kind(key)}; "
+            "copy the .pub file that transom keys new wrote"
+        )
     return PublicKey(key, str(path))
 
 
@@ -189,6 +204,7 @@ def _read_envelope(signature: bytes) -> _Envelope:
         )
     except (
         msgspec.DecodeError,
+        RecursionError,
         binascii.Error,
         KeyError,
         TypeError,
@@ -207,10 +223,13 @@ def _require_trust(envelope: _Envelope, trusted: Sequence[PublicKey]) -> None:
         except InvalidSignature:
             continue
         return
-    known = ", ".join(f"{key.fingerprint[:12]}… ({key.origin})" for key in trusted)
+    known = ", ".join(f"{key.fingerprint[:12]}… ({key.origin})" for key in trusted) or "none"
+    # The hint is not signed: only what looks like a fingerprint reaches a terminal.
+    is_fingerprint = re.fullmatch("[0-9a-f]{64}", envelope.hint) is not None
+    signer = f"key {envelope.hint[:12]}…" if is_fingerprint else "an unnamed key"
     raise SignatureError(
-        f"no trusted key has signed this; signed by {envelope.hint[:12] or 'an unnamed key'}…, "
-        f"trusted: {known}"
+        f"no trusted key has signed this; signed by {signer}, trusted: {known}; "
+        "if you know the signer, put its .pub file beside the trusted ones"
     )
 
 
@@ -230,7 +249,14 @@ def _read_statement(payload: bytes) -> dict[str, str]:
         subject = statement["subject"][0]["digest"]["sha256"]
         if subject != _root_digest(digests):
             raise BundleError("signed statement contradicts itself: its subject is another digest")
-    except (msgspec.DecodeError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (
+        msgspec.DecodeError,
+        RecursionError,
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise BundleError(f"signed statement cannot be read: {error!r}") from error
     return digests
 
@@ -271,6 +297,11 @@ def _pae(payload: bytes) -> bytes:
         len(payload),
         payload,
     )
+
+
+def _kind(key: object) -> str:
+    curve = getattr(key, "curve", None)
+    return f"on curve {curve.name}" if curve is not None else f"a {type(key).__name__}"
 
 
 def _pem(key: ec.EllipticCurvePublicKey) -> bytes:

@@ -7,6 +7,9 @@ import msgspec
 
 UNKNOWN = "unknown"
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"
+RESERVED_NAMES = ("image", "zone", "group", "split", "embedding")
+"""Columns of `labels.csv` and names of the network's own inputs and outputs: never tasks."""
+
 _NAME = re.compile(NAME_PATTERN)
 
 
@@ -14,7 +17,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One question with a closed set of answers.
 
     Attributes:
-        name: Lower-case letters, digits and `_`; also the name of the network's output.
+        name: Lower-case letters, digits and `_`, none of `RESERVED_NAMES`; also the name of the
+            network's output and of the column in `labels.csv`.
         classes: At least two distinct class names, in the order of the logits; `unknown` is
             never one of them, because it is what the device says when it does not know.
         ordinal: Whether the classes are ordered (closed < ajar < open), so that confusing
@@ -30,16 +34,23 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         for what, name in [("task", self.name), *(("class", c) for c in self.classes)]:
-            if not _NAME.match(name):
+            if not _NAME.fullmatch(name):  # match() would let a final newline pass
                 raise ValueError(f"{what} name must match {NAME_PATTERN}, got {name!r}")
+        if self.name in RESERVED_NAMES:
+            raise ValueError(
+                f"task must not be named {self.name!r}: {', '.join(RESERVED_NAMES)} mean "
+                "something else in labels.csv or in the network; choose another name"
+            )
         if len(self.classes) < 2:
-            raise ValueError(f"task {self.name!r} needs at least 2 classes, got {self.classes}")
+            raise ValueError(
+                f"task {self.name!r} needs at least 2 classes, got {list(self.classes)}"
+            )
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"task {self.name!r} names a class twice: {self.classes}")
+            raise ValueError(f"task {self.name!r} names a class twice: {list(self.classes)}")
         if UNKNOWN in self.classes:
             raise ValueError(
-                f"task {self.name!r} must not have a class {UNKNOWN!r}: the device says it when it"
-                " does not know; leave such pictures unlabelled"
+                f"task {self.name!r} must not have a class {UNKNOWN!r}: the device says it when it "
+                "does not know; leave such pictures unlabelled"
             )
 
     def index(self, class_name: str) -> int:

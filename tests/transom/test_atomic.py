@@ -1,0 +1,56 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from transom.atomic import sync_folder, write_file
+
+
+def test_writes_a_new_file(tmp_path: Path) -> None:
+    write_file(tmp_path / "new", b"content")
+    assert (tmp_path / "new").read_bytes() == b"content"
+
+
+def test_replaces_an_old_file(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"a much longer content than the new one")
+    write_file(tmp_path / "old", b"new")
+    assert (tmp_path / "old").read_bytes() == b"new"
+
+
+def test_leaves_nothing_else_in_the_folder(tmp_path: Path) -> None:
+    write_file(tmp_path / "file", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_gives_the_file_the_mode_asked_for_whatever_the_umask(tmp_path: Path, mode: int) -> None:
+    before = os.umask(0o077)
+    try:
+        write_file(tmp_path / "file", b"", mode=mode)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_who_has_the_old_file_open_goes_on_reading_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        write_file(path, b"new")
+        assert reader.read() == b"old"
+
+
+def test_a_failure_leaves_the_old_content_and_no_leftovers(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "inside").write_bytes(b"old")
+    with pytest.raises(OSError, match="taken"):
+        write_file(tmp_path / "taken", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+    assert (tmp_path / "taken" / "inside").read_bytes() == b"old"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"):
+        write_file(tmp_path / "absent" / "file", b"")
+    with pytest.raises(FileNotFoundError, match="absent"):
+        sync_folder(tmp_path / "absent")
