@@ -23,7 +23,7 @@ from demo.summary import describe
 @click.option("--seed", default=0, show_default=True, help="Another number draws another house.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 def demo_command(folder: Path, seed: int, as_json: bool) -> None:
-    r"""Go the whole way on this machine: pictures, training, bundle, daemon, alerts.
+    """Go the whole way on this machine: pictures, training, bundle, daemon, alerts.
 
     Draws rooms with doors and windows, trains a network on some of them, judges it on others,
     exports one signed INT8 bundle, starts a broker and the daemon, plays a clip as the camera

@@ -65,7 +65,7 @@ def _what_to_install(module: str, error: ImportError) -> str:
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="transom")
 def cli() -> None:
-    r"""Know which doors and windows are open, from a camera.
+    """Know which doors and windows are open, from a camera.
 
     \b
     Example:

@@ -128,7 +128,7 @@ class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     settle_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 600.0
     unknown_after_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 5.0
     known_above: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.95
-    correlation_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 0.25
+    correlation_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 0.2
 
 
 class HomeAssistantConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

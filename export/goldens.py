@@ -1,0 +1,94 @@
+"""Golden vectors: real crops with the answers that a correct device gives to them.
+
+A device tries them before it trusts a new network. They cover every class, and on each of them
+the most probable class is far enough ahead that a permitted difference cannot change it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from export.graph import IMAGE
+from transom.bundle import Goldens, Logits
+from transom.crop import Image
+from transom.tasks import TaskSet
+
+LEAST = 8
+_EACH_CLASS = 2
+_BATCH = 16
+
+Answer = Callable[[Image], Logits]
+
+
+def make_goldens(
+    model: bytes,
+    answer: Answer,
+    tasks: TaskSet,
+    crops: Image,
+    targets: npt.NDArray[np.int64],
+) -> Goldens:
+    """Choose crops and measure how far a correct device may differ on them.
+
+    The tolerance is twice the largest difference between the graph as onnxruntime fuses it here
+    and the same graph with no optimisation at all: two correct ways to compute it, further apart
+    than two processors are.
+
+    Args:
+        model: The bundle's network.
+        answer: Gives its calibrated logits by task, as the device computes them.
+        tasks: Its heads.
+        crops: (N, S, S, 3) uint8 BGR to choose among, the preferred ones first.
+        targets: (N, T) class indices in the order of `tasks`, -1 = not labelled.
+
+    Raises:
+        ValueError: There are no crops.
+    """
+    if len(crops) == 0:
+        raise ValueError("goldens need at least one crop, got none")
+    logits = answer(crops)
+    tolerance = _tolerance(model, crops, logits)
+    chosen = _choose(targets, _lead(logits, tasks) > 2 * tolerance)
+    picked = {name: np.ascontiguousarray(values[chosen]) for name, values in logits.items()}
+    return Goldens(np.ascontiguousarray(crops[chosen]), picked, tolerance)
+
+
+def _tolerance(model: bytes, crops: Image, logits: Logits) -> float:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for start in range(0, len(crops), _BATCH):
+        part = slice(start, start + _BATCH)
+        plain = session.run(list(logits), {IMAGE: np.ascontiguousarray(crops[part])})
+        for values, other in zip(logits.values(), plain, strict=True):
+            largest = max(largest, float(np.abs(values[part] - other).max()))
+    size = max(float(np.abs(values).max()) for values in logits.values())
+    # A share of the values, because float32 networks may differ here by nothing at all.
+    return float(np.float32(max(2 * largest, 1e-3 * size, 1e-6)))
+
+
+def _lead(logits: Logits, tasks: TaskSet) -> npt.NDArray[np.float32]:
+    """How far the first class is ahead of the second, the least over tasks, (N,)."""
+    leads = []
+    for task in tasks:
+        ordered = np.sort(logits[task.name], axis=1)
+        leads.append(ordered[:, -1] - ordered[:, -2])
+    return np.asarray(np.min(leads, axis=0), np.float32)
+
+
+def _choose(
+    targets: npt.NDArray[np.int64], is_sure: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Pick some of every class of every task, sure ones first, and at least `LEAST` in all."""
+    order = np.argsort(~is_sure, kind="stable")
+    chosen: list[int] = []
+    for column in targets[order].T:
+        for label in np.unique(column[column >= 0]):
+            chosen += order[column == label][:_EACH_CLASS].tolist()
+    distinct = list(dict.fromkeys(chosen))
+    rest = [index for index in order.tolist() if index not in set(distinct)]
+    distinct += rest[: max(0, LEAST - len(distinct))]
+    return np.sort(np.asarray(distinct, np.int64))

@@ -1,0 +1,140 @@
+"""A program of its own that times networks: request on stdin, figures on stdout.
+
+It runs in a fresh process and imports what a device imports, so that the memory it states is that
+of the network and not of torch. All settings take turns, round by round: on a machine whose speed
+drifts, each meets the same drift.
+"""
+
+import gc
+import itertools
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnxruntime
+
+from transom.session import session_entries
+
+_LEAST_ROUNDS = 3
+_MOST_ROUNDS = 60
+_REPEATS = 5
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What to time.
+
+    Attributes:
+        models: ONNX files by precision; memory and load time are stated for the first.
+        size: Side of the crops in pixels.
+        threads: Numbers of threads to try.
+        batches: Numbers of crops to try.
+        seconds: About how long to go on; each setting is run at least 15 times.
+    """
+
+    models: dict[str, bytes]
+    size: int
+    threads: tuple[int, ...]
+    batches: tuple[int, ...]
+    seconds: float
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Latency of one setting, in milliseconds for the whole batch."""
+
+    precision: str
+    threads: int
+    batch: int
+    median_ms: float
+    p95_ms: float
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found.
+
+    Attributes:
+        load_ms: From bytes to a session that is ready, milliseconds, one thread.
+        rss_mb: Resident memory of a process that classified one crop, MiB.
+        runs: Latencies, in the order of models, threads, batches.
+    """
+
+    load_ms: float
+    rss_mb: float
+    runs: tuple[Timing, ...]
+
+
+def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Open a session set up as on the device."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    for key, value in session_entries().items():
+        options.add_session_config_entry(key, value)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def measure(request: Request) -> Figures:
+    """Time every model with every number of threads and crops."""
+    noise = np.random.default_rng(0).integers(
+        0, 256, (max(request.batches), request.size, request.size, 3), np.uint8
+    )
+    first = next(iter(request.models.values()))
+    started = time.perf_counter()
+    session = open_session(first, 1)
+    load_ms = 1000 * (time.perf_counter() - started)
+    session.run(None, {"image": noise[:1]})
+    gc.collect()
+    # The request and the noise are not the network's: a device holds neither.
+    extra = sum(map(len, request.models.values())) + noise.nbytes
+    rss_mb = (_resident_bytes() - extra) / 2**20
+    del session
+    runs = _take_turns(request, noise)
+    return Figures(load_ms=load_ms, rss_mb=rss_mb, runs=runs)
+
+
+def _take_turns(request: Request, noise: np.ndarray) -> tuple[Timing, ...]:
+    settings = list(itertools.product(request.models, request.threads, request.batches))
+    sessions = {
+        (name, threads): open_session(request.models[name], threads)
+        for name, threads in itertools.product(request.models, request.threads)
+    }
+    times: dict[tuple[str, int, int], list[float]] = {setting: [] for setting in settings}
+    stop = time.perf_counter() + request.seconds
+    for done in range(_MOST_ROUNDS):
+        if done >= _LEAST_ROUNDS and time.perf_counter() > stop:
+            break
+        for name, threads, batch in settings:
+            session = sessions[name, threads]
+            times[name, threads, batch] += _time(session, noise[:batch])
+    return tuple(_timing(setting, found) for setting, found in times.items())
+
+
+def _time(session: onnxruntime.InferenceSession, crops: np.ndarray) -> list[float]:
+    session.run(None, {"image": crops})  # the first after a pause pays for cold caches
+    found = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        session.run(None, {"image": crops})
+        found.append(1000 * (time.perf_counter() - started))
+    return found
+
+
+def _timing(setting: tuple[str, int, int], found: Sequence[float]) -> Timing:
+    precision, threads, batch = setting
+    median, p95 = (float(value) for value in np.percentile(found, [50, 95]))
+    return Timing(precision=precision, threads=threads, batch=batch, median_ms=median, p95_ms=p95)
+
+
+def _resident_bytes() -> int:
+    status = Path("/proc/self/status").read_text("ascii", "replace")
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    asked = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
+    sys.stdout.buffer.write(msgspec.json.encode(measure(asked)))

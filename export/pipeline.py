@@ -1,0 +1,386 @@
+"""From a run to a signed bundle, step by step; `export_run` is the page to read.
+
+No bundle is written unless every gate is passed, and the same run, data, key and sequence always
+give the same bytes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from export.benchmark import time_models
+from export.cost import count_cost
+from export.goldens import make_goldens
+from export.graph import EMBEDDING, export_graph, fold_temperatures
+from export.parity import Limits, TaskParity, check_float, check_parity, compare
+from export.quantize import Quantization, calibration_indices, count_operators, quantize
+from train.calibrate import calibrated_spec, fit_temperature
+from train.corpus import MISSING, Corpus
+from train.evaluate import Evaluation, evaluate
+from train.network import Network, predict_logits
+from train.predictor import OnnxPredictor
+from train.progress import Progress
+from train.run import Run
+from transom import __version__
+from transom.bundle import InputSpec, Logits, Manifest, TaskSpec, read_bundle, write_bundle
+from transom.crop import Image
+from transom.errors import ExportError
+from transom.signing import PrivateKey
+
+Precision = Literal["int8", "float32", "auto"]
+
+_STEPS = 6
+_BATCH = 32
+_TORCH_CROPS = 32
+_GOLDEN_CANDIDATES = 64
+_AUTO_SECONDS = 3.0
+
+Targets = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The crops that the training did not see, and what float32 says of them.
+
+    Attributes:
+        corpus: N rows, val and test.
+        targets: (N, T) int64 in the order of the run's tasks and classes, -1 = not labelled.
+        float32: By task, logits (N, C), as they leave torch: no temperature.
+        difference: Largest difference between torch and ONNX float32.
+    """
+
+    corpus: Corpus
+    targets: Targets
+    float32: Logits
+    difference: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A network that passed the gate, not yet calibrated."""
+
+    model: bytes
+    precision: Literal["int8", "float32"]
+    logits: Logits
+    parity: tuple[TaskParity, ...]
+    why: str
+
+
+def export_run(
+    run: Run,
+    corpus: Corpus,
+    path: Path,
+    key: PrivateKey,
+    *,
+    name: str,
+    sequence: int | None = None,
+    precision: Precision = "int8",
+    limits: Limits | None = None,
+    quantization: Quantization | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Export, quantise, judge, calibrate, sign.
+
+    Args:
+        run: What was trained.
+        corpus: Rows of all three splits, crops of the run's size and margin. Train rows show the
+            range of each activation, val rows calibrate, val and test rows judge INT8 against
+            float32, test rows give the figures in the manifest.
+        path: The bundle; replaced whole or not at all.
+        key: Signs it.
+        name: Of the bundle, lower-case letters, digits and `._-`.
+        sequence: Above that of every bundle of this name so far; None = one more than the
+            bundle at `path`, or else the second the run was made, since 1970.
+        precision: `int8`; `float32`; or `auto`, INT8 where it passes and is faster here.
+        limits: What the gates ask for.
+        quantization: How INT8 is made.
+        progress: Told how many steps are done.
+
+    Raises:
+        ExportError: A gate is not passed, or the corpus lacks a split. No bundle is written.
+        BundleError: What is at `path` is no bundle, or the new one would be too large.
+    """
+    limits, quantization = limits or Limits(), quantization or Quantization()
+    _check_corpus(run, corpus)
+    sequence = _next_sequence(path, run) if sequence is None else sequence
+    network = run.network()
+    draft = _draft(run, name, sequence, network.embedding_size)
+    step = _steps(progress)
+
+    graph = export_graph(network, run.tasks, run.recipe.size)
+    step()
+    held = _hold_out(network, graph, draft, corpus, limits)
+    step()
+    candidate = _choose(run, graph, draft, corpus, held, precision, limits, quantization)
+    step()
+    temperatures = _temperatures(run, candidate, held)
+    model = fold_temperatures(candidate.model, temperatures)
+    manifest = msgspec.structs.replace(
+        draft,
+        precision=candidate.precision,
+        tasks=_specs(run, candidate, held, temperatures),
+    )
+    step()
+    predictor = OnnxPredictor(model, manifest)
+    evaluation = evaluate(predictor, _judged(corpus))
+    manifest = msgspec.structs.replace(manifest, metrics=_metrics(evaluation))
+    step()
+    crops, targets = _golden_candidates(held)
+    goldens = make_goldens(
+        model, lambda these: _answer(predictor, these)[0], run.tasks, crops, targets
+    )
+    report = _report(candidate, held, limits, quantization, temperatures, evaluation, model)
+    write_bundle(path, manifest=manifest, model=model, goldens=goldens, report=report, key=key)
+    step()
+    return manifest
+
+
+def _check_corpus(run: Run, corpus: Corpus) -> None:
+    for split in ("train", "val"):
+        if not (corpus.splits == split).any():
+            raise ExportError(
+                f"export stopped: the data have no row of split `{split}`; name data sets with "
+                "train and val groups, such as those the run was trained on"
+            )
+    if not any(name in corpus.tasks for name in run.tasks.names):
+        raise ExportError(
+            f"export stopped: the data label {', '.join(corpus.tasks.names)}, the run knows "
+            f"{', '.join(run.tasks.names)}; name a data set with one of the run's tasks"
+        )
+
+
+def _next_sequence(path: Path, run: Run) -> int:
+    if path.exists():
+        return read_bundle(path, None).manifest.sequence + 1
+    return int(run.created.timestamp())
+
+
+def _draft(run: Run, name: str, sequence: int, embedding: int) -> Manifest:
+    """The manifest with what is known before anything is exported."""
+    return Manifest(
+        name=name,
+        sequence=sequence,
+        created=run.created.isoformat(timespec="seconds"),
+        input=InputSpec(size=run.recipe.size, margin=run.recipe.margin),
+        tasks=tuple(
+            TaskSpec(
+                name=task.name,
+                classes=task.classes,
+                ordinal=task.ordinal,
+                thresholds=(0.0,) * len(task.classes),
+            )
+            for task in run.tasks
+        ),
+        embedding=embedding,
+        precision="float32",
+        training=_training(run),
+        minimum_runtime=__version__,
+    )
+
+
+def _hold_out(
+    network: Network, graph: bytes, draft: Manifest, corpus: Corpus, limits: Limits
+) -> _Held:
+    """Run the float32 graph over val and test, and check it against torch on some of them."""
+    rows = corpus.select(np.flatnonzero(corpus.splits != "train"))
+    predictor = OnnxPredictor(graph, draft)
+    judged = evaluate(predictor, rows)
+    targets = np.stack([task.targets for task in judged.tasks.values()], axis=1)
+    logits, embedding = _answer(predictor, rows.crops)
+    some = calibration_indices(targets, rows.groups, _TORCH_CROPS)
+    torch_logits, torch_embedding = predict_logits(network, np.array(rows.crops[some]))
+    difference = check_float(
+        {**torch_logits, EMBEDDING: torch_embedding},
+        {**{task: values[some] for task, values in logits.items()}, EMBEDDING: embedding[some]},
+        limits,
+    )
+    return _Held(rows, targets, logits, difference)
+
+
+def _choose(
+    run: Run,
+    graph: bytes,
+    draft: Manifest,
+    corpus: Corpus,
+    held: _Held,
+    precision: Precision,
+    limits: Limits,
+    quantization: Quantization,
+) -> _Candidate:
+    """Return the network of the precision asked for, if it passes the gate."""
+    float32 = _judge(run, graph, "float32", held.float32, held, limits, "asked for")
+    if precision == "float32":
+        return float32
+    train = corpus.split("train")
+    some = calibration_indices(train.targets, train.groups, quantization.images, quantization.seed)
+    model = quantize(graph, run.tasks, np.array(train.crops[some]), quantization)
+    logits, _ = _answer(OnnxPredictor(model, draft), held.corpus.crops)
+    int8 = _judge(run, model, "int8", logits, held, limits, "asked for")
+    if precision == "int8":
+        check_parity(int8.parity, limits)
+        return int8
+    return _faster_of(int8, float32, run.recipe.size, limits)
+
+
+def _judge(
+    run: Run,
+    model: bytes,
+    precision: Literal["int8", "float32"],
+    logits: Logits,
+    held: _Held,
+    limits: Limits,
+    why: str,
+) -> _Candidate:
+    # Temperatures change no class, but they decide which crops float32 is sure of.
+    calibrated = {
+        task: np.asarray(values / run.temperatures.get(task, 1.0), np.float32)
+        for task, values in held.float32.items()
+    }
+    parity = compare(run.tasks, calibrated, logits, held.targets, held.corpus.groups, limits)
+    return _Candidate(model, precision, logits, parity, why)
+
+
+def _faster_of(int8: _Candidate, float32: _Candidate, size: int, limits: Limits) -> _Candidate:
+    try:
+        check_parity(int8.parity, limits)
+    except ExportError as error:
+        return _because(float32, str(error).removeprefix("export stopped: "))
+    runs = time_models(
+        {"int8": int8.model, "float32": float32.model},
+        size,
+        threads=(1,),
+        batches=(1,),
+        seconds=_AUTO_SECONDS,
+    ).runs
+    median = {timing.precision: timing.median_ms for timing in runs}
+    if median["int8"] < median["float32"]:
+        return _because(int8, "within the limits, and faster where it was exported")
+    return _because(float32, "float32 was faster where it was exported")
+
+
+def _because(candidate: _Candidate, why: str) -> _Candidate:
+    return replace(candidate, why=why)
+
+
+def _temperatures(run: Run, candidate: _Candidate, held: _Held) -> dict[str, float]:
+    """Fit each task's temperature on the val logits of the network that ships.
+
+    The graph carries none so far: the run's temperatures were fitted on float32 logits and are
+    used only for a task that val does not label. Weights are the same either way, because the
+    heads, where a temperature goes, are not quantised.
+    """
+    is_val = held.corpus.splits == "val"
+    temperatures = {}
+    for column, task in enumerate(run.tasks.names):
+        truth = held.targets[is_val, column]
+        labelled = bool((truth != MISSING).any())
+        temperatures[task] = (
+            fit_temperature(candidate.logits[task][is_val], truth)
+            if labelled
+            else run.temperatures.get(task, 1.0)
+        )
+    return temperatures
+
+
+def _specs(
+    run: Run, candidate: _Candidate, held: _Held, temperatures: Mapping[str, float]
+) -> tuple[TaskSpec, ...]:
+    is_val = held.corpus.splits == "val"
+    return tuple(
+        calibrated_spec(
+            task,
+            np.asarray(candidate.logits[task.name][is_val] / temperatures[task.name], np.float32),
+            held.targets[is_val, column],
+        )
+        for column, task in enumerate(run.tasks)
+    )
+
+
+def _judged(corpus: Corpus) -> Corpus:
+    """The rows that neither training nor calibration saw, or val where there are none."""
+    test = corpus.split("test")
+    return test if len(test) else corpus.split("val")
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """What a manifest says of the network: the evaluation without its table of groups."""
+    full = evaluation.to_json()
+    splits = sorted(set(evaluation.corpus.splits.tolist()))
+    return {"split": " ".join(splits), **{k: v for k, v in full.items() if k != "groups"}}
+
+
+def _golden_candidates(held: _Held) -> tuple[Image, Targets]:
+    """Held-out crops of all labels, those of test first."""
+    parts = []
+    for split in ("test", "val"):
+        rows = np.flatnonzero(held.corpus.splits == split)
+        no_groups = [""] * len(rows)
+        parts.append(rows[calibration_indices(held.targets[rows], no_groups, _GOLDEN_CANDIDATES)])
+    some = np.concatenate(parts)
+    return np.array(held.corpus.crops[some]), held.targets[some]
+
+
+def _answer(predictor: OnnxPredictor, crops: Image) -> tuple[Logits, npt.NDArray[np.float32]]:
+    parts = [
+        predictor(np.array(crops[start : start + _BATCH])) for start in range(0, len(crops), _BATCH)
+    ]
+    names = predictor.tasks.names
+    logits = {name: np.concatenate([part[0][name] for part in parts]) for name in names}
+    return logits, np.concatenate([part[1] for part in parts])
+
+
+def _report(
+    candidate: _Candidate,
+    held: _Held,
+    limits: Limits,
+    quantization: Quantization,
+    temperatures: Mapping[str, float],
+    evaluation: Evaluation,
+    model: bytes,
+) -> dict[str, Any]:
+    """What `report.json` says; nothing in it depends on the clock."""
+    operators = count_operators(model)
+    return {
+        "precision": candidate.precision,
+        "why": candidate.why,
+        "tasks": {
+            parity.task: {k: v for k, v in msgspec.to_builtins(parity).items() if k != "task"}
+            for parity in candidate.parity
+        },
+        "limits": msgspec.to_builtins(limits),
+        "float_difference": held.difference,
+        "quantization": msgspec.to_builtins(quantization),
+        "float_conv": operators["Conv"] + operators["FusedConv"],
+        "quantize_linear": operators["QuantizeLinear"],
+        "operators": dict(sorted(operators.items())),
+        "cost": msgspec.to_builtins(count_cost(model)),
+        "temperatures": dict(temperatures),
+        "evaluation": evaluation.to_json(),
+    }
+
+
+def _steps(progress: Progress | None) -> Callable[[], None]:
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, _STEPS)
+
+    return step
+
+
+def _training(run: Run) -> dict[str, Any]:
+    """What a manifest says of the training: enough to find the run again."""
+    return {
+        "run": run.folder.name,
+        "recipe": run.recipe.digest,
+        "backbone": run.recipe.backbone,
+        "versions": dict(run.versions),
+    }

@@ -1,0 +1,74 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from export.benchmark import time_models, usable_cores
+from export.cost import count_cost
+from train.network import Network
+from transom.errors import ClassifierError
+
+
+def test_times_every_setting_in_a_process_of_its_own(float_graph: bytes, int8_graph: bytes) -> None:
+    models = {"int8": int8_graph, "float32": float_graph}
+    figures = time_models(models, 32, threads=(1,), batches=(1, 4), seconds=0.1)
+    settings = [(run.precision, run.threads, run.batch) for run in figures.runs]
+    assert settings == [("int8", 1, 1), ("int8", 1, 4), ("float32", 1, 1), ("float32", 1, 4)]
+    assert all(0.0 < run.median_ms <= run.p95_ms for run in figures.runs)
+    assert figures.load_ms > 0.0
+
+
+def test_memory_is_that_of_a_device_and_not_of_torch(int8_graph: bytes) -> None:
+    figures = time_models({"int8": int8_graph}, 32, threads=(1,), batches=(1,), seconds=0.1)
+    assert 20.0 < figures.rss_mb < 150.0
+    code = "import sys, export.latency; sys.exit(bool({'torch', 'onnx', 'cv2'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_threads_are_bounded_by_the_cores(int8_graph: bytes) -> None:
+    figures = time_models({"int8": int8_graph}, 32, batches=(1,), seconds=0.1)
+    threads = [run.threads for run in figures.runs]
+    assert threads == list(range(1, min(4, usable_cores()) + 1))
+
+
+def test_a_network_that_does_not_run_is_named_as_the_cause() -> None:
+    with pytest.raises(ClassifierError, match=r"does not run on this machine: .*InvalidProtobuf"):
+        time_models({"int8": b"no network"}, 32, threads=(1,), batches=(1,), seconds=0.1)
+
+
+def test_macs_and_parameters_are_those_of_the_layers(network: Network, float_graph: bytes) -> None:
+    cost = count_cost(float_graph)
+    # Batch normalisation is folded: each of its channels becomes a bias of the convolution.
+    layers = [p for name, p in network.named_parameters() if "norm" not in name]
+    biases = [p for name, p in network.named_parameters() if name.endswith("norm.bias")]
+    assert cost.parameters == sum(p.numel() for p in [*layers, *biases])
+    assert cost.macs == _macs(network)
+
+
+def test_int8_costs_what_float32_costs(float_graph: bytes, int8_graph: bytes) -> None:
+    assert count_cost(int8_graph) == count_cost(float_graph)
+
+
+def _macs(network: Network) -> int:
+    """Count by watching torch: outputs times what each output sums over."""
+    import torch
+
+    total = 0
+
+    def watch(layer: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        nonlocal total
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        total += output.numel() * int(np.prod(weight.shape[1:]))
+
+    kinds = (torch.nn.Conv2d, torch.nn.Linear)
+    layers = [layer for layer in network.modules() if isinstance(layer, kinds)]
+    hooks = [layer.register_forward_hook(watch) for layer in layers]
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, 32, 32))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total

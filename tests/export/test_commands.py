@@ -1,0 +1,94 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from export.commands import bench_command, export_command, keys_group
+from train.run import Run
+from transom.bundle import read_bundle
+from transom.signing import load_private_key, load_public_key, public_half
+
+
+def call(command: object, *arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(a) for a in arguments])  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def exported(run: Run, key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "bars.bundle"
+    result = call(export_command, run.folder, "--key", key, "--out", path, "--images", 32)
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def test_export_takes_the_data_and_the_name_from_the_run(exported: Path, key: Path) -> None:
+    bundle = read_bundle(exported, [public_half(load_private_key(key))])
+    assert bundle.manifest.name == "bars-1"
+    assert bundle.report["quantization"]["images"] == 32
+
+
+def test_export_prints_one_json_object_with_the_parity_of_every_task(
+    run: Run, pictures: Path, key: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "b.bundle"
+    options = ["--out", path, "--data", pictures, "--name", "b", "--precision", "float32"]
+    result = call(export_command, run.folder, "--key", key, *options, "--json")
+    found = json.loads(result.stdout)
+    assert found["tasks"]["state"]["agreement"] == 1.0
+    assert found["bytes"] == path.stat().st_size
+    assert found["digest"] == read_bundle(path, None).digest
+    assert found["metrics"]["tasks"].keys() == {"kind", "state"}
+
+
+def test_export_without_a_key_says_how_to_make_one(run: Run) -> None:
+    result = call(export_command, run.folder)
+    assert result.exit_code == 2
+    assert "transom keys new" in result.output
+
+
+def test_bench_prints_what_scripts_rely_on(exported: Path) -> None:
+    found = json.loads(call(bench_command, exported, "--seconds", 0.1, "--json").stdout)
+    assert found.keys() >= {
+        "machine",
+        "input_size",
+        "macs",
+        "parameters",
+        "bytes",
+        "load_ms",
+        "rss_mb",
+        "runs",
+    }
+    assert {run["batch"] for run in found["runs"]} == {1, 4, 16}
+    assert found["runs"][0].keys() == {"precision", "threads", "batch", "median_ms", "p95_ms"}
+    assert found["runs"][0]["precision"] == "int8"
+
+
+def test_bench_prints_a_table_for_a_person(exported: Path) -> None:
+    output = call(bench_command, exported, "--seconds", 0.1).output
+    assert "bars-1: 32 px" in output
+    assert "median ms" in output
+
+
+def test_keys_new_makes_a_pair_and_never_overwrites_it(tmp_path: Path) -> None:
+    path = tmp_path / "home.key"
+    found = json.loads(call(keys_group, "new", path, "--json").stdout)
+    assert found["fingerprint"] == load_public_key(Path(found["public"])).fingerprint
+    assert path.stat().st_mode & 0o077 == 0
+    before = path.read_bytes()
+    assert isinstance(call(keys_group, "new", path).exception, FileExistsError)
+    assert path.read_bytes() == before
+
+
+def test_keys_show_gives_both_halves_the_same_fingerprint(key: Path) -> None:
+    halves: Sequence[Path] = (key, key.with_suffix(".pub"))
+    found = [json.loads(call(keys_group, "show", half, "--json").stdout) for half in halves]
+    assert found[0]["fingerprint"] == found[1]["fingerprint"]
+    assert [item["private"] is None for item in found] == [False, True]
+
+
+@pytest.mark.parametrize("command", [export_command, bench_command, keys_group])
+def test_help_has_an_example_on_lines_of_its_own(command: object) -> None:
+    lines = [line.strip() for line in call(command, "--help").output.splitlines()]
+    assert any(line.startswith("transom ") for line in lines[lines.index("Example:") :])

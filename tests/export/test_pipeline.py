@@ -1,0 +1,179 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+
+from export.parity import Limits
+from export.pipeline import export_run
+from train.corpus import Corpus
+from train.evaluate import evaluate
+from train.predictor import OnnxPredictor, TorchPredictor
+from train.run import Run, read_run
+from transom import __version__
+from transom.bundle import Bundle, read_bundle
+from transom.errors import BundleError, ExportError
+from transom.prediction import softmax
+from transom.signing import load_private_key, public_half
+
+
+@pytest.fixture(scope="session")
+def bundle_path(
+    run: Run, corpus: Corpus, key: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "bars.bundle"
+    export_run(run, corpus, path, load_private_key(key), name="bars", sequence=7)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_path: Path, key: Path) -> Bundle:
+    return read_bundle(bundle_path, [public_half(load_private_key(key))])
+
+
+@pytest.fixture(scope="session")
+def fragile(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run with one embedding dimension far above all others, which no head reads.
+
+    Float32 answers as before. In INT8 the steps of the embedding are then so wide that every
+    other dimension is rounded to nothing.
+    """
+    folder = tmp_path_factory.mktemp("fragile") / "run"
+    shutil.copytree(run.folder, folder)
+    weights = safetensors.torch.load_file(folder / "weights.safetensors")
+    weights["fusion.embed.norm.bias"][0] = 1e5
+    for task in run.tasks.names:
+        weights[f"heads.{task}_head.weight"][:, 0] = 0.0
+    safetensors.torch.save_file(weights, folder / "weights.safetensors")
+    return read_run(folder)
+
+
+def test_a_bundle_says_what_it_is(bundle: Bundle, run: Run) -> None:
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.sequence, manifest.precision) == ("bars", 7, "int8")
+    assert manifest.task_set() == run.tasks
+    assert (manifest.input.size, manifest.embedding) == (32, 16)
+    assert manifest.minimum_runtime == __version__
+    assert manifest.metrics["split"] == "test"
+    assert manifest.metrics["tasks"]["state"]["n"] == 48
+    assert manifest.training["recipe"] == run.recipe.digest
+
+
+def test_the_bundle_answers_as_the_run_does(bundle: Bundle, run: Run, corpus: Corpus) -> None:
+    crops = np.array(corpus.split("test").crops)
+    bundled, embedding = OnnxPredictor(bundle.model, bundle.manifest)(crops)
+    trained, _ = TorchPredictor(run)(crops)
+    assert embedding.shape == (48, 16)
+    for task in run.tasks.names:
+        agreement = (bundled[task].argmax(1) == trained[task].argmax(1)).mean()
+        assert agreement >= 0.95
+
+
+def test_the_figures_in_the_manifest_are_those_that_evaluation_finds(
+    bundle: Bundle, corpus: Corpus
+) -> None:
+    test = corpus.split("test")
+    found = evaluate(OnnxPredictor(bundle.model, bundle.manifest), test).to_json()
+    assert bundle.manifest.metrics["tasks"] == json.loads(json.dumps(found["tasks"]))
+    assert bundle.manifest.metrics["digest"] == test.digest
+
+
+def test_the_goldens_are_what_the_bundled_network_answers(bundle: Bundle) -> None:
+    logits, _ = OnnxPredictor(bundle.model, bundle.manifest)(bundle.goldens.crops)
+    assert len(bundle.goldens.crops) >= 8
+    for task, values in bundle.goldens.logits.items():
+        assert np.abs(logits[task] - values).max() <= bundle.goldens.tolerance
+
+
+def test_temperatures_are_fitted_on_the_network_that_ships(bundle: Bundle, corpus: Corpus) -> None:
+    val = corpus.split("val")
+    logits, _ = OnnxPredictor(bundle.model, bundle.manifest)(np.array(val.crops))
+
+    def loss(task: str, temperature: float) -> float:
+        column = corpus.tasks.names.index(task)
+        truth = val.targets[:, column]
+        share = softmax(np.asarray(logits[task] / temperature, np.float32))
+        return float(-np.log(share[np.arange(len(truth)), truth]).mean())
+
+    for task, temperature in bundle.report["temperatures"].items():
+        at_best = loss(task, 1.0)
+        if temperature < 9.9:  # a colder network would be likelier still, were it allowed
+            assert at_best <= loss(task, 1.2) + 1e-6
+        if temperature > 0.51:
+            assert at_best <= loss(task, 1 / 1.2) + 1e-6
+
+
+def test_int8_is_wholly_fused(bundle: Bundle) -> None:
+    assert bundle.report["float_conv"] == 0
+    assert bundle.report["quantize_linear"] == 0
+
+
+def test_the_same_run_and_data_give_the_same_bytes(
+    run: Run, corpus: Corpus, key: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    again = tmp_path / "again.bundle"
+    export_run(run, corpus, again, load_private_key(key), name="bars", sequence=7)
+    assert read_bundle(again, None).digest == bundle.digest
+
+
+def test_int8_that_does_not_pass_leaves_no_bundle(
+    fragile: Run, corpus: Corpus, key: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "bars.bundle"
+    with pytest.raises(ExportError, match=r"INT8 agrees with float32 on .* % of `state`"):
+        export_run(fragile, corpus, path, load_private_key(key), name="bars")
+    assert not path.exists()
+
+
+def test_auto_takes_float32_where_int8_does_not_pass_and_says_why(
+    fragile: Run, corpus: Corpus, key: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "bars.bundle"
+    signer = load_private_key(key)
+    manifest = export_run(fragile, corpus, path, signer, name="bars", precision="auto")
+    assert manifest.precision == "float32"
+    assert "INT8 agrees with float32 on" in read_bundle(path, None).report["why"]
+
+
+def test_a_gate_that_is_not_passed_leaves_the_old_bundle(
+    run: Run, corpus: Corpus, key: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "bars.bundle"
+    path.write_bytes(bundle_path.read_bytes())
+    exact = Limits(float_difference=0.0)
+    with pytest.raises(ExportError, match="ONNX differs from torch"):
+        export_run(run, corpus, path, load_private_key(key), name="bars", limits=exact)
+    assert path.read_bytes() == bundle_path.read_bytes()
+
+
+def test_a_bundle_at_the_path_is_followed_by_the_next_sequence(
+    run: Run, corpus: Corpus, key: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "bars.bundle"
+    path.write_bytes(bundle_path.read_bytes())
+    manifest = export_run(
+        run, corpus, path, load_private_key(key), name="bars", precision="float32"
+    )
+    assert (manifest.sequence, manifest.precision) == (8, "float32")
+    assert read_bundle(path, None).report["tasks"]["state"]["agreement"] == 1.0
+
+
+def test_what_is_no_bundle_is_not_overwritten(
+    run: Run, corpus: Corpus, key: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("dear diary")
+    with pytest.raises(BundleError, match="must hold manifest"):
+        export_run(run, corpus, path, load_private_key(key), name="bars")
+    assert path.read_text() == "dear diary"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_refuses_data_without_a_split_that_it_needs(
+    run: Run, corpus: Corpus, key: Path, tmp_path: Path, split: str
+) -> None:
+    rest = corpus.select(np.flatnonzero(corpus.splits != split))
+    with pytest.raises(ExportError, match=f"no row of split `{split}`"):
+        export_run(run, rest, tmp_path / "bars.bundle", load_private_key(key), name="bars")

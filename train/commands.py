@@ -1,0 +1,155 @@
+"""The command `transom train`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from train.history import EpochRecord
+from train.progress import Progress, progress_bar
+from train.recipe import Recipe, load_recipe, parse_setting
+from transom.dataset import Mistake
+
+if TYPE_CHECKING:
+    from train.run import Run
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("train")
+@click.argument("datasets", nargs=-1, required=True, metavar="DATASET...", type=_FOLDER)
+@click.option("--out", required=True, metavar="RUN", type=_FOLDER, help="Folder of the run.")
+@click.option("--recipe", "recipe_file", type=_FILE, help="TOML file; what it omits is default.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="One key of the recipe."
+)
+@click.option("--epochs", type=int, help="Passes over the data.")
+@click.option("--size", type=int, help="Side of the crops, pixels.")
+@click.option("--seed", type=int, help="Of every random number.")
+@click.option("--backbone", help="Name of the backbone, such as efficientnet_lite0 or tiny.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted training in RUN.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
+def train_command(
+    datasets: tuple[Path, ...],
+    out: Path,
+    recipe_file: Path | None,
+    settings: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+    **shortcuts: Any,
+) -> None:
+    """Train a network on data sets and write a run.
+
+    The run's folder has the resolved recipe, the weights, the metrics, a report to open in a
+    browser, and events for TensorBoard. Ctrl-C loses at most the epoch under way; --resume goes
+    on and ends where an uninterrupted training would.
+
+    \b
+    Examples:
+        transom train doors --out runs/first
+        transom train doors home --out runs/home --epochs 12 --set augment.flip=0
+        transom train doors --out runs/first --resume
+    """
+    chosen = {key: value for key, value in shortcuts.items() if value is not None}
+    chosen = {**_read_settings(settings), **chosen}
+    if resume and (recipe_file or chosen):
+        raise click.UsageError("--resume goes on with the run's own recipe; leave the others out")
+    recipe = load_recipe(out / "recipe.toml") if resume else _resolve(recipe_file, chosen)
+    run = _train(recipe, datasets, out, resume)
+    if as_json:
+        click.echo(msgspec.json.encode(run.metrics).decode())
+    else:
+        click.echo(summary(run))
+
+
+def _read_settings(settings: tuple[str, ...]) -> dict[str, object]:
+    try:
+        return dict(parse_setting(text) for text in settings)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--set") from error
+
+
+def _resolve(recipe_file: Path | None, values: dict[str, object]) -> Recipe:
+    recipe = load_recipe(recipe_file) if recipe_file else Recipe()
+    return recipe.with_values(values)
+
+
+def _train(recipe: Recipe, datasets: tuple[Path, ...], out: Path, resume: bool) -> "Run":
+    from train.corpus import load_corpus
+    from train.fit import fit  # torch is seconds: not for --help
+    from train.run import require_new
+
+    if not resume:
+        require_new(out)  # before any picture is read
+
+    def say(mistake: Mistake) -> None:
+        click.echo(f"left out: {mistake}", err=True)
+
+    with progress_bar("reading pictures") as progress:
+        corpus = load_corpus(
+            datasets,
+            size=recipe.size,
+            margin=recipe.margin,
+            report=say,
+            progress=progress,
+        )
+    with console_progress() as shown:
+        return fit(recipe, corpus, out, resume=resume, progress=shown, datasets=datasets)
+
+
+class ConsoleProgress:
+    """A bar of all steps on a terminal, and a line for each epoch, both on stderr.
+
+    Args:
+        bar: Told of each step.
+    """
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+
+    def step(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar(done, total)
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """Print the epoch's line."""
+        clear = "\r\x1b[K" if sys.stderr.isatty() else ""  # over the bar, which is drawn again
+        click.echo(f"{clear}{epoch_line(record, epochs)}", err=True)
+
+
+@contextmanager
+def console_progress() -> Iterator[ConsoleProgress]:
+    """Show the progress of a training on stderr while the block runs."""
+    with progress_bar("training") as bar:
+        yield ConsoleProgress(bar)
+
+
+def epoch_line(record: EpochRecord, epochs: int) -> str:
+    """Return an epoch as one line of text."""
+    parts = [f"epoch {record.epoch}/{epochs}"]
+    for task, loss in record.loss.items():
+        accuracy = record.val_accuracy.get(task)
+        right = "" if accuracy is None else f", val {accuracy:.1%}"
+        parts.append(f"{task}: loss {loss:.3f}{right}")
+    parts.append(f"{record.seconds:.0f} s, {record.images_per_s:.0f} images/s")
+    return "  ".join(parts)
+
+
+def summary(run: "Run") -> str:
+    """Return what a person wants to know of a finished run."""
+    lines = []
+    for split, evaluation in run.results.evaluations.items():
+        for task, figures in evaluation["tasks"].items():
+            if figures["n"]:
+                lines.append(
+                    f"{split}: {task} {figures['accuracy']:.1%} right of {figures['n']} pictures, "
+                    f"each class alike {figures['balanced_accuracy']:.1%}"
+                )
+    seconds, rate = run.results.seconds, run.results.images_per_s
+    lines.append(f"{run.folder}: {seconds:.0f} s of training, {rate:.0f} images/s; see report.html")
+    return "\n".join(lines)
