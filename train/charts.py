@@ -1,0 +1,162 @@
+"""Charts as inline SVG. Colours are CSS variables of the page, so that they follow its theme."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+Points = Sequence[tuple[float, float]]
+
+_WIDTH, _HEIGHT = 460, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 24, 14, 44
+_SERIES_COLOURS = 6  # the page defines --series-0 to --series-5
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """Return a share, 0 to 1, as a person reads it; a dash for None."""
+    return "-" if value is None else f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def reliability_chart(bins: Sequence[tuple[float, float, int]]) -> str:
+    """Draw how often a network is right against how sure it was.
+
+    Args:
+        bins: Mean confidence, share of right answers (both 0 to 1) and rows, for each bin that
+            holds a row.
+    """
+    most = max((rows for _, _, rows in bins), default=1)
+    marks = [f'<line class="ideal" {_ends(_at(0, 0), _at(1, 1))}/>']
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (_at(c, a) for c, a, _ in bins))
+    marks.append(f'<polyline class="line" style="stroke:var(--series-0)" points="{path}"/>')
+    for confidence, right, rows in bins:
+        x, y = _at(confidence, right)
+        radius = 3.0 + 8.0 * math.sqrt(rows / most)
+        title = f"{rows} pictures: {percent(confidence)} sure, {percent(right)} right"
+        marks.append(
+            f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+            f"<title>{title}</title></circle>"
+        )
+    ticks = [(share, percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    axes = _axes(ticks, ticks, (0.0, 1.0), (0.0, 1.0), "how sure it was", "how often it was right")
+    return _svg("Reliability: sureness against share of right answers", axes + marks)
+
+
+def line_chart(series: Mapping[str, Points], x_label: str, *, is_share: bool = False) -> str:
+    """Draw curves over a common axis, with a legend below.
+
+    Args:
+        series: (x, y) points by name; points that are not finite are left out.
+        x_label: What x counts.
+        is_share: y is a share and shown as percent.
+    """
+    finite = {
+        name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+        for name, points in series.items()
+    }
+    xs = [x for points in finite.values() for x, _ in points]
+    ys = [y for points in finite.values() for _, y in points]
+    if not xs:
+        return ""
+    across = (min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1)
+    y_ticks = _round_ticks(min(ys), max(ys))
+    up = (y_ticks[0], y_ticks[-1])
+    x_ticks = [tick for tick in _round_ticks(*across, whole=True) if across[0] <= tick <= across[1]]
+    marks = []
+    for index, points in enumerate(finite.values()):
+        path = " ".join(
+            "{:.1f},{:.1f}".format(*_at(_share(x, across), _share(y, up))) for x, y in points
+        )
+        colour = f"var(--series-{index % _SERIES_COLOURS})"
+        marks.append(f'<polyline class="line" style="stroke:{colour}" points="{path}"/>')
+        if points:
+            x, y = _at(_share(points[-1][0], across), _share(points[-1][1], up))
+            marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" style="fill:{colour}"/>')
+    shown = [(tick, percent(tick) if is_share else f"{tick:g}") for tick in y_ticks]
+    axes = _axes([(tick, f"{tick:g}") for tick in x_ticks], shown, across, up, x_label, "")
+    legend = "".join(
+        f'<li><i style="background:var(--series-{index % _SERIES_COLOURS})"></i>{escape(name)}</li>'
+        for index, name in enumerate(finite)
+    )
+    return _svg(", ".join(finite), axes + marks) + f'<ul class="legend">{legend}</ul>'
+
+
+def interval_bar(value: float, interval: tuple[float, float] | None) -> str:
+    """Draw a share as a bar, 0 to 1, with its interval as a whisker."""
+    parts = [
+        '<rect class="track" x="0" y="6" width="200" height="8" rx="4"/>',
+        f'<rect class="fill" x="0" y="6" width="{200 * value:.1f}" height="8" rx="4"/>',
+    ]
+    if interval is not None:
+        low, high = (200 * end for end in interval)
+        parts += [
+            f'<line class="whisker" {_ends((low, 10), (high, 10))}/>',
+            f'<line class="whisker" {_ends((low, 5), (low, 15))}/>',
+            f'<line class="whisker" {_ends((high, 5), (high, 15))}/>',
+        ]
+    return (
+        '<svg class="bar" viewBox="-2 0 204 20" preserveAspectRatio="none" aria-hidden="true">'
+        + "".join(parts)
+        + "</svg>"
+    )
+
+
+def _svg(title: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )
+
+
+def _at(x: float, y: float) -> tuple[float, float]:
+    """Pixels of a place given as shares of the plot's width and height."""
+    return (
+        _LEFT + x * (_WIDTH - _LEFT - _RIGHT),
+        _HEIGHT - _BOTTOM - y * (_HEIGHT - _TOP - _BOTTOM),
+    )
+
+
+def _axes(
+    x_ticks: Sequence[tuple[float, str]],
+    y_ticks: Sequence[tuple[float, str]],
+    across: tuple[float, float],
+    up: tuple[float, float],
+    x_label: str,
+    y_label: str,
+) -> list[str]:
+    parts = []
+    for value, text in y_ticks:
+        left, y = _at(0, _share(value, up))
+        parts.append(f'<line class="grid" {_ends((left, y), (_WIDTH - _RIGHT, y))}/>')
+        parts.append(f'<text class="tick" x="{left - 8:.0f}" y="{y + 4:.1f}" text-anchor="end">')
+        parts.append(f"{text}</text>")
+    for value, text in x_ticks:
+        x, y = _at(_share(value, across), 0)
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">')
+        parts.append(f"{text}</text>")
+    middle_x, middle_y = _at(0.5, 0)[0], _at(0, 0.5)[1]
+    parts.append(f'<text class="label" x="{middle_x:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">')
+    parts.append(f"{escape(x_label)}</text>")
+    if y_label:
+        parts.append(
+            f'<text class="label" transform="translate(12 {middle_y:.0f}) rotate(-90)" '
+            f'text-anchor="middle">{escape(y_label)}</text>'
+        )
+    return parts
+
+
+def _ends(start: tuple[float, float], end: tuple[float, float]) -> str:
+    return f'x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"'
+
+
+def _share(value: float, span: tuple[float, float]) -> float:
+    return (value - span[0]) / (span[1] - span[0])
+
+
+def _round_ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+    """About five round numbers that enclose low to high."""
+    rough = max(high - low, 1e-3) / 4
+    scale = 10.0 ** math.floor(math.log10(rough))
+    step = next(f * scale for f in (1, 2, 2.5, 5, 10) if f * scale >= rough * 0.999)
+    if whole:
+        step = max(1.0, round(step))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]

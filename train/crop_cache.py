@@ -1,0 +1,376 @@
+"""Decoded crops in a cache folder: each image is opened once, and once only.
+
+An entry is a folder named by the digest of what went in (image paths, sizes and times of change,
+zones, crop size, margin). It is filled under another name and renamed, so that an entry which is
+there is whole.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from train.progress import Progress
+from transom.crop import Image, crop_zone
+from transom.errors import DatasetError
+from transom.geometry import Zone
+
+MAX_CACHE_BYTES = 20 * 1024**3
+"""The entries that were not used for longest are removed beyond this."""
+
+_VERSION = 1  # of the entry's layout and of the way crops are made
+_CHUNK = 32  # images a worker takes at a time
+_INLINE = 64  # up to this many images, starting workers costs more than it saves
+_HASH_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class DecodedCrops:
+    """What became of a list of images and zones.
+
+    Attributes:
+        crops: (M, S, S, 3) uint8 BGR, memory-mapped, of the M entries that could be read.
+        kept: (M,) int64, their positions in the list.
+        failures: Position and reason of each of the others.
+        digest: SHA-256 of the crops' bytes, hexadecimal.
+    """
+
+    crops: npt.NDArray[np.uint8]
+    kept: npt.NDArray[np.int64]
+    failures: tuple[tuple[int, str], ...]
+    digest: str
+
+
+class _Index(msgspec.Struct, frozen=True):
+    """`index.json` of an entry; the crops lie in `crops.u8` beside it, without a header."""
+
+    kept: list[int]
+    failures: list[tuple[int, str]]
+    digest: str
+
+
+class _Job(msgspec.Struct, frozen=True):
+    """One image and the places of its zones among the crops."""
+
+    path: Path
+    zones: list[tuple[int, Zone]]
+
+
+class ImageError(Exception):
+    """An image that cannot be read; the message says why."""
+
+
+def default_cache() -> Path:
+    """Return `$TRANSOM_CACHE`, or `~/.cache/transom`."""
+    return Path(os.environ.get("TRANSOM_CACHE") or Path.home() / ".cache" / "transom")
+
+
+def read_image(path: Path) -> Image:
+    """Read an image file upright, (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: The file is missing, cut off, or no image that OpenCV reads.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"image {path} cannot be read: {error.strerror}") from error
+    if _is_cut_off(data):
+        raise ImageError(f"image {path} is cut off; copy it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise ImageError(f"image {path} cannot be decoded: {error.err}") from error
+    if image is None:
+        raise ImageError(f"image {path} is no image that OpenCV reads")
+    return np.asarray(image, np.uint8)
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether the end is missing; OpenCV fills what it does not find with grey and says nothing."""
+    if data.startswith(b"\xff\xd8"):
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return data.startswith(b"\x89PNG") and b"IEND" not in data[-1024:]
+
+
+def cached_crops(
+    entries: Sequence[tuple[Path, Zone]],
+    *,
+    size: int,
+    margin: float,
+    cache: Path,
+    progress: Progress | None = None,
+) -> DecodedCrops:
+    """Return the crop of every image and zone, from the cache or decoded now.
+
+    Args:
+        entries: Image file and zone.
+        size: Side of the crops in pixels.
+        margin: Context around each zone (see `crop_zone`).
+        cache: The cache folder; made where missing.
+        progress: Told how many images are decoded.
+
+    Raises:
+        DatasetError: The cache folder cannot be written.
+    """
+    folder = cache / "crops" / _key(entries, size, margin)
+    index = _read_index(folder, size)
+    if index is None:
+        try:
+            index = _fill(folder, _jobs(entries), len(entries), size, margin, progress)
+        except OSError as error:
+            raise DatasetError(
+                f"{cache}: the cache of decoded images cannot be written: {error.strerror}; "
+                "make room, or set TRANSOM_CACHE to another folder"
+            ) from error
+        prune_cache(folder.parent, keep=folder)
+    else:
+        os.utime(folder)
+    return DecodedCrops(
+        crops=_map(folder / "crops.u8", len(index.kept), size),
+        kept=np.array(index.kept, np.int64),
+        failures=tuple(index.failures),
+        digest=index.digest,
+    )
+
+
+def _key(entries: Sequence[tuple[Path, Zone]], size: int, margin: float) -> str:
+    together = hashlib.sha256(f"{_VERSION} {size} {margin!r}".encode())
+    stamps: dict[Path, str] = {}
+    for path, zone in entries:
+        if path not in stamps:
+            stamps[path] = _stamp(path)
+        together.update(f"\n{stamps[path]} {zone.points}".encode())
+    return together.hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return f"{path.absolute()} missing"
+    return f"{path.absolute()} {found.st_size} {found.st_mtime_ns}"
+
+
+def _read_index(folder: Path, size: int) -> _Index | None:
+    try:
+        index = msgspec.json.decode((folder / "index.json").read_bytes(), type=_Index)
+        found = (folder / "crops.u8").stat().st_size
+    except (OSError, msgspec.DecodeError):
+        return None
+    return index if found == len(index.kept) * size * size * 3 else None
+
+
+def _jobs(entries: Sequence[tuple[Path, Zone]]) -> list[_Job]:
+    zones: dict[Path, list[tuple[int, Zone]]] = {}
+    for place, (path, zone) in enumerate(entries):
+        zones.setdefault(path, []).append((place, zone))
+    return [_Job(path, places) for path, places in zones.items()]
+
+
+def _fill(
+    folder: Path,
+    jobs: list[_Job],
+    total: int,
+    size: int,
+    margin: float,
+    progress: Progress | None,
+) -> _Index:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".filling-", dir=folder.parent))
+    try:
+        pixels = temporary / "crops.u8"
+        with pixels.open("wb") as file:
+            # Reserved at once: on a full disk a mapped write would end the process instead.
+            os.posix_fallocate(file.fileno(), 0, max(total * size * size * 3, 1))
+        failures = sorted(_decode_all(jobs, _Target(pixels, total, size, margin), progress))
+        failed = {place for place, _ in failures}
+        kept = [place for place in range(total) if place not in failed]
+        _close_gaps(pixels, kept, total, size)
+        index = _Index(kept, failures, _sha256(pixels))
+        (temporary / "index.json").write_bytes(msgspec.json.encode(index))
+        _publish(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return index
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Give the whole entry its name; one that another process has finished meanwhile will do."""
+    for name in ("crops.u8", "index.json"):
+        with (temporary / name).open("rb") as file:
+            os.fsync(file.fileno())
+    if folder.exists() and not (folder / "index.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / "index.json").exists():
+            raise
+        # Same key, same crops: replace file by file what was damaged.
+        for name in ("crops.u8", "index.json"):
+            (temporary / name).replace(folder / name)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The file that crops are written to, and what they are."""
+
+    path: Path
+    total: int
+    size: int
+    margin: float
+
+
+def _decode_all(
+    jobs: list[_Job], target: _Target, progress: Progress | None
+) -> list[tuple[int, str]]:
+    """Decode every job; return place and reason of what could not be read."""
+    failures: list[tuple[int, str]] = []
+    done = 0
+    for count, failed in _decoded_chunks(jobs, target):
+        failures += failed
+        done += count
+        if progress:
+            progress(done, len(jobs))
+    return failures
+
+
+def _decoded_chunks(
+    jobs: list[_Job], target: _Target
+) -> Iterator[tuple[int, list[tuple[int, str]]]]:
+    chunks = [jobs[i : i + _CHUNK] for i in range(0, len(jobs), _CHUNK)]
+    if len(jobs) <= _INLINE:
+        yield from ((len(chunk), _decode_chunk(chunk, target)) for chunk in chunks)
+        return
+    workers = len(os.sched_getaffinity(0))
+    waiting = deque(chunks)
+    running: dict[Future[list[tuple[int, str]]], list[_Job]] = {}
+    with _pool(workers) as pool:
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * workers:
+                    running[pool.submit(_decode_chunk, waiting[0], target)] = waiting[0]
+                    waiting.popleft()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield len(running[future]), future.result()
+                    del running[future]
+        except BrokenProcessPool:
+            pass
+    if running:
+        _check_workers_start(target)
+    for chunk in (*running.values(), *waiting):
+        yield len(chunk), _decode_apart(chunk, target)
+
+
+def _check_workers_start(target: _Target) -> None:
+    """Tell a worker that an image has killed from workers that cannot run at all."""
+    with _pool(1) as pool:
+        try:
+            pool.submit(_decode_chunk, [], target).result()
+        except BrokenProcessPool as error:
+            raise DatasetError(
+                "worker processes cannot start, so no image is decoded; a script that loads a "
+                "corpus must do so below: if __name__ == '__main__'"
+            ) from error
+
+
+def _decode_apart(jobs: list[_Job], target: _Target) -> list[tuple[int, str]]:
+    """Decode where an image has killed a worker: halve until it is alone, and leave it out."""
+    with _pool(1) as pool:
+        try:
+            return pool.submit(_decode_chunk, jobs, target).result()
+        except BrokenProcessPool:
+            pass
+    if len(jobs) == 1:
+        what = f"image {jobs[0].path} ends the process that decodes it"
+        return [(place, what) for place, _ in jobs[0].zones]
+    middle = len(jobs) // 2
+    return _decode_apart(jobs[:middle], target) + _decode_apart(jobs[middle:], target)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # spawn: a fork of a process in which torch or OpenCV has started threads can hang.
+    return ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+
+
+def _decode_chunk(jobs: list[_Job], target: _Target) -> list[tuple[int, str]]:
+    """Write the crops of some images to their places; runs in a worker."""
+    failures: list[tuple[int, str]] = []
+    crops = np.memmap(
+        target.path, np.uint8, "r+", shape=(target.total, target.size, target.size, 3)
+    )
+    for job in jobs:
+        try:
+            frame = read_image(job.path)
+        except ImageError as error:
+            failures += [(place, str(error)) for place, _ in job.zones]
+            continue
+        for place, zone in job.zones:
+            crops[place] = crop_zone(frame, zone, target.size, target.margin)
+    return failures
+
+
+def _close_gaps(path: Path, kept: list[int], total: int, size: int) -> None:
+    """Move the crops that could be read together, in order, and shorten the file."""
+    if len(kept) == total > 0:
+        return
+    if kept:
+        crops = np.memmap(path, np.uint8, "r+", shape=(total, size, size, 3))
+        for place, source in enumerate(kept):
+            if place != source:
+                crops[place] = crops[source]
+        crops.flush()
+        del crops
+    os.truncate(path, len(kept) * size * size * 3)
+
+
+def _map(path: Path, count: int, size: int) -> npt.NDArray[np.uint8]:
+    if count == 0:
+        return np.zeros((0, size, size, 3), np.uint8)
+    return np.memmap(path, np.uint8, "r", shape=(count, size, size, 3))
+
+
+def _sha256(path: Path) -> str:
+    together = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASH_BYTES):
+            together.update(block)
+    return together.hexdigest()
+
+
+def prune_cache(folder: Path, keep: Path, limit: int = MAX_CACHE_BYTES) -> None:
+    """Remove the entries of a folder that were not used for longest, down to a number of bytes.
+
+    Args:
+        folder: Holds the entries.
+        keep: An entry that stays.
+        limit: Bytes that may stay.
+    """
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    entries.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+    used = 0
+    for entry in entries:
+        used += sum(file.stat().st_size for file in entry.iterdir())
+        if used > limit and entry != keep:
+            shutil.rmtree(entry, ignore_errors=True)

@@ -1,0 +1,245 @@
+"""How good a network is on labelled rows: figures for each task, their intervals, each group."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from train.corpus import MISSING, Corpus
+from train.metrics import (
+    FIGURES,
+    Figures,
+    Indices,
+    Tally,
+    bootstrap_intervals,
+    figures,
+    group_indices,
+    plain,
+    tally_groups,
+)
+from train.predictor import Predictor
+from train.progress import Progress
+from transom.atomic import write_file
+from transom.bundle import TaskSpec
+from transom.errors import DatasetError
+from transom.prediction import UNKNOWN_INDEX, Prediction, predict
+from transom.tasks import UNKNOWN
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """One task of an evaluation.
+
+    Attributes:
+        spec: The network's task: the classes here are in its order.
+        prediction: What the network says of all N rows, labelled or not.
+        targets: (N,) int64, index of the true class; `MISSING` where a row is not labelled.
+        foreign: (N,) bool, rows whose true class the network does not have; they do not count.
+        tally: Sums by group over the rows that count.
+        figures: `FIGURES` by name; None where no row counts.
+        intervals: 95 % intervals by figure, over groups; None where nothing can be said.
+    """
+
+    spec: TaskSpec
+    prediction: Prediction
+    targets: Indices
+    foreign: npt.NDArray[np.bool_]
+    tally: Tally
+    figures: Figures
+    intervals: Mapping[str, tuple[float, float] | None]
+
+    @property
+    def n(self) -> int:
+        """Rows that count: those labelled with a class that the network has."""
+        return int((self.targets != MISSING).sum())
+
+    @property
+    def confusion(self) -> Indices:
+        """Counts, (C, C) int64, rows = truth, columns = the most probable class."""
+        return self.tally.total().confusion.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A network judged on a corpus.
+
+    Attributes:
+        model: What was judged.
+        precision: Of its arithmetic, `float32` or `int8`.
+        corpus: What it was judged on, N rows.
+        tasks: By name, in the order of the network's heads.
+    """
+
+    model: str
+    precision: str
+    corpus: Corpus
+    tasks: Mapping[str, TaskEvaluation]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `transom evaluate --json` prints."""
+        return {
+            "model": self.model,
+            "precision": self.precision,
+            "digest": self.corpus.digest,
+            "n": len(self.corpus),
+            "tasks": {name: _task_json(task) for name, task in self.tasks.items()},
+            "groups": self.groups(),
+        }
+
+    def groups(self) -> dict[str, dict[str, Any]]:
+        """Return rows, and rows that count and accuracy by task, for each group by name."""
+        numbers = group_indices(self.corpus.groups)
+        table: dict[str, dict[str, Any]] = {
+            name: {"n": int(count), "tasks": {}}
+            for name, count in zip(*np.unique(self.corpus.groups, return_counts=True), strict=True)
+        }
+        names = list(table)
+        for task, found in self.tasks.items():
+            counted = found.targets != MISSING
+            right = found.prediction.probabilities.argmax(axis=1) == found.targets
+            n = np.bincount(numbers[counted], minlength=len(names))
+            correct = np.bincount(numbers[counted & right], minlength=len(names))
+            for index in np.flatnonzero(n):
+                table[names[index]]["tasks"][task] = {
+                    "n": int(n[index]),
+                    "accuracy": float(correct[index] / n[index]),
+                }
+        return {str(name): table[name] for name in names}
+
+
+def evaluate(
+    predictor: Predictor, corpus: Corpus, *, progress: Progress | None = None
+) -> Evaluation:
+    """Judge a network on every row of a corpus.
+
+    Tasks and classes are matched by name. Rows without a label for a task are predicted, not
+    counted; so are rows whose true class the network does not have.
+
+    Args:
+        predictor: The network.
+        corpus: The rows; its crops must have the size that the network takes.
+        progress: Told how many rows are predicted.
+
+    Raises:
+        DatasetError: The corpus has no row.
+        ValueError: Its crops have another size.
+    """
+    if not len(corpus):
+        raise DatasetError("no row to evaluate; choose another split")
+    size = predictor.input.size
+    if corpus.crops.shape[1:] != (size, size, 3):
+        raise ValueError(f"crops must be (N, {size}, {size}, 3), got {corpus.crops.shape}")
+    logits = _logits(predictor, corpus, progress)
+    groups = group_indices(corpus.groups)
+    tasks = {
+        spec.name: _judge(spec, predict(logits[spec.name], spec), corpus, groups)
+        for spec in predictor.specs
+    }
+    return Evaluation(predictor.name, predictor.precision, corpus, tasks)
+
+
+def write_predictions(path: Path, evaluation: Evaluation) -> None:
+    """Write one JSON line a row: where it is, and by task what was said and what is true.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    corpus = evaluation.corpus
+    lines = [
+        msgspec.json.encode(
+            {
+                "dataset": corpus.origins[index],
+                "image": row.image,
+                "zone": row.zone.to_text(),
+                "line": row.line,
+                "group": row.group_key,
+                "split": str(corpus.splits[index]),
+                "tasks": {
+                    name: _answer(task, row.labels.get(name), index)
+                    for name, task in evaluation.tasks.items()
+                },
+            }
+        )
+        for index, row in enumerate(corpus.rows)
+    ]
+    write_file(path, b"\n".join(lines) + b"\n")
+
+
+def _logits(
+    predictor: Predictor, corpus: Corpus, progress: Progress | None
+) -> dict[str, npt.NDArray[np.float32]]:
+    parts: defaultdict[str, list[npt.NDArray[np.float32]]] = defaultdict(list)
+    for start in range(0, len(corpus), _BATCH):
+        batch = np.array(corpus.crops[start : start + _BATCH])
+        for name, values in predictor(batch)[0].items():
+            parts[name].append(values)
+        if progress:
+            progress(min(start + _BATCH, len(corpus)), len(corpus))
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _judge(
+    spec: TaskSpec, prediction: Prediction, corpus: Corpus, groups: Indices
+) -> TaskEvaluation:
+    targets, foreign = _targets(spec, corpus)
+    counted = np.flatnonzero(targets != MISSING)
+    # Numbered again, so that groups without a label for this task are not drawn by the bootstrap.
+    counted_groups = np.unique(groups[counted], return_inverse=True)[1].astype(np.int64)
+    tally = tally_groups(
+        prediction.probabilities[counted],
+        prediction.classes[counted],
+        targets[counted],
+        counted_groups,
+    )
+    return TaskEvaluation(
+        spec=spec,
+        prediction=prediction,
+        targets=targets,
+        foreign=foreign,
+        tally=tally,
+        figures=plain(figures(tally.total())),
+        intervals=bootstrap_intervals(tally),
+    )
+
+
+def _targets(spec: TaskSpec, corpus: Corpus) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """The corpus's targets in the network's order of classes, and which it does not have."""
+    if spec.name not in corpus.tasks:
+        return np.full(len(corpus), MISSING), np.zeros(len(corpus), np.bool_)
+    theirs = corpus.targets[:, corpus.tasks.names.index(spec.name)]
+    place = np.array(
+        [
+            spec.classes.index(name) if name in spec.classes else MISSING
+            for name in corpus.tasks[spec.name].classes
+        ]
+    )
+    targets = np.where(theirs == MISSING, MISSING, place[theirs])
+    return targets, (theirs != MISSING) & (targets == MISSING)
+
+
+def _task_json(task: TaskEvaluation) -> dict[str, Any]:
+    return {
+        "classes": list(task.spec.classes),
+        "n": task.n,
+        **{name: task.figures[name] for name in FIGURES},
+        "confusion": task.confusion.tolist(),
+        "intervals": {name: task.intervals[name] for name in FIGURES},
+        "foreign": int(task.foreign.sum()),
+    }
+
+
+def _answer(task: TaskEvaluation, truth: str | None, index: int) -> dict[str, Any]:
+    believed = int(task.prediction.classes[index])
+    probabilities = task.prediction.probabilities[index].tolist()
+    return {
+        "probabilities": dict(zip(task.spec.classes, probabilities, strict=True)),
+        "class": UNKNOWN if believed == UNKNOWN_INDEX else task.spec.classes[believed],
+        "truth": truth,
+    }

@@ -1,0 +1,164 @@
+"""Figures of a classifier, and how sure they are.
+
+Every figure follows from sums over the rows (a `Tally`). Sums are kept for each group, so that
+the bootstrap draws whole groups: rows of one door are no independent evidence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from transom.prediction import UNKNOWN_INDEX
+
+CALIBRATION_BINS = 15
+FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "coverage", "accuracy_covered")
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Figures = Mapping[str, float | None]
+
+_REPEATS = 1000
+_BLOCK = 100  # repeats at a time, so that the memory stays bounded with many groups
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over rows; the leading axes `...` are none, or one entry a group or repeat.
+
+    Attributes:
+        confusion: (..., C, C) float64, rows = truth, columns = the most probable class.
+        bins: (..., CALIBRATION_BINS, 3) float64: rows, sum of confidence, rows that were right,
+            by confidence.
+        covered: (..., 2) float64: rows that were not `unknown`, and those of them that were right.
+    """
+
+    confusion: Floats
+    bins: Floats
+    covered: Floats
+
+    def total(self) -> "Tally":
+        """Return the sum over the leading axis."""
+        return Tally(self.confusion.sum(0), self.bins.sum(0), self.covered.sum(0))
+
+    def weighted(self, weights: Floats) -> "Tally":
+        """Return one tally a row of `weights`, float64 (B, G), from one tally a group."""
+        return Tally(
+            np.tensordot(weights, self.confusion, 1),
+            np.tensordot(weights, self.bins, 1),
+            np.tensordot(weights, self.covered, 1),
+        )
+
+
+def tally_groups(
+    probabilities: npt.NDArray[np.float32], believed: Indices, targets: Indices, groups: Indices
+) -> Tally:
+    """Sum rows by group.
+
+    Args:
+        probabilities: (N, C) float32, rows sum to 1.
+        believed: (N,) int64, the class that is believed or `UNKNOWN_INDEX`.
+        targets: (N,) int64, 0 to C - 1; every row counts.
+        groups: (N,) int64, 0 to G - 1.
+
+    Returns:
+        A tally with leading axis G.
+    """
+    count, classes = int(groups.max(initial=-1)) + 1, probabilities.shape[1]
+    guess, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1, initial=0.0)
+    right = guess == targets
+    confusion = np.zeros((count, classes, classes))
+    np.add.at(confusion, (groups, targets, guess), 1.0)
+    bins = np.zeros((count, CALIBRATION_BINS, 3))
+    # Bins are open below and closed above, as is usual for this figure.
+    place = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    np.add.at(bins, (groups, place), np.stack([np.ones_like(confidence), confidence, right], 1))
+    covered = np.zeros((count, 2))
+    known = believed != UNKNOWN_INDEX
+    np.add.at(covered, groups, np.stack([known, known & (believed == targets)], 1))
+    return Tally(confusion, bins, covered)
+
+
+def figures(tally: Tally) -> dict[str, Floats]:
+    """Return each of `FIGURES`, float64 of the tally's leading shape; NaN where no row counts.
+
+    Balanced accuracy is the mean recall of the classes that occur; macro F1 the mean over classes
+    that occur or were said; ECE the mean distance of confidence and accuracy by confidence.
+
+    References:
+        Guo et al., On Calibration of Modern Neural Networks, ICML 2017 (ECE).
+    """
+    confusion = tally.confusion
+    n = confusion.sum((-2, -1))
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    truths, guesses = confusion.sum(-1), confusion.sum(-2)
+    f1 = _ratio(2 * right, truths + guesses)
+    rows, confidence, correct = np.moveaxis(tally.bins, -1, 0)
+    known, known_right = np.moveaxis(tally.covered, -1, 0)
+    return {
+        "accuracy": _ratio(right.sum(-1), n),
+        "balanced_accuracy": _mean_where_given(_ratio(right, truths)),
+        "macro_f1": _mean_where_given(f1),
+        "ece": _ratio(np.abs(confidence - correct).sum(-1), rows.sum(-1)),
+        "coverage": _ratio(known, n),
+        "accuracy_covered": _ratio(known_right, known),
+    }
+
+
+def bootstrap_intervals(
+    tally: Tally, *, level: float = 0.95, repeats: int = _REPEATS, seed: int = 0
+) -> dict[str, tuple[float, float] | None]:
+    """Return an interval for each of `FIGURES` by drawing whole groups with replacement.
+
+    Args:
+        tally: With one entry a group.
+        level: Share of the repeats inside the interval, 0 to 1.
+        repeats: How often to draw.
+        seed: Of the draw.
+
+    Returns:
+        Low and high end by figure; None with fewer than 2 groups, from which nothing can be said.
+
+    References:
+        Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile).
+    """
+    groups = len(tally.confusion)
+    if groups < 2:
+        return dict.fromkeys(FIGURES)
+    generator = np.random.default_rng(seed)
+    drawn: dict[str, list[Floats]] = {name: [] for name in FIGURES}
+    for start in range(0, repeats, _BLOCK):
+        block = min(_BLOCK, repeats - start)
+        weights = generator.multinomial(groups, np.full(groups, 1 / groups), size=block)
+        for name, values in figures(tally.weighted(weights.astype(np.float64))).items():
+            drawn[name].append(values)
+    return {name: _interval(np.concatenate(values), level) for name, values in drawn.items()}
+
+
+def plain(values: Mapping[str, Floats]) -> dict[str, float | None]:
+    """Return single figures as floats; None in place of NaN, which JSON does not have."""
+    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
+
+
+def group_indices(groups: Sequence[str]) -> Indices:
+    """Return (N,) int64, equal where the groups are equal, from 0 without gaps."""
+    return np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)[1].astype(np.int64)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(whole > 0, part / whole, np.nan))
+
+
+def _mean_where_given(values: Floats) -> Floats:
+    given = ~np.isnan(values)
+    return _ratio(np.where(given, values, 0.0).sum(-1), given.sum(-1).astype(np.float64))
+
+
+def _interval(values: Floats, level: float) -> tuple[float, float] | None:
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return None
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
