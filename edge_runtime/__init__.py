@@ -1,0 +1,1 @@
+"""The daemon: cameras in, decisions about doors and windows out."""

@@ -1,0 +1,263 @@
+"""What Home Assistant is told so that it shows the device without any setting up.
+
+One retained message describes the device and all its entities (device-based discovery). Its root
+is a closed schema: one key that Home Assistant does not know there, and the whole message is
+dropped, so nothing is added here on a guess.
+
+References:
+    https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+import msgspec
+
+from transom.bundle import Manifest
+from transom.config import CameraConfig, Config, ZoneConfig
+from transom.messages import EventType, Message, Topics
+from transom.tasks import UNKNOWN
+
+CLOSED = "closed"
+"""The class that a door or window has when it is not open at all."""
+
+Component = dict[str, Any]
+
+
+def discovery(config: Config, manifest: Manifest, version: str) -> Message:
+    """Return the discovery message of a device.
+
+    Args:
+        config: The device, its cameras and zones.
+        manifest: Of the bundle that serves; its classes become the options of the state sensor.
+        version: Of Transom.
+
+    Raises:
+        ValueError: A zone asks for a task that the bundle does not have.
+    """
+    device_id = f"transom_{config.device}"
+    payload = {
+        "device": {
+            "identifiers": [device_id],
+            "name": f"Transom {config.device}",
+            "manufacturer": "Transom",
+            "model": "Edge runtime",
+            "sw_version": version,
+        },
+        "origin": {"name": "transom", "sw_version": version},
+        "availability": [{"topic": _topics(config).status}],
+        "qos": 1,
+        "components": {
+            key: component | {"unique_id": f"{device_id}_{key}"}
+            for key, component in _components(config, manifest)
+        },
+    }
+    topic = f"{config.homeassistant.prefix}/device/{device_id}/config"
+    return Message(topic, msgspec.json.encode(payload), qos=1, retain=True)
+
+
+def _components(config: Config, manifest: Manifest) -> Iterator[tuple[str, Component]]:
+    """Yield every entity under a key of its own.
+
+    A hyphen stands between a name and what follows it, because no zone's name can hold one: the
+    state of a zone `front` and a zone `front_state` must not meet.
+    """
+    topics = _topics(config)
+    for camera in config.cameras:
+        for zone in camera.zones:
+            yield from _zone_components(topics, camera, zone, _classes(manifest, zone))
+        yield f"camera-{camera.name}-problem", _camera_problem(topics, camera)
+        yield from _camera_figures(topics, camera)
+    yield "model", _model(topics)
+    yield from _figures(topics)
+
+
+def _zone_components(
+    topics: Topics, camera: CameraConfig, zone: ZoneConfig, classes: tuple[str, ...]
+) -> Iterator[tuple[str, Component]]:
+    title = _title(zone.name)
+    # A zone is as available as its camera; the camera's own entities are not in this list.
+    shared: Component = {
+        "availability": [{"topic": topics.status}, {"topic": topics.camera_status(camera.name)}],
+        "availability_mode": "all",
+    }
+    state = shared | {"state_topic": topics.state(zone.name)}
+    if CLOSED in classes:
+        yield (
+            zone.name,
+            state
+            | {
+                "platform": "binary_sensor",
+                "name": title,
+                "default_entity_id": f"binary_sensor.{zone.name}",
+                "device_class": zone.device_class,
+                "value_template": _is_open_template(classes),
+                "json_attributes_topic": topics.state(zone.name),
+            },
+        )
+    yield (
+        f"{zone.name}-state",
+        state
+        | {
+            "platform": "sensor",
+            "name": f"{title} state",
+            "default_entity_id": f"sensor.{zone.name}_state",
+            "device_class": "enum",
+            "options": [*classes, UNKNOWN],
+            "value_template": "{{ value_json.state }}",
+        },
+    )
+    yield (
+        f"{zone.name}-confidence",
+        state
+        | {
+            "platform": "sensor",
+            "name": f"{title} confidence",
+            "default_entity_id": f"sensor.{zone.name}_confidence",
+            "entity_category": "diagnostic",
+            "unit_of_measurement": "%",
+            "state_class": "measurement",
+            "value_template": "{{ (value_json.confidence * 100) | round(1) }}",
+        },
+    )
+    yield (
+        f"{zone.name}-event",
+        {
+            "platform": "event",
+            "name": f"{title} event",
+            "default_entity_id": f"event.{zone.name}",
+            "event_types": list(get_args(EventType)),
+            "state_topic": topics.event(zone.name),
+        },
+    )
+    if zone.snapshot:
+        yield (
+            f"{zone.name}-snapshot",
+            {
+                "platform": "image",
+                "name": f"{title} last change",
+                "default_entity_id": f"image.{zone.name}",
+                "image_topic": topics.snapshot(zone.name),
+                "content_type": "image/jpeg",
+            },
+        )
+
+
+def _is_open_template(classes: tuple[str, ...]) -> str:
+    """Return a template that gives OFF when closed, ON when open in any way, None when unknown."""
+    answers = {name: "OFF" if name == CLOSED else "ON" for name in classes}
+    return f"{{{{ {answers!r}.get(value_json.state, 'None') }}}}"
+
+
+def _camera_problem(topics: Topics, camera: CameraConfig) -> Component:
+    return {
+        "platform": "binary_sensor",
+        "name": f"{_title(camera.name)} camera problem",
+        "default_entity_id": f"binary_sensor.{camera.name}_camera_problem",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "state_topic": topics.camera_problem(camera.name),
+        "value_template": "{{ 'ON' if value_json.problem else 'OFF' }}",
+        "json_attributes_topic": topics.camera_problem(camera.name),
+    }
+
+
+def _camera_figures(topics: Topics, camera: CameraConfig) -> Iterator[tuple[str, Component]]:
+    title, name = _title(camera.name), camera.name
+    yield (
+        f"camera-{name}-frame_age",
+        _figure(
+            topics,
+            f"{title} frame age",
+            f"{name}_frame_age",
+            f"value_json.frame_age_s['{name}']",
+            {"device_class": "duration", "unit_of_measurement": "s"},
+        ),
+    )
+    yield (
+        f"camera-{name}-fps",
+        _figure(
+            topics,
+            f"{title} frames judged per second",
+            f"{name}_fps",
+            f"value_json.fps['{name}']",
+            {"unit_of_measurement": "fps"},
+        ),
+    )
+
+
+_FIGURES: Mapping[str, tuple[str, Component]] = {
+    "uptime_s": ("Uptime", {"device_class": "duration", "unit_of_measurement": "s"}),
+    "inference_ms": ("Inference", {"device_class": "duration", "unit_of_measurement": "ms"}),
+    "cpu_percent": ("CPU", {"unit_of_measurement": "%"}),
+    "rss_mb": ("Memory", {"device_class": "data_size", "unit_of_measurement": "MiB"}),
+    "temperature_c": ("Temperature", {"device_class": "temperature", "unit_of_measurement": "°C"}),
+    "queued_events": ("Queued events", {}),
+    "dropped_events": ("Dropped events", {}),
+    "refused_events": ("Refused events", {}),
+    "reconnects": ("Broker reconnects", {}),
+}
+
+
+def _figures(topics: Topics) -> Iterator[tuple[str, Component]]:
+    for key, (title, details) in _FIGURES.items():
+        name = f"{topics.device.replace('-', '_')}_{key}"
+        yield f"diagnostics-{key}", _figure(topics, title, name, f"value_json.{key}", details)
+    yield (
+        "diagnostics-throttled",
+        {
+            "platform": "binary_sensor",
+            "name": "Throttled",
+            "default_entity_id": f"binary_sensor.{topics.device.replace('-', '_')}_throttled",
+            "device_class": "problem",
+            "entity_category": "diagnostic",
+            "state_topic": topics.diagnostics,
+            "value_template": (
+                "{{ 'None' if value_json.throttled is none"
+                " else 'ON' if value_json.throttled else 'OFF' }}"
+            ),
+        },
+    )
+
+
+def _figure(topics: Topics, title: str, name: str, value: str, details: Component) -> Component:
+    """Return a sensor of the diagnostics message; `None` there is unknown here."""
+    return {
+        "platform": "sensor",
+        "name": title,
+        "default_entity_id": f"sensor.{name}",
+        "entity_category": "diagnostic",
+        "enabled_by_default": False,
+        "state_class": "measurement",
+        "state_topic": topics.diagnostics,
+        "value_template": f"{{{{ {value} }}}}",
+    } | details
+
+
+def _model(topics: Topics) -> Component:
+    return {
+        "platform": "update",
+        "name": "Model",
+        "default_entity_id": f"update.{topics.device.replace('-', '_')}_model",
+        "device_class": "firmware",
+        "entity_category": "diagnostic",
+        "state_topic": topics.model_state,
+    }
+
+
+def _classes(manifest: Manifest, zone: ZoneConfig) -> tuple[str, ...]:
+    for spec in manifest.tasks:
+        if spec.name == zone.task:
+            return spec.classes
+    raise ValueError(
+        f"zone {zone.name} asks for task {zone.task!r}, bundle {manifest.name} has "
+        f"{', '.join(spec.name for spec in manifest.tasks)}"
+    )
+
+
+def _topics(config: Config) -> Topics:
+    return Topics(config.mqtt.prefix, config.device)
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").replace("-", " ").capitalize()

@@ -1,0 +1,478 @@
+"""The store of events that the broker has not yet acknowledged.
+
+One SQLite file, write-ahead log, synchronous=FULL: what `put` accepted is on the disk when it
+returns, and is removed only when the broker has acknowledged it. A kill at any moment loses
+nothing and may deliver again what was in flight; the event's id tells a copy from a new event.
+
+The store is bounded in events and in bytes. Beyond either the oldest is dropped and counted. On a
+disk that others have filled, deleting needs room too, so a ballast file gives some back; where
+even that is not enough, events wait in memory, and say so, until the disk has room again.
+
+References:
+    https://sqlite.org/pragma.html#pragma_synchronous
+"""
+
+import errno
+import itertools
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transom.atomic import sync_folder
+from transom.config import OutboxConfig
+from transom.errors import OutboxError
+from transom.messages import Message
+
+_log = logging.getLogger(__name__)
+
+FILE_NAME = "outbox.sqlite3"
+MAX_HELD_EVENTS = 1000
+"""Events kept in memory while the disk takes none."""
+
+_BALLAST_BYTES = 262_144
+_BATCH = 100
+_CHECKPOINT_PAGES = 256
+_RESERVED_PAGES = 16
+"""Pages that a transaction may need beside the payload's own: tree nodes, counters, free list."""
+_DAMAGED = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY, event_id TEXT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
+    qos INTEGER NOT NULL, retain INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (
+    id INTEGER PRIMARY KEY, event_id TEXT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
+    qos INTEGER NOT NULL, retain INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_COLUMNS = "id, event_id, topic, payload, qos, retain"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event that waits.
+
+    Attributes:
+        id: Order of arrival; grows as long as the store is open.
+        message: What to publish.
+        event_id: The event's own id, the same in every copy.
+    """
+
+    id: int
+    message: Message
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that the broker refused, and its words."""
+
+    message: Message
+    event_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxCounts:
+    """What the store holds and what it lost.
+
+    Attributes:
+        queued: Events that wait, on the disk and in memory.
+        held: Those of them that are in memory only, because the disk takes none.
+        dropped: Events ever dropped because the store was full.
+        refused: Events ever refused by the broker.
+    """
+
+    queued: int
+    held: int
+    dropped: int
+    refused: int
+
+
+class Outbox:
+    """Events on their way to the broker. Safe to use from several threads.
+
+    Args:
+        path: The store's file; its folder is made if it is missing.
+        config: The bounds.
+
+    Raises:
+        OutboxError: The folder cannot be written, or another process has the store open. A damaged
+            file is no error: it is kept as `<name>.damaged` and a new one is made.
+    """
+
+    def __init__(self, path: Path, config: OutboxConfig) -> None:
+        self._path = path
+        self._config = config
+        self._lock = threading.RLock()
+        self._held: dict[int, Entry] = {}
+        self._finished: set[int] = set()
+        self._queued = 0
+        self._counters = {"dropped": 0, "refused": 0}
+        self._unsaved = {"dropped": 0, "refused": 0}
+        self._ids = itertools.count(1)
+        self._in_trouble = False
+        self._store: sqlite3.Connection | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutboxError(f"{path.parent}: cannot be made: {error.strerror}") from error
+        self._open_or_wait()
+        self._lay_ballast()
+
+    def put(self, message: Message, event_id: str) -> None:
+        """Accept an event; it is on the disk when this returns.
+
+        On a disk that takes nothing it waits in memory instead, counted as `held`.
+
+        Raises:
+            ValueError: The message is larger than a quarter of the store.
+        """
+        if len(message.payload) > self._config.max_bytes // 4:
+            raise ValueError(
+                f"{message.topic}: payload must be at most {self._config.max_bytes // 4:,} bytes, "
+                f"got {len(message.payload):,}"
+            )
+        with self._lock:
+            self.settle()
+            entry = Entry(next(self._ids), message, event_id)
+            if not self._attempt(lambda store: self._insert(store, entry)):
+                self._hold(entry)
+
+    def pending(self, limit: int, after: int = 0) -> list[Entry]:
+        """Return the oldest events with an id greater than `after`, at most `limit`."""
+        with self._lock:
+            found = [entry for entry in self._held.values() if entry.id > after]
+            try:
+                found += self._read_pending(limit, after)
+            except sqlite3.Error as error:
+                self._meet(error)
+            return sorted(found, key=lambda entry: entry.id)[:limit]
+
+    def done(self, *ids: int) -> None:
+        """Remove events that the broker has acknowledged; several cost one write."""
+        with self._lock:
+            stored = [id_ for id_ in ids if self._held.pop(id_, None) is None]
+            if stored and not self._attempt(lambda store: _delete(store, stored)):
+                self._finished.update(stored)
+
+    def refuse(self, id_: int, reason: str) -> None:
+        """Set an event aside that the broker refused; it is not sent again."""
+        with self._lock:
+            held = self._held.pop(id_, None)
+            if not self._attempt(lambda store: self._bury(store, id_, held, reason)):
+                self._unsaved["refused"] += 1
+                self._finished |= {id_} if held is None else set()
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Return the refused events that are still kept, oldest first."""
+        with self._lock:
+            if self._store is None:
+                return []
+            rows = self._store.execute(f"SELECT {_COLUMNS}, reason FROM refused ORDER BY id")  # noqa: S608
+            return [DeadLetter(_entry(row).message, row[1], row[6]) for row in rows]
+
+    def counts(self) -> OutboxCounts:
+        """Return what waits and what was lost."""
+        with self._lock:
+            queued = self._queued - len(self._finished) + len(self._held)
+            lost = {name: self._counters[name] + self._unsaved[name] for name in self._counters}
+            return OutboxCounts(queued, len(self._held), **lost)
+
+    def settle(self) -> None:
+        """Bring to the disk what could not be written before; costs nothing otherwise."""
+        with self._lock:
+            if self._finished and self._attempt(lambda store: _delete(store, list(self._finished))):
+                self._finished.clear()
+            while self._held:
+                batch = list(itertools.islice(self._held.values(), _BATCH))
+                if not self._attempt(lambda store, batch=batch: self._insert(store, *batch)):  # type: ignore[misc]
+                    return
+                for entry in batch:
+                    del self._held[entry.id]
+
+    def close(self) -> None:
+        """Close the file; what is in memory only is lost, and counted as dropped."""
+        with self._lock:
+            self.settle()
+            if self._held:
+                _log.warning("events lost in memory count=%d", len(self._held))
+            self._forget_store()
+
+    # ---------------------------------------------------------------- transactions
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], int]) -> bool:
+        """Run `work` in one transaction; give back the ballast and try again on a full disk.
+
+        `work` returns by how many the stored events grow.
+        """
+        for _ in range(2):
+            try:
+                store = self._store or self._open()
+                self._queued += _transact(store, lambda store: work(store) + self._save(store))
+                self._counters |= dict(store.execute("SELECT name, value FROM counters"))
+            except (sqlite3.Error, OSError) as error:
+                if not self._meet(error):
+                    return False
+                continue
+            self._unsaved = dict.fromkeys(self._unsaved, 0)
+            self._leave_trouble()
+            return True
+        return False
+
+    def _save(self, store: sqlite3.Connection) -> int:
+        for name, more in self._unsaved.items():
+            _count(store, name, more)
+        return 0
+
+    def _insert(self, store: sqlite3.Connection, *entries: Entry) -> int:
+        grown = 0
+        for entry in entries:
+            dropped = self._make_room(store, self._queued + grown, len(entry.message.payload))
+            store.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", _row(entry))
+            _count(store, "dropped", dropped)
+            grown += 1 - dropped
+        return grown
+
+    def _make_room(self, store: sqlite3.Connection, stored: int, payload_bytes: int) -> int:
+        """Delete the oldest until one more fits; return how many events that cost."""
+        dropped = 0
+        surplus = stored + 1 - self._config.max_events
+        if surplus > 0:
+            dropped += _drop_oldest(store, "events", surplus)
+        needed = payload_bytes // 4096 + 1 + _RESERVED_PAGES
+        while _free_pages(store) < needed:
+            if _drop_oldest(store, "refused", 64):
+                continue
+            fewer = _drop_oldest(store, "events", 16)
+            if not fewer:
+                break
+            dropped += fewer
+        return dropped
+
+    def _bury(self, store: sqlite3.Connection, id_: int, held: Entry | None, reason: str) -> int:
+        grown = self._insert(store, held) if held is not None else 0
+        store.execute(
+            "INSERT INTO refused SELECT (SELECT coalesce(max(id), 0) + 1 FROM refused),"
+            " event_id, topic, payload, qos, retain, ? FROM events WHERE id = ?",
+            (reason, id_),
+        )
+        surplus = _scalar(store, "SELECT count(*) FROM refused") - self._config.max_events // 10
+        _drop_oldest(store, "refused", max(surplus, 0))
+        _count(store, "refused", 1)
+        return grown + _delete(store, [id_])
+
+    def _read_pending(self, limit: int, after: int) -> list[Entry]:
+        if self._store is None:
+            return []
+        rows = self._store.execute(
+            f"SELECT {_COLUMNS} FROM events WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
+            (after, limit + len(self._finished)),
+        )
+        return [entry for entry in map(_entry, rows) if entry.id not in self._finished]
+
+    def _hold(self, entry: Entry) -> None:
+        self._held[entry.id] = entry
+        while len(self._held) > min(MAX_HELD_EVENTS, self._config.max_events):
+            del self._held[next(iter(self._held))]
+            self._unsaved["dropped"] += 1
+
+    # ---------------------------------------------------------------- the file
+
+    def _open_or_wait(self) -> None:
+        """Open the store; on a full disk go on without, in memory."""
+        for _ in range(2):
+            try:
+                self._open()
+            except (sqlite3.Error, OSError) as error:
+                if self._meet(error):
+                    continue
+                if _is_full(error):
+                    return
+                raise OutboxError(self._why_unusable(error)) from error
+            else:
+                return
+
+    def _why_unusable(self, error: sqlite3.Error | OSError) -> str:
+        if _code(error) & 0xFF == sqlite3.SQLITE_BUSY:
+            return f"{self._path}: another process has it open; stop the other transom run first"
+        return f"{self._path}: cannot be opened: {error}; its folder must be writable"
+
+    def _open(self) -> sqlite3.Connection:
+        is_new = not self._path.exists()
+        # SQLite gives its log the mode of the file; nobody else may read what a house does.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        store = sqlite3.connect(
+            self._path, timeout=1.0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(store)
+            self._queued, last = store.execute(
+                "SELECT count(*), coalesce(max(id), 0) FROM events"
+            ).fetchone()
+            self._counters |= dict(store.execute("SELECT name, value FROM counters"))
+        except BaseException:
+            store.close()
+            raise
+        if is_new:
+            sync_folder(self._path.parent)
+        self._store = store
+        self._ids = itertools.count(max(last + 1, next(self._ids)))
+        return store
+
+    def _prepare(self, store: sqlite3.Connection) -> None:
+        # Exclusive: no second daemon on one store, and no shared-memory file beside it.
+        store.execute("PRAGMA locking_mode = EXCLUSIVE")
+        store.execute("PRAGMA journal_mode = WAL")
+        store.execute("PRAGMA synchronous = FULL")
+        store.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        store.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096}")
+        verdict = store.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise _damage(verdict)
+        store.executescript(_SCHEMA)
+        pages = self._config.max_bytes // _scalar(store, "PRAGMA page_size")
+        store.execute(f"PRAGMA max_page_count = {pages}")
+        store.execute("BEGIN IMMEDIATE")
+        store.execute("COMMIT")
+
+    def _meet(self, error: sqlite3.Error | OSError) -> bool:
+        """Do what can be done about a failure; return whether trying again makes sense."""
+        code = _code(error)
+        if code in _DAMAGED or code & 0xFF == sqlite3.SQLITE_CORRUPT:
+            return self._set_aside(error)
+        if not self._in_trouble:
+            _log.warning("outbox cannot be written path=%s error=%s", self._path, error)
+        self._in_trouble = True
+        if _is_full(error):
+            return self._drop_ballast()
+        self._forget_store()
+        return False
+
+    def _set_aside(self, error: sqlite3.Error | OSError) -> bool:
+        self._forget_store()
+        aside = self._path.with_name(self._path.name + ".damaged")
+        try:
+            for suffix in ("", "-wal"):
+                part = self._path.with_name(self._path.name + suffix)
+                if part.exists():
+                    part.replace(aside.with_name(aside.name + suffix))
+        except OSError as obstacle:
+            _log.warning("outbox is damaged and cannot be moved error=%s", obstacle)
+            return False
+        self._queued = 0
+        self._finished.clear()
+        _log.warning("outbox was damaged and is new kept=%s error=%s", aside, error)
+        return True
+
+    def _forget_store(self) -> None:
+        """Close the file; the next attempt opens it anew."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _leave_trouble(self) -> None:
+        # What the ballast gave back is no sign of room: only where it fits again, all is well.
+        if self._in_trouble and self._lay_ballast():
+            self._in_trouble = False
+            _log.info("outbox can be written again path=%s", self._path)
+
+    @property
+    def _ballast(self) -> Path:
+        return self._path.with_name(self._path.name + ".ballast")
+
+    def _lay_ballast(self) -> bool:
+        try:
+            descriptor = os.open(self._ballast, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, _BALLAST_BYTES)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            self._drop_ballast()
+            return False
+        return True
+
+    def _drop_ballast(self) -> bool:
+        try:
+            self._ballast.unlink()
+        except OSError:
+            return False
+        return True
+
+
+def _transact(store: sqlite3.Connection, work: Callable[[sqlite3.Connection], int]) -> int:
+    store.execute("BEGIN IMMEDIATE")
+    try:
+        outcome = work(store)
+        store.execute("COMMIT")
+    except BaseException:
+        if store.in_transaction:
+            store.execute("ROLLBACK")
+        raise
+    return outcome
+
+
+def _row(entry: Entry) -> tuple[int, str, str, bytes, int, bool]:
+    message = entry.message
+    return (entry.id, entry.event_id, message.topic, message.payload, message.qos, message.retain)
+
+
+def _entry(row: Any) -> Entry:
+    message = Message(row[2], bytes(row[3]), qos=1 if row[4] else 0, retain=bool(row[5]))
+    return Entry(row[0], message, row[1])
+
+
+def _scalar(store: sqlite3.Connection, query: str) -> int:
+    return int(store.execute(query).fetchone()[0])
+
+
+def _free_pages(store: sqlite3.Connection) -> int:
+    used = _scalar(store, "PRAGMA page_count") - _scalar(store, "PRAGMA freelist_count")
+    return _scalar(store, "PRAGMA max_page_count") - used
+
+
+def _drop_oldest(store: sqlite3.Connection, table: str, count: int) -> int:
+    return store.execute(
+        f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)",  # noqa: S608
+        (count,),
+    ).rowcount
+
+
+def _count(store: sqlite3.Connection, name: str, more: int) -> None:
+    if more:
+        store.execute(
+            "INSERT INTO counters VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (name, more),
+        )
+
+
+def _delete(store: sqlite3.Connection, ids: Iterable[int]) -> int:
+    return -store.executemany("DELETE FROM events WHERE id = ?", [(id_,) for id_ in ids]).rowcount
+
+
+def _code(error: sqlite3.Error | OSError) -> int:
+    return getattr(error, "sqlite_errorcode", 0)
+
+
+def _is_full(error: sqlite3.Error | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return _code(error) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def _damage(verdict: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(verdict)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error

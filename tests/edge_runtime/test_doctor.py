@@ -1,0 +1,217 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime import doctor
+from edge_runtime.clock import Clock
+from edge_runtime.diagnostics import Machine
+from edge_runtime.doctor import Check, check_clock, check_disk, check_heat, check_onnxruntime
+from tests.edge_runtime.broker import Broker, free_port
+
+CANARY = "canary-secret"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (64, 48))
+    for _ in range(5):
+        writer.write(np.full((48, 64, 3), 90, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def examine(tmp_path: Path, tiny_bundle: Any, clip: Path) -> Callable[..., Any]:
+    """Run `transom doctor --json` with a good configuration, or with parts of it changed."""
+
+    def run(port: int, *, code: int, **changes: str) -> dict[str, list[Check]]:
+        values = {
+            "host": "localhost",
+            "password": CANARY,
+            "keys": str(tiny_bundle.keys),
+            "task": "state",
+            "source": f"file:{clip}",
+            "camera": "",
+        } | changes
+        (tmp_path / "secret").write_text(values["password"])
+        path = tmp_path / "transom.toml"
+        path.write_text(_TOML.format(port=port, path=tmp_path, bundle=tiny_bundle.path, **values))
+        done = _doctor("--config", str(path), "--json")
+        assert CANARY not in done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
+        found: dict[str, list[Check]] = {}
+        for raw in json.loads(done.stdout):
+            assert set(raw) == {"check", "ok", "what", "do"}
+            assert bool(raw["do"]) != raw["ok"], raw
+            found.setdefault(raw["check"], []).append(Check(**raw))
+        return found
+
+    return run
+
+
+_TOML = """
+device = "pi"
+state_directory = "{path}/state"
+[mqtt]
+host = "{host}"
+port = {port}
+tls = false
+username = "pi"
+password_file = "secret"
+[models]
+bundle = "{bundle}"
+trusted_keys = "{keys}"
+[[cameras]]
+name = "hall"
+source = "{source}"
+{camera}
+[[cameras.zones]]
+name = "door"
+task = "{task}"
+polygon = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.9], [0.1, 0.9]]
+"""
+
+RIGHTS = ["user pi", "topic readwrite transom/pi/#", "topic read homeassistant/status"]
+
+
+def _doctor(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command: Sequence[str] = [sys.executable, "-m", "transom", "doctor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=110)
+
+
+def failed(found: dict[str, list[Check]]) -> dict[str, Check]:
+    """What is wrong, but for what is this machine's own."""
+    own = ("clock", "temperature", "throttling")
+    checks = [check for checks in found.values() for check in checks]
+    return {check.check: check for check in checks if not check.ok and check.check not in own}
+
+
+@pytest.fixture
+def synchronised() -> int:
+    """What the exit code is when nothing is wrong but perhaps the machine's own clock."""
+    own = [check_clock(Clock()), *check_heat(Machine(Clock()))]
+    return 0 if all(check.ok for check in own) else 1
+
+
+def test_finds_nothing_wrong_where_nothing_is(
+    tmp_path: Path, examine: Callable[..., Any], synchronised: int
+) -> None:
+    with Broker(tmp_path / "broker", users={"pi": CANARY}, access=RIGHTS) as broker:
+        found = examine(broker.port, code=synchronised)
+    assert failed(found) == {}
+    expected = {"64-bit", "python", "onnxruntime", "clock", "configuration", "disk", "keys"}
+    assert expected | {"bundle", "broker", "broker rights", "camera hall"} <= set(found)
+    assert "64 x 48" in found["camera hall"][0].what
+    assert len(found["broker rights"]) == 3
+
+
+def test_wrong_credentials_are_the_brokers_only_finding(
+    tmp_path: Path, examine: Callable[..., Any]
+) -> None:
+    with Broker(tmp_path / "broker", users={"pi": "another"}) as broker:
+        wrong = failed(examine(broker.port, code=1))
+    assert list(wrong) == ["broker"]
+    assert "mqtt.password_file" in wrong["broker"].do
+
+
+@pytest.mark.parametrize(
+    ("access", "part"),
+    [
+        (["user pi", "topic read transom/pi/#"], "Not authorized"),
+        (["user pi", "topic write transom/pi/#"], "nothing came back"),
+    ],
+)
+def test_missing_rights_are_found_by_trying(
+    tmp_path: Path, examine: Callable[..., Any], access: list[str], part: str
+) -> None:
+    with Broker(tmp_path / "broker", users={"pi": CANARY}, access=access) as broker:
+        wrong = failed(examine(broker.port, code=1))
+    assert list(wrong) == ["broker rights"]
+    assert part in wrong["broker rights"].what
+    assert "access list" in wrong["broker rights"].do
+
+
+def test_finds_everything_that_is_wrong_at_once(
+    tmp_path: Path, examine: Callable[..., Any]
+) -> None:
+    (tmp_path / "nobody").mkdir()
+    changes = {
+        "keys": str(tmp_path / "nobody"),
+        "source": f"http://127.0.0.1:{free_port()}/video",
+        "camera": 'username = "me"\npassword_file = "secret"',
+    }
+    wrong = failed(examine(free_port(), code=1, **changes))
+    assert set(wrong) == {"keys", "bundle", "broker", "camera hall"}
+
+
+def test_a_zone_that_asks_for_a_task_that_the_bundle_lacks_is_found(
+    tmp_path: Path, examine: Callable[..., Any]
+) -> None:
+    with Broker(tmp_path / "broker", users={"pi": CANARY}, access=RIGHTS) as broker:
+        wrong = failed(examine(broker.port, code=1, task="colour"))
+    assert "not colour" in wrong["bundle"].what
+
+
+def test_a_configuration_that_cannot_be_used_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "transom.toml").write_text('device = "Hall Pi"\n')
+    done = _doctor("--config", str(tmp_path / "transom.toml"))
+    assert done.returncode == 1
+    assert "FAIL  configuration" in done.stdout
+    assert "do: mend the file" in done.stdout
+
+
+def test_onnxruntime_of_this_machine_is_well() -> None:
+    assert check_onnxruntime().ok
+
+
+def test_an_onnxruntime_that_kills_its_process_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import os; os.kill(os.getpid(), 4)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    check = check_onnxruntime()
+    assert not check.ok
+    assert "signal 4" in check.what
+
+
+def test_an_onnxruntime_that_is_too_old_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "__version__ = '1.23.2'\ndef set_default_logger_severity(_): pass"
+    (tmp_path / "onnxruntime.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "1.24.4" in check_onnxruntime().do
+
+
+def test_a_child_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime.py").write_text("import signal; signal.pause()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "_CHILD_TIMEOUT_S", 0.5)
+    assert "does not end" in check_onnxruntime().what
+
+
+def test_a_folder_that_cannot_be_made_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert not check_disk(tmp_path / "file" / "state").ok
+    assert check_disk(tmp_path / "state").ok
+
+
+@pytest.mark.parametrize(
+    ("bits", "do"), [("0", ""), ("50000", "power supply"), ("80000", "cool the board")]
+)
+def test_a_board_that_slows_down_is_a_finding(tmp_path: Path, bits: str, do: str) -> None:
+    path = tmp_path / "devices/platform/soc/soc:firmware/get_throttled"
+    path.parent.mkdir(parents=True)
+    path.write_text(bits + os.linesep)
+    (check,) = check_heat(Machine(Clock(), sys=tmp_path))
+    assert check.ok == (bits == "0")
+    assert do in check.do

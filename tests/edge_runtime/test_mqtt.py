@@ -1,0 +1,473 @@
+import json
+import logging
+import random
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_runtime.clock import Clock
+from edge_runtime.link import read_tls
+from edge_runtime.mqtt import Publisher
+from edge_runtime.outbox import Outbox
+from tests.edge_runtime.broker import Broker, make_certificates, wait_until
+from transom.config import MqttConfig, OutboxConfig
+from transom.messages import Message, Topics
+
+TOPICS = Topics("transom", "hall-pi")
+EVENT = TOPICS.event("front_door")
+STATE = TOPICS.state("front_door")
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    store = Outbox(tmp_path / "outbox.sqlite3", OutboxConfig())
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def publish(outbox: Outbox) -> Iterator[Callable[..., Publisher]]:
+    """Start publishers that end with the test."""
+    started: list[Publisher] = []
+
+    def start(config: MqttConfig, **more: Any) -> Publisher:
+        more = {"secret": None, "clock": Clock()} | more
+        publisher = Publisher(config, TOPICS, outbox, **more)
+        publisher.start()
+        started.append(publisher)
+        return publisher
+
+    yield start
+    for publisher in started:
+        publisher.stop(0.2)
+
+
+def event(number: int) -> Message:
+    return Message(EVENT, json.dumps({"event_id": str(number)}).encode())
+
+
+def state(text: str, topic: str = STATE) -> Message:
+    return Message(topic, text.encode(), retain=True)
+
+
+def put(outbox: Outbox, publisher: Publisher, *numbers: int) -> None:
+    for number in numbers:
+        outbox.put(event(number), str(number))
+    publisher.flush_events()
+
+
+def event_ids(subscriber: Any) -> list[int]:
+    return [int(payload["event_id"]) for payload in map(_json, subscriber.payloads(EVENT))]
+
+
+def _json(payload: Any) -> Any:
+    return json.loads(payload) if isinstance(payload, str) else payload
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_delivers_events_in_order_and_empties_the_outbox(
+    protocol: str, tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+) -> None:
+    with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
+        publisher = publish(broker.config(protocol=protocol))
+        put(outbox, publisher, *range(100))
+        wait_until(lambda: outbox.counts().queued == 0)
+        wait_until(lambda: len(event_ids(subscriber)) == 100)
+    assert event_ids(subscriber) == list(range(100))
+
+
+def test_is_online_while_it_runs_and_offline_after_it_stops(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
+        publisher = publish(broker.config())
+        subscriber.wait_for(TOPICS.status, "online")
+        publisher.stop(5.0)
+        subscriber.wait_for(TOPICS.status, "offline")
+        with broker.subscriber() as later:
+            assert later.wait_for(TOPICS.status).payload == "offline"
+            assert later.copies(TOPICS.status)[0].retain
+    assert subscriber.payloads(TOPICS.status) == ["online", "offline"]
+
+
+def test_sends_what_is_left_before_it_stops(
+    tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+) -> None:
+    with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
+        publisher = publish(broker.config())
+        wait_until(lambda: publisher.is_connected)
+        put(outbox, publisher, *range(60))
+        publisher.send(state("closed"))
+        publisher.stop(10.0)
+        subscriber.wait_for(TOPICS.status, "offline")
+        assert event_ids(subscriber) == list(range(60))
+        assert subscriber.payloads()[-1] == "offline"
+    assert outbox.counts().queued == 0
+
+
+def test_a_process_that_dies_is_offline_by_its_last_will(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
+        with _events_program(broker, tmp_path / "store") as process:
+            subscriber.wait_for(TOPICS.status, "online")
+            process.kill()
+        subscriber.wait_for(TOPICS.status, "offline")
+
+
+def test_only_the_newest_value_of_a_topic_is_sent_after_an_outage(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    broker = Broker(tmp_path / "broker")
+    publisher = publish(broker.config())
+    for text in ("closed", "open", "ajar"):
+        publisher.send(state(text))
+    with broker:
+        wait_until(lambda: publisher.is_connected)
+        with broker.subscriber() as subscriber:
+            assert subscriber.wait_for(STATE).payload == "ajar"
+
+
+def test_values_and_discovery_come_back_to_a_broker_that_forgot_them(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    discovery = state("{}", "homeassistant/device/transom_hall-pi/config")
+    with Broker(tmp_path / "broker") as broker:
+        publisher = publish(broker.config())
+        publisher.send(discovery)
+        publisher.send(state("open"))
+        wait_until(lambda: publisher.is_connected)
+        broker.kill()
+        wait_until(lambda: not publisher.is_connected)
+        broker.start()
+        with broker.subscriber() as subscriber:
+            subscriber.wait_for(TOPICS.status, "online")
+            topics = [copy.topic for copy in subscriber.copies()]
+    assert topics[-3:] == [discovery.topic, STATE, TOPICS.status]
+    assert publisher.counters().reconnects == 1
+
+
+def test_the_newest_state_is_the_last_word_after_a_backlog(
+    tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+) -> None:
+    broker = Broker(tmp_path / "broker")
+    for number in range(50):
+        outbox.put(event(number), str(number))
+    with broker, broker.subscriber() as subscriber:
+        publisher = publish(broker.config())
+        publisher.send(state("closed"))
+        wait_until(lambda: len(event_ids(subscriber)) == 50)
+        wait_until(lambda: subscriber.copies()[-1].topic == TOPICS.status)
+        topics = [copy.topic for copy in subscriber.copies()]
+    assert topics.index(STATE) < topics.index(EVENT)
+    assert topics[-2:] == [STATE, TOPICS.status]
+
+
+@pytest.mark.parametrize(("payload", "again"), [("online", True), ("offline", False)])
+def test_values_are_sent_again_when_home_assistant_starts(
+    payload: str, again: bool, tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
+        publisher = publish(broker.config())
+        publisher.send(state("open"))
+        subscriber.wait_for(TOPICS.status, "online")
+        wait_until(lambda: "SUBACK to transom-hall-pi" in broker.log())
+        _say(broker, "homeassistant/status", payload)
+        publisher.send(state("marker", "transom/hall-pi/marker"))
+        subscriber.wait_for("transom/hall-pi/marker")
+        if again:
+            wait_until(lambda: subscriber.payloads(STATE) == ["open", "open"])
+        else:
+            assert subscriber.payloads(STATE) == ["open"]
+
+
+def test_an_event_that_the_broker_refuses_is_a_dead_letter(
+    tmp_path: Path,
+    outbox: Outbox,
+    publish: Callable[..., Publisher],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    access = ["topic write transom/hall-pi/status", "topic read #"]
+    with Broker(tmp_path / "broker", access=access) as broker:
+        publisher = publish(broker.config())
+        put(outbox, publisher, 1, 2)
+        wait_until(lambda: outbox.counts().refused == 2)
+    assert outbox.counts().queued == 0
+    assert publisher.counters().refused == 2
+    letters = outbox.dead_letters()
+    assert [letter.event_id for letter in letters] == ["1", "2"]
+    assert letters[0].reason == "Not authorized"
+    refusals = [r for r in caplog.records if EVENT in r.getMessage()]
+    assert [r.levelno for r in refusals] == [logging.WARNING]
+
+
+def test_protocol_3_1_1_warns_once_that_refusals_are_invisible(
+    tmp_path: Path,
+    outbox: Outbox,
+    publish: Callable[..., Publisher],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    access = ["topic write transom/hall-pi/status", "topic read #"]
+    with Broker(tmp_path / "broker", access=access) as broker:
+        publisher = publish(broker.config(protocol="3.1.1"))
+        put(outbox, publisher, 1)
+        wait_until(lambda: outbox.counts().queued == 0)
+    assert outbox.counts().refused == 0
+    assert [r.levelname for r in caplog.records if "3.1.1" in r.getMessage()] == ["WARNING"]
+
+
+def test_a_message_too_large_for_the_broker_is_refused_and_the_next_ones_pass(
+    tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+) -> None:
+    options = ["max_packet_size 2000"]
+    with (
+        Broker(tmp_path / "broker", options=options) as broker,
+        broker.subscriber() as subscriber,
+    ):
+        outbox.put(Message(EVENT, b"x" * 3000), "large")
+        publisher = publish(broker.config())
+        put(outbox, publisher, 1)
+        wait_until(lambda: event_ids(subscriber) == [1])
+        wait_until(lambda: outbox.counts().queued == 0)
+    assert [letter.event_id for letter in outbox.dead_letters()] == ["large"]
+    assert publisher.counters().reconnects == 0
+
+
+def test_never_has_more_than_its_window_unacknowledged(
+    tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+) -> None:
+    for number in range(100):
+        outbox.put(event(number), str(number))
+    with Broker(tmp_path / "broker") as broker:
+        publish(broker.config())
+        wait_until(lambda: outbox.counts().queued == 0)
+    unanswered = most = 0
+    for line in broker.log().splitlines():
+        unanswered += "Received PUBLISH from transom-hall-pi" in line
+        unanswered -= "Sending PUBACK to transom-hall-pi" in line
+        most = max(most, unanswered)
+    assert 1 <= most <= 15
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_notices_a_frozen_broker_within_two_keepalives(
+    is_busy: bool, tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+) -> None:
+    with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
+        publisher = publish(broker.config(keepalive_s=2))
+        wait_until(lambda: publisher.is_connected)
+        put(outbox, publisher, 1)
+        wait_until(lambda: outbox.counts().queued == 0)
+        broker.freeze()
+        frozen_s = time.monotonic()
+        if is_busy:
+            put(outbox, publisher, 2)
+        wait_until(lambda: not publisher.is_connected)
+        assert time.monotonic() - frozen_s <= 4.0
+        put(outbox, publisher, 3)
+        broker.thaw()
+        wait_until(lambda: outbox.counts().queued == 0, 20.0)
+        wait_until(lambda: {1, 3} <= set(event_ids(subscriber)))
+        assert is_busy == (2 in event_ids(subscriber))
+
+
+def test_stops_in_time_when_the_broker_is_frozen(
+    tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        publisher = publish(broker.config())
+        wait_until(lambda: publisher.is_connected)
+        broker.freeze()
+        put(outbox, publisher, 1)
+        started_s = time.monotonic()
+        publisher.stop(1.0)
+        assert time.monotonic() - started_s < 2.5
+        assert outbox.counts().queued == 1
+
+
+def test_wrong_credentials_are_told_once_and_without_the_secret(
+    tmp_path: Path, publish: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with Broker(tmp_path / "broker", users={"hall": "right"}) as broker:
+        publish(broker.config(username="hall"), secret="canary-secret")
+        wait_until(lambda: broker.log().count("not authorised") >= 3, 15.0)
+        wait_until(lambda: caplog.text.count("broker not reached") >= 3)
+    told = [r for r in caplog.records if "broker not reached" in r.getMessage()]
+    assert [r.levelname for r in told].count("WARNING") == 1
+    assert "mqtt.password_file" in told[0].getMessage()
+    assert "canary-secret" not in caplog.text
+
+
+def test_right_credentials_connect(tmp_path: Path, publish: Callable[..., Publisher]) -> None:
+    with Broker(tmp_path / "broker", users={"hall": "right"}) as broker:
+        publisher = publish(broker.config(username="hall"), secret="right")
+        wait_until(lambda: publisher.is_connected)
+
+
+def test_an_unreachable_broker_is_told_once(
+    tmp_path: Path, publish: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    broker = Broker(tmp_path / "broker")
+    publisher = publish(broker.config())
+    wait_until(lambda: caplog.text.count("broker not reached") >= 3, 15.0)
+    with broker:
+        wait_until(lambda: publisher.is_connected, 15.0)
+        wait_until(lambda: "broker is back" in caplog.text)
+    told = [r.levelname for r in caplog.records if "broker not reached" in r.getMessage()]
+    assert told.count("WARNING") == 1
+    assert told[0] == "WARNING"
+
+
+def test_tls_with_a_client_certificate_connects(
+    tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+) -> None:
+    made = make_certificates(tmp_path / "certificates")
+    with (
+        Broker(tmp_path / "broker", certificates=made, requires_certificate=True) as broker,
+        broker.subscriber() as subscriber,
+    ):
+        config = broker.config(
+            ca_file=str(made.authority),
+            certificate_file=str(made.client),
+            key_file=str(made.client_key),
+        )
+        publisher = publish(config, tls=read_tls(config, tmp_path / "transom.toml"))
+        put(outbox, publisher, *range(50))
+        wait_until(lambda: len(event_ids(subscriber)) == 50)
+    assert event_ids(subscriber) == list(range(50))
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
+@pytest.mark.parametrize("fault", ["another authority", "another host", "no client certificate"])
+def test_tls_refuses_and_says_why(
+    fault: str,
+    tmp_path: Path,
+    publish: Callable[..., Publisher],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    host = "elsewhere.lan" if fault == "another host" else "localhost"
+    made = make_certificates(tmp_path / "certificates", host)
+    other = make_certificates(tmp_path / "other")
+    trusted = other if fault == "another authority" else made
+    with Broker(
+        tmp_path / "broker",
+        certificates=made,
+        requires_certificate=fault == "no client certificate",
+    ) as broker:
+        config = broker.config(ca_file=str(trusted.authority))
+        publisher = publish(config, tls=read_tls(config, tmp_path / "transom.toml"))
+        wait_until(lambda: "broker not reached" in caplog.text)
+        assert not publisher.is_connected
+    expected = {
+        "another authority": "not trusted",
+        "another host": "Hostname mismatch",
+        "no client certificate": "",
+    }
+    assert expected[fault] in caplog.text
+
+
+def test_what_answers_but_is_no_broker_does_not_end_the_publisher(
+    publish: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Web(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(range(256)))
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Web) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        publisher = publish(MqttConfig(host="127.0.0.1", port=server.server_address[1]))
+        wait_until(lambda: "broker not reached" in caplog.text)
+        assert publisher.alive()
+        publisher.stop(0.2)
+        server.shutdown()
+
+
+def test_is_not_alive_once_its_thread_has_stopped(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    publisher = publish(Broker(tmp_path / "broker").config())
+    assert publisher.alive()
+    publisher.stop(0.2)
+    assert not publisher.alive()
+
+
+def test_two_clients_with_one_name_are_told_so(
+    tmp_path: Path, publish: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        first = publish(broker.config())
+        wait_until(lambda: first.is_connected)
+        publish(broker.config())
+        wait_until(lambda: "give each device its own name" in caplog.text)
+
+
+def test_no_event_is_lost_by_killing_the_process_or_freezing_the_broker(tmp_path: Path) -> None:
+    """A process accepts events and is killed at random moments; a ledger tells what it accepted."""
+    store, accepted = tmp_path / "store", set[int]()
+    dice = random.Random(7)
+    with Broker(tmp_path / "broker") as broker, broker.subscriber(EVENT) as subscriber:
+        for round_ in range(6):
+            with _events_program(broker, store, first=round_ * 100_000) as process:
+                assert process.stdout is not None
+                for _ in range(dice.randrange(1, 60)):
+                    accepted.add(int(process.stdout.readline()))
+                if round_ % 3 == 2:
+                    broker.freeze()
+                process.kill()
+                accepted |= {int(line) for line in process.stdout if line.endswith("\n")}
+            broker.thaw()
+        with _events_program(broker, store, first=999_999, count=1) as process:
+            wait_until(lambda: 999_999 in event_ids(subscriber), 20.0)
+            wait_until(lambda: accepted <= set(event_ids(subscriber)), 20.0)
+            process.send_signal(signal.SIGKILL)
+    received = event_ids(subscriber)
+    copies = len(received) - len(set(received))
+    assert len(accepted) > 20
+    assert copies <= 15 * 7
+
+
+def _say(broker: Broker, topic: str, payload: str) -> None:
+    command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port)]
+    subprocess.run([*command, "-t", topic, "-m", payload, "-q", "1"], check=True)
+
+
+_PROGRAM = """
+import itertools, sys
+from pathlib import Path
+from edge_runtime.clock import Clock
+from edge_runtime.mqtt import Publisher
+from edge_runtime.outbox import Outbox
+from transom.config import MqttConfig, OutboxConfig
+from transom.messages import Message, Topics
+
+port, store, first, count = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+topics = Topics("transom", "hall-pi")
+outbox = Outbox(store / "outbox.sqlite3", OutboxConfig())
+config = MqttConfig(host="127.0.0.1", port=port)
+publisher = Publisher(config, topics, outbox, secret=None, clock=Clock())
+publisher.start()
+for number in range(first, first + count):
+    outbox.put(Message(topics.event("front_door"), b'{"event_id": "%d"}' % number), str(number))
+    publisher.flush_events()
+    print(number, flush=True)
+publisher._thread.join()
+"""
+
+
+def _events_program(
+    broker: Broker, store: Path, first: int = 0, count: int = 100_000
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(broker.port), str(store), str(first), str(count)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )

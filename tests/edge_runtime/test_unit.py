@@ -1,0 +1,85 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from transom.config import load_config
+from transom.errors import EXIT_CONFIGURATION
+
+_FOLDER = Path(__file__).parents[2] / "systemd"
+UNIT = _FOLDER / "transom.service"
+
+
+@pytest.fixture
+def systemd_analyze() -> str:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        text = "systemd-analyze is not installed: apt-get install systemd"
+        pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+    return program
+
+
+def settings(section: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    part = ""
+    for line in UNIT.read_text().splitlines():
+        if line.startswith("["):
+            part = line.strip("[]")
+        elif part == section and "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def test_systemd_understands_every_line_of_the_unit(systemd_analyze: str, tmp_path: Path) -> None:
+    installed = tmp_path / UNIT.name
+    installed.write_text(UNIT.read_text().replace("/opt/transom/bin/transom", sys.executable))
+    done = subprocess.run(
+        [systemd_analyze, "verify", "--man=no", installed], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_unit_exposes_at_most_1_5_of_10(systemd_analyze: str) -> None:
+    done = subprocess.run(
+        [systemd_analyze, "security", "--offline=true", "--threshold=15", "--no-pager", UNIT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stderr == ""
+
+
+def test_the_unit_stays_down_only_where_the_configuration_is_wrong() -> None:
+    service = settings("Service")
+    assert service["Restart"] == ["always"]
+    assert service["RestartPreventExitStatus"] == [str(EXIT_CONFIGURATION)]
+    assert settings("Unit")["StartLimitIntervalSec"] == ["0"]
+
+
+def test_the_unit_waits_for_readiness_and_watches_progress() -> None:
+    service = settings("Service")
+    assert service["Type"] == ["notify"]
+    assert service["WatchdogSec"] == ["60"]
+
+
+def test_the_unit_does_not_wait_for_the_internet_or_the_time() -> None:
+    order = " ".join(" ".join(values) for values in settings("Unit").values())
+    assert "time-sync" not in order
+    assert "network-online" not in order
+
+
+def test_the_unit_leaves_proc_cpuinfo_to_onnxruntime() -> None:
+    assert "ProcSubset" not in settings("Service")
+
+
+def test_the_example_configuration_is_valid_and_its_secret_is_loaded_by_the_unit() -> None:
+    config = load_config(_FOLDER / "transom.toml")
+    loaded = [value.partition(":")[0] for value in settings("Service")["LoadCredential"]]
+    assert config.mqtt.password_file in loaded
+    assert config.mqtt.uses_tls
+    assert config.state_directory == "/var/lib/" + settings("Service")["StateDirectory"][0]
