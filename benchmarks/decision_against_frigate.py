@@ -38,8 +38,8 @@ CLASSES = ("closed", "ajar", "open")
 FPS = 5.0
 DAY_S = 86400.0
 DWELL_S = 600.0
-REPORTED_SEEDS = (101, 102, 103, 104, 105)
-TUNING_SEEDS = (1, 2, 3)
+REPORTED_SEEDS = (201, 202, 203, 204, 205)
+TUNING_SEEDS = (1, 2, 3, 4, 5, 6)
 
 Floats = npt.NDArray[np.float32]
 Rule = Callable[[Floats], list[tuple[int, int]]]

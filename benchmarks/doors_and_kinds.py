@@ -42,7 +42,7 @@ def measure(data: Path, out: Path, train_options: list[str]) -> None:
     float32, _ = transom("evaluate", str(run), doors, kinds, *judged)
     print("task     n     INT8 accuracy (95 % interval over groups)   float32   INT8 = float32")
     for name, task in json.loads(int8)["tasks"].items():
-        low, high = task["accuracy_interval"]
+        low, high = task["intervals"]["accuracy"]
         print(
             f"{name:<8} {task['n']:<5} {task['accuracy']:.1%} ({low:.1%} to {high:.1%})"
             f"{json.loads(float32)['tasks'][name]['accuracy']:>26.1%}"

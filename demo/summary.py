@@ -40,7 +40,7 @@ def describe(outcome: Outcome, seconds: float) -> str:
 
 def _accuracy(name: str, task: dict[str, Any]) -> str:
     text = f"{name:<8} {task['accuracy']:.1%} of {task['n']} zones"
-    interval = task.get("accuracy_interval")
+    interval = task["intervals"]["accuracy"]
     if interval:
         text += f" (95 % interval {interval[0]:.1%} to {interval[1]:.1%})"
     return f"{text}: {', '.join(task['classes'])}"

@@ -1,0 +1,331 @@
+"""Frames from cameras: the daemon's side. Each camera is read by a process of its own.
+
+Reading a camera can block for half a minute, leak and crash. So the daemon never reads one: it
+looks at what a child process has put into shared memory, and kills and replaces the child when
+nothing comes. Nothing here blocks and there is no thread: `newest` and `status` do the watching.
+"""
+
+import logging
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from edge_runtime.capture_process import Order, Report
+from edge_runtime.frame_ring import Frame, FrameRing
+from edge_runtime.redaction import redact, shown_source
+from edge_runtime.sources import (
+    ENVIRONMENT,
+    OPEN_TIMEOUT_S,
+    open_source,
+    read_file,
+    read_timeout,
+)
+from transom.config import CameraConfig
+
+__all__ = ["Camera", "CameraProcess", "CameraStatus", "Frame", "open_source", "read_file"]
+
+_log = logging.getLogger(__name__)
+
+CameraStatus = Literal["starting", "online", "gone"]
+
+START_S = 15.0
+"""From the start of a process to its first picture: a slow board's imports, then the camera."""
+SILENCE_S = 5.0
+"""Least time without a picture after which a process is killed; its own timeouts come first."""
+RETRY_FIRST_S = 1.0
+RETRY_SOON_S = 6.0
+"""Longest pause between two attempts in an outage younger than `SOON_S`: so that a camera is seen
+within ten seconds of its return."""
+SOON_S = 600.0
+RETRY_LAST_S = 30.0
+MEMORY_LIMIT_BYTES = 512 * 1024 * 1024
+
+_MEMORY_CHECK_S = 10.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Camera(Protocol):
+    """Where the daemon's frames come from."""
+
+    name: str
+
+    @property
+    def detail(self) -> str:
+        """Why the camera has its status, for people; without any secret."""
+
+    def start(self) -> None:
+        """Begin to deliver frames, soon."""
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """End and leave nothing behind."""
+
+    def status(self) -> CameraStatus:
+        """`starting` until the first frame, then `online`, or `gone` while no frames come."""
+
+    def newest(self) -> Frame | None:
+        """Return the newest frame, or None when there is nothing newer; never blocks."""
+
+
+@dataclass
+class _Child:
+    """A running process and what it shares with this one."""
+
+    process: subprocess.Popen[bytes]
+    ring: FrameRing
+    started_ns: int
+    numbers_from: int
+    unread: bytes = b""
+    has_delivered: bool = False
+
+
+class CameraProcess:
+    """A camera read by a process of its own, which is replaced for as long as it takes.
+
+    Call it from one thread that lives as long as the camera: the kernel ends the process with the
+    thread that made it.
+
+    Args:
+        config: The camera, from the configuration.
+        secret: The password for `config.username`.
+        monotonic_ns: CLOCK_MONOTONIC, nanoseconds.
+        memory_limit_bytes: Resident memory at which the process is replaced, which is the answer
+            to leaks in capture libraries.
+    """
+
+    def __init__(
+        self,
+        config: CameraConfig,
+        secret: str | None = None,
+        *,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    ) -> None:
+        self.name = config.name
+        self.restarts = 0
+        self._config = config
+        self._secret = secret
+        self._monotonic_ns = monotonic_ns
+        self._memory_limit_bytes = memory_limit_bytes
+        self._child: _Child | None = None
+        self._dying: list[subprocess.Popen[bytes]] = []
+        self._status: CameraStatus = "starting"
+        self._detail = "not started"
+        self._is_wanted = False
+        self._number = 0
+        self._retry_ns = 0
+        self._pause_s = RETRY_FIRST_S
+        self._gone_ns: int | None = None
+        self._memory_checked_ns = 0
+
+    @property
+    def detail(self) -> str:
+        """Why the camera has its status, for people; without any secret."""
+        return self._detail
+
+    @property
+    def process_id(self) -> int | None:
+        """The process that reads the camera now; None while there is none."""
+        return self._child.process.pid if self._child else None
+
+    def start(self) -> None:
+        """Start the camera's process; frames come when it has opened the source."""
+        self._is_wanted = True
+        self._status, self._detail = "starting", f"opening {shown_source(self._config.source)}"
+        self._start_child(self._monotonic_ns())
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """End the camera's process: asked first, killed after half of `timeout_s`."""
+        self._is_wanted = False
+        self._status, self._detail = "gone", "stopped"
+        child, self._child = self._child, None
+        if child is not None:
+            self._close_input(child)
+            self._dying.append(child.process)
+            try:
+                child.process.wait(timeout_s / 2)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+            self._let_go(child)
+        for process in self._dying:
+            try:
+                process.wait(timeout_s / 2)
+            except subprocess.TimeoutExpired:
+                # Held by a driver, in the kernel; it ends when the driver lets it go.
+                _log.warning("camera process does not end camera=%s pid=%d", self.name, process.pid)
+        self._dying.clear()
+
+    def status(self) -> CameraStatus:
+        """`starting` until the first frame, then `online`, or `gone` while no frames come."""
+        self._supervise()
+        return self._status
+
+    def newest(self) -> Frame | None:
+        """Return the newest frame, or None when there is nothing newer; never blocks."""
+        self._supervise()
+        if self._child is None:
+            return None
+        child = self._child
+        frame = child.ring.newest(self._number - child.numbers_from)
+        if frame is None:
+            return None
+        if not child.has_delivered:
+            child.has_delivered = True
+            self._came_online()
+        self._number = child.numbers_from + frame.number
+        return Frame(frame.image, frame.taken_ns, self._number)
+
+    def _supervise(self) -> None:
+        now_ns = self._monotonic_ns()
+        self._dying = [process for process in self._dying if process.poll() is None]
+        if not self._is_wanted:
+            return
+        if self._child is None:
+            if now_ns >= self._retry_ns:
+                self._start_child(now_ns)
+            return
+        has_ended = self._child.process.poll() is not None
+        why = self._read_reports(self._child)
+        if self._child is not None and (
+            fault := why or self._fault(self._child, has_ended, now_ns)
+        ):
+            self._replace(self._child, fault, now_ns)
+
+    def _fault(self, child: _Child, has_ended: bool, now_ns: int) -> str | None:
+        """Return what is wrong with the process, or None."""
+        if has_ended:
+            return f"its process ended with {child.process.returncode}"
+        alive_ns = child.ring.alive_ns()
+        silence_s = (now_ns - (alive_ns or child.started_ns)) / 1e9
+        allowed_s = max(SILENCE_S, 3.0 / self._config.fps, read_timeout(self._config.fps) + 2.0)
+        if silence_s > (allowed_s if alive_ns else max(START_S, allowed_s + OPEN_TIMEOUT_S)):
+            return f"no picture for {silence_s:.1f} s"
+        if now_ns - self._memory_checked_ns > _MEMORY_CHECK_S * 1e9:
+            self._memory_checked_ns = now_ns
+            used = _resident_bytes(child.process.pid)
+            if used > self._memory_limit_bytes:
+                return (
+                    f"its process holds {used >> 20} MiB, "
+                    f"{self._memory_limit_bytes >> 20} MiB is the most"
+                )
+        return None
+
+    def _start_child(self, now_ns: int) -> None:
+        ring = FrameRing()
+        order = Order(
+            camera=self._config, secret=self._secret, ring=ring.descriptor, parent=os.getpid()
+        )
+        process = subprocess.Popen(  # noqa: S603 - a fixed command line
+            [sys.executable, "-m", "edge_runtime.capture_process", self.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # the child catches it, and reports it redacted
+            pass_fds=(ring.descriptor,),
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is for the daemon, which then stops its cameras
+        )
+        self._child = _Child(process, ring, now_ns, self._number)
+        self._memory_checked_ns = now_ns
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("pipes were asked for")
+        os.set_blocking(process.stdout.fileno(), False)
+        try:
+            process.stdin.write(msgspec.json.encode(order) + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            return  # it ended already; the next look finds that
+
+    def _read_reports(self, child: _Child) -> str | None:
+        """Take in what the process said; return why it gave up, if it did."""
+        try:
+            data = os.read(child.process.stdout.fileno(), 65536) if child.process.stdout else b""
+        except BlockingIOError:
+            return None
+        *lines, child.unread = (child.unread + data).split(b"\n")
+        for line in lines:
+            try:
+                report = msgspec.json.decode(line, type=Report)
+            except msgspec.DecodeError as error:
+                return f"its process sent what is no report: {error}"
+            if report.log is not None:
+                _log.debug("camera library says camera=%s text=%s", self.name, report.log)
+            if report.ended:
+                self._end(child)
+            if report.failed is not None:
+                return report.failed
+        return None
+
+    def _end(self, child: _Child) -> None:
+        """A file was played to its end: there is nothing to try again."""
+        self._is_wanted = False
+        self._close_input(child)
+        self._status, self._detail = "gone", "the file was played to its end"
+        _log.info("camera file has ended camera=%s", self.name)
+
+    def _replace(self, child: _Child, fault: str, now_ns: int) -> None:
+        self._child = None
+        child.process.kill()
+        self._dying.append(child.process)
+        self._let_go(child)
+        self.restarts += 1
+        if child.has_delivered or self._gone_ns is None:
+            self._gone_ns = now_ns
+            self._pause_s = RETRY_FIRST_S
+        secrets = (self._secret,) if self._secret else ()
+        self._went(redact(fault, secrets))
+        is_young = now_ns - self._gone_ns < SOON_S * 1e9
+        # Jitter, so that cameras which went together do not all come back at once.
+        pause_s = self._pause_s * random.uniform(0.7, 1.0)  # noqa: S311
+        self._retry_ns = now_ns + int(pause_s * 1e9)
+        self._pause_s = min(self._pause_s * 2.0, RETRY_SOON_S if is_young else RETRY_LAST_S)
+
+    def _went(self, fault: str) -> None:
+        level = logging.DEBUG if self._status == "gone" else logging.WARNING
+        _log.log(level, "camera gone camera=%s reason=%s", self.name, fault)
+        self._status, self._detail = "gone", fault
+
+    def _came_online(self) -> None:
+        if self._gone_ns is not None:
+            away_s = (self._monotonic_ns() - self._gone_ns) / 1e9
+            _log.info("camera back camera=%s away_s=%.1f", self.name, away_s)
+        if self._is_wanted:
+            self._status, self._detail = "online", shown_source(self._config.source)
+        self._gone_ns = None
+
+    def _close_input(self, child: _Child) -> None:
+        if child.process.stdin is not None:
+            try:
+                child.process.stdin.close()
+            except BrokenPipeError:
+                return
+
+    def _let_go(self, child: _Child) -> None:
+        self._close_input(child)
+        if child.process.stdout is not None:
+            child.process.stdout.close()
+        child.ring.close()
+
+
+def _environment() -> dict[str, str]:
+    """Return the process's environment: small, and not allowed to speak to the service manager."""
+    own = {
+        "OPENBLAS_NUM_THREADS": "1",  # each of its threads would keep memory
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
+    inherited = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
+    return inherited | own | ENVIRONMENT
+
+
+def _resident_bytes(process_id: int) -> int:
+    try:
+        return int(Path(f"/proc/{process_id}/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError):
+        return 0

@@ -1,0 +1,191 @@
+"""The network of a bundle at work. The only module of the daemon that knows onnxruntime."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _state
+
+from transom.bundle import Bundle, Logits
+from transom.crop import Image
+from transom.errors import ClassifierError
+from transom.prediction import Prediction, predict
+from transom.session import session_entries
+
+Floats = npt.NDArray[np.float32]
+
+_BATCH = 16
+"""Most crops at once: the memory of a network's layers grows with its batch."""
+_QUIET = 3  # errors only: onnxruntime warns about graphics cards that no Pi has
+_FAULTS = (
+    _state.Fail,
+    _state.InvalidArgument,
+    _state.InvalidGraph,
+    _state.InvalidProtobuf,
+    _state.NoSuchFile,
+    _state.NotImplemented,
+    _state.RuntimeException,
+    _state.EPFail,
+    RuntimeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network says of N crops.
+
+    Attributes:
+        predictions: By task.
+        embedding: (N, D) float32.
+    """
+
+    predictions: dict[str, Prediction]
+    embedding: Floats
+
+
+class Classifier:
+    """A verified bundle's network, loaded from the bytes that were verified and warmed up.
+
+    Args:
+        bundle: From `read_bundle`.
+        threads: Threads of the network, at least 1.
+
+    Raises:
+        ClassifierError: The network cannot be loaded here, or is not what the manifest says.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.manifest = bundle.manifest
+        self._goldens = bundle.goldens
+        self._name = f"{bundle.manifest.name} {bundle.manifest.sequence}"
+        self._outputs = [*self.manifest.task_set().names, "embedding"]
+        onnxruntime.set_default_logger_severity(_QUIET)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                bundle.model, _options(threads), providers=["CPUExecutionProvider"]
+            )
+        except _FAULTS as error:
+            raise ClassifierError(f"{self._name}: network cannot be loaded: {error}") from error
+        self._check_interface()
+        self._run(self._goldens.crops[:1])
+
+    def classify(self, crops: Image) -> Answers:
+        """Return what the network says of crops.
+
+        Args:
+            crops: (N, S, S, 3) uint8 BGR, S from the manifest; N may be 0.
+
+        Raises:
+            ValueError: `crops` is not as described.
+            ClassifierError: The network failed.
+        """
+        size = self.manifest.input.size
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f"crops must be (N, {size}, {size}, 3) uint8, got {crops.shape} {crops.dtype}"
+            )
+        parts = [self._run(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
+        joined = {
+            name: np.concatenate([part[name] for part in parts])
+            if parts
+            else np.zeros((0, width), np.float32)
+            for name, width in self._widths().items()
+        }
+        embedding = joined.pop("embedding")
+        return Answers(
+            {spec.name: predict(joined[spec.name], spec) for spec in self.manifest.tasks},
+            embedding,
+        )
+
+    def check_goldens(self) -> None:
+        """Compare the network's answers on this machine with those the bundle expects.
+
+        Processors round differently, so logits are compared with the bundle's tolerance, and the
+        class must be the same.
+
+        Raises:
+            ClassifierError: An answer differs; the message says which and by how much.
+        """
+        crops = self._goldens.crops
+        for start in range(0, len(crops), _BATCH):
+            found = self._run(crops[start : start + _BATCH])
+            self._compare(start, found)
+
+    def _compare(self, start: int, found: Mapping[str, Floats]) -> None:
+        for task in self.manifest.task_set():
+            got = found[task.name]
+            expected = self._goldens.logits[task.name][start : start + len(got)]
+            differences = np.abs(got - expected).max(axis=1)
+            worst = int(differences.argmax())
+            if differences[worst] > self._goldens.tolerance:
+                raise ClassifierError(
+                    f"{self._name}: golden {start + worst} differs by {differences[worst]:.3g} in "
+                    f"task {task.name!r}, {self._goldens.tolerance:g} is allowed; this machine "
+                    "does not compute what the exporter did: update onnxruntime or export again"
+                )
+            wrong = np.flatnonzero(got.argmax(axis=1) != expected.argmax(axis=1))
+            if len(wrong):
+                which = int(wrong[0])
+                raise ClassifierError(
+                    f"{self._name}: golden {start + which} is "
+                    f"{task.classes[int(got[which].argmax())]!r} here, must be "
+                    f"{task.classes[int(expected[which].argmax())]!r} (task {task.name!r})"
+                )
+
+    def _run(self, crops: Image) -> Logits:
+        try:
+            values = self._session.run(self._outputs, {"image": np.ascontiguousarray(crops)})
+        except _FAULTS as error:
+            raise ClassifierError(f"{self._name}: network failed: {error}") from error
+        answers = dict(zip(self._outputs, values, strict=True))
+        for name, width in self._widths().items():
+            value = answers[name]
+            if value.shape != (len(crops), width) or not np.isfinite(value).all():
+                raise ClassifierError(
+                    f"{self._name}: output {name!r} must be finite ({len(crops)}, {width}), is "
+                    f"{value.shape}, finite: {bool(np.isfinite(value).all())}; export again"
+                )
+        return answers
+
+    def _widths(self) -> dict[str, int]:
+        widths = {spec.name: len(spec.classes) for spec in self.manifest.tasks}
+        return widths | {"embedding": self.manifest.embedding}
+
+    def _check_interface(self) -> None:
+        size = self.manifest.input.size
+        inputs = [_describe(node) for node in self._session.get_inputs()]
+        if inputs != [("image", "tensor(uint8)", (None, size, size, 3))]:
+            raise ClassifierError(
+                f"{self._name}: network must have one input, image uint8 (N, {size}, {size}, 3), "
+                f"has {inputs}; export again"
+            )
+        outputs = sorted(_describe(node) for node in self._session.get_outputs())
+        expected = sorted(
+            (name, "tensor(float)", (None, width)) for name, width in self._widths().items()
+        )
+        if outputs != expected:
+            raise ClassifierError(
+                f"{self._name}: network must have the outputs {expected}, has {outputs}; "
+                "export again"
+            )
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = False  # it keeps the largest batch's memory for ever
+    options.log_severity_level = _QUIET
+    for key, value in session_entries().items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _describe(node: onnxruntime.NodeArg) -> tuple[str, str, tuple[int | None, ...]]:
+    """Return name, type and shape of an input or output; None = any size."""
+    shape = tuple(side if isinstance(side, int) else None for side in node.shape)
+    return node.name, node.type, shape

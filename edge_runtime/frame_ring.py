@@ -1,0 +1,134 @@
+"""Two frames in memory that a camera's process writes and the daemon reads.
+
+The memory has no name (memfd), so nothing of it can be left behind, however the two processes
+end. It is as large as the largest frame allows, and costs only what the frames touch. Each slot is
+guarded by a record lock, which the kernel drops when its holder dies, and which orders memory
+between processors: a frame is read whole or not at all.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from transom.crop import Image
+
+MAX_FRAME_BYTES = 4096 * 4096 * 3
+"""Room for one frame: 16 megapixels."""
+
+_SLOTS = 2
+_HEADER = struct.Struct("=QQII")  # number, taken_ns, height, width
+_HEADER_BYTES = 4096  # pixels begin on a page
+_SLOT_BYTES = _HEADER_BYTES + MAX_FRAME_BYTES
+_ALIVE = struct.Struct("=Q")
+_ALIVE_OFFSET = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture and when it was taken.
+
+    Attributes:
+        image: (H, W, 3) uint8 BGR; belongs to whoever asked for it.
+        taken_ns: CLOCK_MONOTONIC when the picture left the camera, nanoseconds.
+        number: Grows with every frame of a camera; a gap is a frame nobody asked for in time.
+    """
+
+    image: Image
+    taken_ns: int
+    number: int
+
+
+class FrameRing:
+    """The shared memory of one camera's process.
+
+    Attributes:
+        descriptor: Pass it to the other process, and there to `FrameRing`.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        if descriptor is None:
+            descriptor = os.memfd_create("transom-frames", os.MFD_CLOEXEC)
+            os.ftruncate(descriptor, _SLOTS * _SLOT_BYTES)
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, _SLOTS * _SLOT_BYTES)
+        self._bytes = np.frombuffer(self._memory, np.uint8)
+        self._written = 0
+
+    def close(self) -> None:
+        """Give the memory back."""
+        del self._bytes
+        self._memory.close()
+        os.close(self.descriptor)
+
+    def mark_alive(self, now_ns: int) -> None:
+        """Note that the source gave a picture, even one that nobody needs."""
+        _ALIVE.pack_into(self._memory, _ALIVE_OFFSET, now_ns)
+
+    def alive_ns(self) -> int:
+        """Return when the source last gave a picture, monotonic nanoseconds; 0 = never."""
+        moment: int = _ALIVE.unpack_from(self._memory, _ALIVE_OFFSET)[0]
+        return moment
+
+    def write(self, image: Image, taken_ns: int) -> None:
+        """Put a frame into the older slot.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            taken_ns: Monotonic nanoseconds.
+
+        Raises:
+            ValueError: The image has another form, or more than `MAX_FRAME_BYTES`.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"frame must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        if image.nbytes > MAX_FRAME_BYTES:
+            raise ValueError(
+                f"frame of {image.shape[1]}x{image.shape[0]} is larger than 16 megapixels; "
+                "set the camera to a smaller picture or use its second stream"
+            )
+        slot = self._written % _SLOTS
+        with self._locked(slot, fcntl.LOCK_EX):
+            np.copyto(self._pixels(slot, image.shape[0], image.shape[1]), image)
+            header = (self._written + 1, taken_ns, image.shape[0], image.shape[1])
+            _HEADER.pack_into(self._memory, slot * _SLOT_BYTES, *header)
+        self._written += 1
+
+    def newest(self, after: int = 0) -> Frame | None:
+        """Return a copy of the newest frame whose number is above `after`, or None.
+
+        Never waits for a writer that was stopped while writing: then the other slot is newest.
+        """
+        by_number = sorted(((self._header(slot)[0], slot) for slot in range(_SLOTS)), reverse=True)
+        for number, slot in by_number:
+            if number <= after:
+                return None
+            try:
+                with self._locked(slot, fcntl.LOCK_SH | fcntl.LOCK_NB):
+                    number, taken_ns, height, width = self._header(slot)
+                    image = self._pixels(slot, height, width).copy()
+            except BlockingIOError:
+                continue
+            return Frame(image, taken_ns, number)
+        return None
+
+    def _header(self, slot: int) -> tuple[int, int, int, int]:
+        number, taken_ns, height, width = _HEADER.unpack_from(self._memory, slot * _SLOT_BYTES)
+        return number, taken_ns, height, width
+
+    def _pixels(self, slot: int, height: int, width: int) -> Image:
+        start = slot * _SLOT_BYTES + _HEADER_BYTES
+        return self._bytes[start : start + height * width * 3].reshape(height, width, 3)
+
+    @contextmanager
+    def _locked(self, slot: int, how: int) -> Iterator[None]:
+        fcntl.lockf(self.descriptor, how, 1, slot)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, slot)

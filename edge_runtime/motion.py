@@ -1,0 +1,85 @@
+"""Whether a zone is worth a look by the network: the cheap gate before it."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from transom.crop import Image
+
+LOOK_EVERY_S = 10.0
+"""A zone is looked at this often whatever the gate sees, which bounds the harm of a miss."""
+HOLD_S = 5.0
+"""How long a zone stays due after motion: the decision needs more than one picture."""
+
+_SIDE = 32
+_NOISE_FACTOR = 5.0
+_LEAST_DIFFERENCE = 5.0
+"""Grey levels of the thumbnail below which nothing counts: steps of video compression."""
+_LEAST_PIXELS = 5
+_LIGHT_STEP = 10.0
+"""Levels by which the whole zone may drift between two looks without being motion."""
+_MOST_NOISE = 6.0
+_LEARN_QUIET = 0.1
+_LEARN_MOVING = 0.02
+
+
+class MotionGate:
+    """Decides, for one zone, which pictures the network shall see.
+
+    A picture is compared with the last one that was let through, not with the last one seen: a
+    door that opens slowly adds up until it passes.
+
+    Args:
+        look_every_s: Longest time between two looks, seconds.
+        hold_s: How long to look on after motion, seconds.
+    """
+
+    def __init__(self, look_every_s: float = LOOK_EVERY_S, hold_s: float = HOLD_S) -> None:
+        self._look_every_s = look_every_s
+        self._hold_s = hold_s
+        self._reference: npt.NDArray[np.float32] | None = None
+        self._noise = 1.0
+        self._looked_s = 0.0
+        self._moved_s: float | None = None
+
+    def is_due(self, crop: Image, now_s: float) -> bool:
+        """Return whether the network should see this picture of the zone.
+
+        Args:
+            crop: (S, S, 3) uint8 BGR, as the network would see it.
+            now_s: When it was taken, monotonic seconds.
+        """
+        thumb = _thumbnail(crop)
+        if self._reference is None or self._reference.shape != thumb.shape:
+            self._look(thumb, now_s)
+            self._moved_s = now_s  # the state that a camera starts with needs evidence too
+            return True
+        if self._has_moved(thumb - self._reference):
+            self._moved_s = now_s
+        is_held = self._moved_s is not None and now_s - self._moved_s <= self._hold_s
+        if is_held or now_s - self._looked_s >= self._look_every_s:
+            self._look(thumb, now_s)
+            return True
+        return False
+
+    def _look(self, thumb: npt.NDArray[np.float32], now_s: float) -> None:
+        self._reference, self._looked_s = thumb, now_s
+
+    def _has_moved(self, difference: npt.NDArray[np.float32]) -> bool:
+        light = float(np.median(difference))
+        left = np.abs(difference - light)
+        noise = 1.4826 * float(np.median(left))  # of a normal distribution, from its median
+        limit = max(_NOISE_FACTOR * self._noise, _LEAST_DIFFERENCE)
+        has_moved = int((left > limit).sum()) >= _LEAST_PIXELS or abs(light) >= _LIGHT_STEP
+        # Learnt while moving as well, but slowly: noise that rises at dusk must not look like
+        # motion all night, and a moving door must not pass for noise.
+        rate = _LEARN_MOVING if has_moved else _LEARN_QUIET
+        self._noise += rate * (min(noise, _MOST_NOISE) - self._noise)
+        return has_moved
+
+
+def _thumbnail(crop: Image) -> npt.NDArray[np.float32]:
+    """Return the crop in grey, float32, at most 32 x 32."""
+    side = min(_SIDE, crop.shape[0])
+    small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.float32)

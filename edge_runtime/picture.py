@@ -1,0 +1,157 @@
+"""Whether a picture can be judged at all: dark, blown out, covered, corrupt, frozen.
+
+Works on samples of the picture: a thumbnail of 80 x 60, a hundred or so of its rows.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from transom.crop import Image
+from transom.messages import Reason
+
+HEAL_S = 1.5
+"""How long pictures must be good again before they are believed."""
+FROZEN_S = 4.0
+FROZEN_PICTURES = 4
+"""A picture is frozen when it came again, bit for bit, this often and for this long. No sensor
+does that; a video encoder does for a moment, where nothing moves."""
+
+_THUMB = (80, 60)
+_SAMPLED_ROWS = 120
+_SAMPLED_COLUMNS = 64
+_MIN_BLANK_ROWS = 0.08
+"""Share of rows without content that makes a picture half decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Grey levels, 0 to 255, and shares of the thumbnail."""
+
+    dark_level: float  # 95 % of the picture is darker
+    bright_share: float  # share that is saturated
+    flat_contrast: float  # the strongest 2 % of edges are weaker, levels per pixel
+
+
+# What makes a picture bad, and what must hold for it to be good again: a picture at the border
+# must not flicker between the two.
+_ENTER = _Limits(dark_level=22.0, bright_share=0.85, flat_contrast=4.0)
+_LEAVE = _Limits(dark_level=30.0, bright_share=0.75, flat_contrast=5.5)
+
+
+class PictureHealth:
+    """Judges the pictures of one camera, one after another.
+
+    A bad picture is bad at once; after it, pictures must be good for `HEAL_S`.
+    """
+
+    def __init__(self) -> None:
+        self._reason: Reason | None = None
+        self._good_since_s: float | None = None
+        self._rows: Image | None = None
+        self._changed_s = 0.0
+        self._repeats = 0
+
+    def judge(self, image: Image, now_s: float) -> Reason | None:
+        """Return why a picture cannot be used, or None.
+
+        Args:
+            image: (H, W, 3) uint8 BGR, in the order in which the camera took them.
+            now_s: When it was taken, monotonic seconds.
+
+        Raises:
+            ValueError: `image` is not as described.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        rows = np.ascontiguousarray(image[:: max(image.shape[0] // _SAMPLED_ROWS, 1)])
+        is_frozen = self._is_frozen(rows, now_s)
+        limits = _ENTER if self._reason is None else _LEAVE
+        found = "corrupt" if _is_corrupt(rows) else _exposure(image, limits)
+        if found is None and is_frozen:
+            found = "frozen"
+        if found is not None:
+            self._reason, self._good_since_s = found, None
+            return found
+        return self._healed(now_s)
+
+    def _healed(self, now_s: float) -> Reason | None:
+        if self._reason is None:
+            return None
+        if self._good_since_s is None:
+            self._good_since_s = now_s
+        if now_s - self._good_since_s >= HEAL_S:
+            self._reason = None
+        return self._reason
+
+    def _is_frozen(self, rows: Image, now_s: float) -> bool:
+        before, self._rows = self._rows, rows
+        # A few rows first: where anything lives, they differ, and the rest need not be looked at.
+        if (
+            before is None
+            or before.shape != rows.shape
+            or not np.array_equal(before[::16], rows[::16])
+            or not np.array_equal(before, rows)
+        ):
+            self._changed_s, self._repeats = now_s, 0
+            return False
+        self._repeats += 1
+        return self._repeats >= FROZEN_PICTURES and now_s - self._changed_s >= FROZEN_S
+
+
+def _exposure(image: Image, limits: _Limits) -> Reason | None:
+    """Return `dark`, `bright` or `covered` for a picture without content to judge."""
+    thumb = _thumbnail(image)
+    grey = np.asarray(cv2.cvtColor(thumb, cv2.COLOR_BGR2GRAY), np.uint8)
+    if _level(grey, 0.95) < limits.dark_level:
+        return "dark"
+    if float((grey >= 250).mean()) > limits.bright_share:
+        return "bright"
+    if _contrast(grey) < limits.flat_contrast:
+        return "covered"
+    return None
+
+
+def _thumbnail(image: Image) -> Image:
+    """Return (60, 80, 3): a few pixels of each cell are enough to average noise away."""
+    sampled = cv2.resize(image, (2 * _THUMB[0], 2 * _THUMB[1]), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.resize(sampled, _THUMB, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _level(values: npt.NDArray[np.uint8] | npt.NDArray[np.int16], share: float) -> float:
+    """Return the level that a share of the values stays below or at."""
+    index = int(share * (values.size - 1))
+    return float(np.partition(values.ravel(), index)[index])
+
+
+def _contrast(grey: npt.NDArray[np.uint8]) -> float:
+    """Return the strength that 2 % of the picture's edges exceed, levels per pixel.
+
+    Smoothed first, so that a sensor's noise behind a covered lens does not pass for edges.
+    """
+    across, down = cv2.spatialGradient(cv2.GaussianBlur(grey, (5, 5), 0))
+    edges = np.maximum(np.abs(np.asarray(across)), np.abs(np.asarray(down))).astype(np.int16)
+    return _level(edges, 0.98) / 8.0  # the weights of one side of a Sobel kernel, twice
+
+
+def _is_corrupt(rows: Image) -> bool:
+    """Return whether a decoder had too little data: rows of its filling, or no colour planes.
+
+    Args:
+        rows: (R, W, 3) uint8 BGR, some of the picture's rows.
+    """
+    pixels = rows[::2, :: max(rows.shape[1] // _SAMPLED_COLUMNS, 1)].astype(np.int16)
+    blue, green, red = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    # Luma and chroma of zero: what an empty buffer shows.
+    is_empty = (np.maximum(blue, red) <= 8) & (green >= 70) & (green <= 180)
+    # Luma and chroma of 128: where the picture that this one builds on is missing.
+    is_grey = (np.abs(green - 129) <= 3) & (blue == green) & (red == green)
+    is_same = np.ones(is_grey.shape, bool)
+    is_same[:, 1:] = green[:, 1:] == green[:, :-1]
+    blank_rows = ((is_empty | is_grey) & is_same).mean(axis=1) >= 0.95
+    if float(blank_rows.mean()) >= _MIN_BLANK_ROWS:
+        return True
+    without_colour = (green - np.maximum(red, blue) >= 60) & (np.minimum(red, blue) <= 16)
+    return float(without_colour.mean()) >= 0.6

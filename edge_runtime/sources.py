@@ -1,0 +1,437 @@
+"""Where frames come from, as a camera's own process reads them.
+
+OpenCV reads V4L2, RTSP and files. MJPEG over HTTP is read here: a decoder that is handed half a
+picture fills the rest with the previous one, so pictures that did not arrive whole must be dropped
+before anything decodes them, and a camera that drips bytes must not reset a timeout with each.
+"""
+
+import http.client
+import importlib
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import cv2
+import numpy as np
+
+from edge_runtime.redaction import shown_source
+from transom.config import CameraConfig
+from transom.crop import Image
+from transom.errors import CameraError
+
+OPEN_TIMEOUT_S = 3.0
+READ_TIMEOUT_S = 2.5
+
+_PICAMERA_SIZE = (1280, 720)
+_LONGEST_GAP_S = 60.0
+_MAX_JPEG_BYTES = 16 * 1024 * 1024
+_START_OF_JPEG = b"\xff\xd8\xff"
+_END_OF_JPEG = b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+_PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+ENVIRONMENT = {
+    # UDP loses packets, and H.264 without them is grey or smeared.
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp",
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",
+    "OPENCV_LOG_LEVEL": "ERROR",
+}
+"""What OpenCV can only be told so, by whoever starts the process that opens a source."""
+
+
+class Source(Protocol):
+    """An open source; its process waits in `grab`."""
+
+    def grab(self) -> bool:
+        """Take the next picture without decoding more than must be; False at a file's end.
+
+        Raises:
+            CameraError: None came in time.
+        """
+
+    def retrieve(self) -> Image | None:
+        """Return the picture that `grab` took, (H, W, 3) uint8 BGR; None = it is damaged."""
+
+    def has_key_frame(self) -> bool:
+        """Whether that picture owes nothing to earlier ones."""
+
+    def release(self) -> None:
+        """Close the source."""
+
+
+def open_source(
+    config: CameraConfig, secret: str | None, wait: Callable[[float], object] = time.sleep
+) -> Source:
+    """Open a camera's source.
+
+    Args:
+        config: What to open.
+        secret: The password for `config.username`, joined to it here and nowhere else.
+        wait: Called with seconds, to pace a file; may return early to stop.
+
+    Raises:
+        CameraError: The source cannot be opened; the message names it without secrets.
+    """
+    scheme, _, place = config.source.partition(":")
+    read_timeout_s = read_timeout(config.fps)
+    if scheme == "usb":
+        return _UsbSource(config.source, place)
+    if scheme == "picamera":
+        return _PicameraSource(config.source, place)
+    if scheme in ("http", "https"):
+        return _MjpegSource(config.source, config.username, secret, read_timeout_s)
+    if scheme in ("rtsp", "rtsps"):
+        return _RtspSource(config.source, config.username, secret, read_timeout_s)
+    if scheme == "file":
+        return _FileSource(config.source, _file_path(place), config.loop, wait)
+    raise CameraError(f"{shown_source(config.source)}: no source is called {scheme}:")
+
+
+def read_timeout(fps: float) -> float:
+    """Return how long a picture may take, seconds, where `fps` are expected."""
+    return max(READ_TIMEOUT_S, 3.0 / fps)
+
+
+def read_file(path: Path, folder_fps: float = 5.0) -> Iterator[tuple[float, Image]]:
+    """Read a clip, or a folder of pictures in the order of their names, as fast as it goes.
+
+    Args:
+        path: Video file or folder.
+        folder_fps: Pictures of a folder per second of its time.
+
+    Yields:
+        Seconds since the clip's start, growing, and the frame, (H, W, 3) uint8 BGR.
+
+    Raises:
+        CameraError: There is nothing that can be read.
+    """
+    frames = _read_folder(path, folder_fps) if path.is_dir() else _read_clip(path)
+    first = next(frames, None)
+    if first is None:
+        raise CameraError(f"{path}: holds no picture that can be read")
+    yield first
+    yield from frames
+
+
+def _read_folder(path: Path, fps: float) -> Iterator[tuple[float, Image]]:
+    names = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in _PICTURES)
+    for index, name in enumerate(names):
+        image = cv2.imread(str(name), cv2.IMREAD_COLOR)
+        if image is None:
+            raise CameraError(f"{name}: is not a picture that can be read")
+        yield index / fps, np.asarray(image, np.uint8)
+
+
+def _read_clip(path: Path) -> Iterator[tuple[float, Image]]:
+    capture = _open_file(path, str(path))
+    try:
+        times = _MediaTime(capture)
+        while capture.grab():
+            seconds = times.of_grabbed()
+            done, image = capture.retrieve()
+            if done:
+                yield seconds, np.asarray(image, np.uint8)
+    finally:
+        capture.release()
+
+
+class _MediaTime:
+    """Time of a file's pictures: their own where it grows, counted by the frame rate otherwise."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        self._interval_s = 1.0 / fps if 0.1 <= fps <= 1000.0 else 0.04
+        self._first_s: float | None = None
+        self._last_s = 0.0
+
+    def of_grabbed(self) -> float:
+        """Return seconds since the first picture."""
+        stated_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+        if self._first_s is None:
+            self._first_s = stated_s
+        elif self._last_s < stated_s - self._first_s < self._last_s + _LONGEST_GAP_S:
+            self._last_s = stated_s - self._first_s
+        else:
+            self._last_s += self._interval_s
+        return self._last_s
+
+
+def _file_path(place: str) -> Path:
+    return Path(place.removeprefix("//"))
+
+
+def _open_file(path: Path, shown: str) -> cv2.VideoCapture:
+    if not path.is_file():
+        raise CameraError(f"{shown}: there is no such file")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    if not capture.isOpened():
+        raise CameraError(f"{shown}: is not a video that can be read")
+    return capture
+
+
+class _OpenCvSource:
+    """A source that OpenCV reads."""
+
+    def __init__(self, capture: cv2.VideoCapture, shown: str) -> None:
+        self._capture = capture
+        self._shown = shown
+
+    def grab(self) -> bool:
+        if not self._capture.grab():
+            raise CameraError(f"{self._shown}: no picture came in time, or the stream ended")
+        return True
+
+    def retrieve(self) -> Image | None:
+        done, image = self._capture.retrieve()
+        return np.asarray(image, np.uint8) if done else None
+
+    def has_key_frame(self) -> bool:
+        return int(self._capture.get(cv2.CAP_PROP_FRAME_TYPE)) == ord("I")
+
+    def release(self) -> None:
+        self._capture.release()
+
+
+class _UsbSource(_OpenCvSource):
+    def __init__(self, source: str, place: str) -> None:
+        device = int(place) if place.isdecimal() else place
+        capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
+        if not capture.isOpened():
+            raise CameraError(
+                f"{source}: cannot be opened; is the camera plugged in, and is this user in the "
+                "group video?"
+            )
+        super().__init__(capture, source)
+
+    def has_key_frame(self) -> bool:
+        return True
+
+
+class _RtspSource(_OpenCvSource):
+    def __init__(
+        self, source: str, username: str | None, secret: str | None, read_timeout_s: float
+    ) -> None:
+        shown = shown_source(source)
+        # Only in the open parameters: set afterwards, a frozen camera blocks for 30 s.
+        parameters = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            int(OPEN_TIMEOUT_S * 1000),
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            int(read_timeout_s * 1000),
+            cv2.CAP_PROP_N_THREADS,
+            1,
+        ]
+        url = _with_credentials(source, username, secret)
+        capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, parameters)
+        if not capture.isOpened():
+            raise CameraError(f"{shown}: cannot be opened; is its path, user and password right?")
+        super().__init__(capture, shown)
+
+
+def _with_credentials(source: str, username: str | None, secret: str | None) -> str:
+    if username is None:
+        return source
+    url = urlsplit(source)
+    host = url.netloc.rpartition("@")[2]
+    user = quote(username, safe="") + ("" if secret is None else ":" + quote(secret, safe=""))
+    return urlunsplit(url._replace(netloc=f"{user}@{host}"))
+
+
+class _FileSource(_OpenCvSource):
+    """A clip, played as fast as it was filmed."""
+
+    def __init__(
+        self, source: str, path: Path, loop: bool, wait: Callable[[float], object]
+    ) -> None:
+        super().__init__(_open_file(path, source), source)
+        self._path = path
+        self._loop = loop
+        self._wait = wait
+        self._times = _MediaTime(self._capture)
+        self._started_s: float | None = None
+
+    def grab(self) -> bool:
+        if not self._capture.grab():
+            if not self._loop or self._started_s is None:
+                return False
+            self._capture.release()
+            self._capture = _open_file(self._path, self._shown)
+            self._times, self._started_s = _MediaTime(self._capture), None
+            return self.grab()
+        media_s = self._times.of_grabbed()
+        now_s = time.monotonic()
+        if self._started_s is None:
+            self._started_s = now_s - media_s
+        delay_s = self._started_s + media_s - now_s
+        if delay_s > 0.0:
+            self._wait(delay_s)
+        return True
+
+
+class _PicameraSource:
+    """A camera at the Pi's own connector, by libcamera."""
+
+    def __init__(self, source: str, place: str) -> None:
+        try:
+            module: Any = importlib.import_module("picamera2")
+        except ImportError as error:
+            raise CameraError(
+                f"{source}: Python cannot import picamera2; install python3-picamera2 with apt "
+                "and make the virtual environment with --system-site-packages"
+            ) from error
+        try:
+            self._camera: Any = module.Picamera2(int(place))
+            # libcamera names formats by significance: RGB888 lies in memory as B, G, R.
+            self._camera.configure(
+                self._camera.create_video_configuration(
+                    main={"format": "RGB888", "size": _PICAMERA_SIZE}
+                )
+            )
+            self._camera.start()
+        except (RuntimeError, IndexError, ValueError, OSError) as error:
+            raise CameraError(f"{source}: cannot be opened: {error}") from error
+        self._image: Image | None = None
+
+    def grab(self) -> bool:
+        self._image = np.asarray(self._camera.capture_array("main"), np.uint8)
+        return True
+
+    def retrieve(self) -> Image | None:
+        return self._image
+
+    def has_key_frame(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        self._camera.close()
+
+
+class _MjpegSource:
+    """Pictures over HTTP, one JPEG after another."""
+
+    def __init__(
+        self, source: str, username: str | None, secret: str | None, read_timeout_s: float
+    ) -> None:
+        self._shown = shown_source(source)
+        self._read_timeout_s = read_timeout_s
+        self._buffer = bytearray()
+        self._jpeg = b""
+        opener = _http_opener(source, username, secret)
+        self._response: http.client.HTTPResponse = self._attempt(
+            lambda: opener.open(source, timeout=max(OPEN_TIMEOUT_S, read_timeout_s))
+        )
+        kind = self._response.headers.get_content_type()
+        if not kind.startswith("multipart/"):
+            self._response.close()
+            raise CameraError(
+                f"{self._shown}: must be an MJPEG stream (multipart/x-mixed-replace), is {kind}"
+            )
+
+    def grab(self) -> bool:
+        deadline_s = time.monotonic() + self._read_timeout_s
+        while True:
+            jpeg = _take_jpeg(self._buffer)
+            if jpeg is not None:
+                self._jpeg = jpeg
+                return True
+            if time.monotonic() > deadline_s:
+                raise CameraError(f"{self._shown}: no picture came in {self._read_timeout_s:g} s")
+            if len(self._buffer) > _MAX_JPEG_BYTES:
+                raise CameraError(f"{self._shown}: sends {_MAX_JPEG_BYTES:,} bytes without a JPEG")
+            data = self._attempt(lambda: self._response.read1(65536))
+            if not data:
+                raise CameraError(f"{self._shown}: the stream ended")
+            self._buffer += data
+
+    def retrieve(self) -> Image | None:
+        try:
+            image = cv2.imdecode(np.frombuffer(self._jpeg, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # for instance a picture larger than OpenCV allows
+            return None
+        return None if image is None else np.asarray(image, np.uint8)
+
+    def has_key_frame(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        self._response.close()
+
+    def _attempt(self, action: Callable[[], "_Result"]) -> "_Result":
+        try:
+            return action()
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise CameraError(f"{self._shown}: answers {error.code} {error.reason}") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise CameraError(f"{self._shown}: {str(reason) or type(error).__name__}") from error
+
+
+_Result = TypeVar("_Result")
+
+
+def _http_opener(
+    source: str, username: str | None, secret: str | None
+) -> urllib.request.OpenerDirector:
+    """Return what speaks HTTP and nothing else: no files, no FTP, no proxy."""
+    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    if username is not None:
+        url = urlsplit(source)
+        place = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], "/", "", ""))
+        passwords.add_password(None, place, username, secret or "")
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPDigestAuthHandler(passwords),
+        urllib.request.HTTPBasicAuthHandler(passwords),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _take_jpeg(buffer: bytearray) -> bytes | None:
+    """Take the newest whole picture out of a stream's bytes, and all that lies before it."""
+    newest = None
+    while True:
+        start = buffer.find(_START_OF_JPEG)
+        if start < 0:
+            del buffer[: max(len(buffer) - len(_START_OF_JPEG) + 1, 0)]
+            return newest
+        del buffer[:start]
+        data_start = _find_data(buffer)
+        if data_start is None:
+            return newest
+        end = buffer.find(_END_OF_JPEG, data_start)
+        next_start = buffer.find(_START_OF_JPEG, data_start)
+        if next_start >= 0 and not 0 <= end < next_start:
+            del buffer[:next_start]  # another picture begins: this one was cut off
+        elif end < 0:
+            return newest
+        else:
+            newest = bytes(buffer[: end + 2])
+            del buffer[: end + 2]
+
+
+def _find_data(buffer: bytearray) -> int | None:
+    """Return where the compressed data of the picture at the buffer's start begins.
+
+    Segments before it are skipped by their lengths: they may hold a whole small picture. None =
+    not enough bytes yet; 2 = the segments make no sense, so that the search goes on behind.
+    """
+    position = 2
+    while position + 4 <= len(buffer):
+        if buffer[position] != 0xFF or not 0xC0 <= buffer[position + 1] <= 0xFE:
+            return 2
+        length = int.from_bytes(buffer[position + 2 : position + 4], "big")
+        if buffer[position + 1] == _START_OF_SCAN:
+            return position + 2 + length
+        position += 2 + length
+    return None

@@ -1,0 +1,856 @@
+"""Cameras as they are: files, MJPEG and RTSP servers that freeze, drip, lie and vanish."""
+
+import base64
+import http.server
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge_runtime.capture import CameraProcess, Frame, read_file
+from edge_runtime.frame_ring import FrameRing
+from edge_runtime.redaction import redact, shown_source
+from edge_runtime.sources import open_source
+from transom.config import CameraConfig, ZoneConfig
+from transom.errors import CameraError
+
+Image = npt.NDArray[np.uint8]
+Scene = Callable[..., Image]
+
+SECRET = "geheim/ü@:&?"
+ZONE = ZoneConfig(name="door", polygon=((0.3, 0.1), (0.6, 0.1), (0.6, 0.9), (0.3, 0.9)))
+
+
+def camera_config(
+    source: str, *, fps: float = 30.0, loop: bool = False, username: str | None = None
+) -> CameraConfig:
+    return CameraConfig(
+        name="hall", source=source, fps=fps, loop=loop, username=username, zones=(ZONE,)
+    )
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Return as soon as a condition holds; the states of other processes have no events."""
+    deadline_s = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline_s, f"did not happen within {timeout_s:g} s"
+        pause.wait(0.01)
+
+
+def next_frame(camera: CameraProcess, timeout_s: float = 20.0) -> Frame:
+    found: list[Frame] = []
+
+    def look() -> bool:
+        frame = camera.newest()
+        found.extend([] if frame is None else [frame])
+        return bool(found)
+
+    wait_for(look, timeout_s)
+    return found[0]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., CameraProcess]]:
+    """Start cameras; afterwards none of their processes may be left."""
+    cameras: list[CameraProcess] = []
+    pids: set[int] = set()
+
+    def start(config: CameraConfig, secret: str | None = None, **options: int) -> CameraProcess:
+        camera = CameraProcess(config, secret, **options)
+        camera.start()
+        cameras.append(camera)
+        pids.add(camera.process_id or 0)
+        return camera
+
+    yield start
+    for camera in cameras:
+        pids.add(camera.process_id or 0)
+        camera.stop()
+    assert not [pid for pid in pids if pid and Path(f"/proc/{pid}").exists()]
+    assert not open_rings()
+
+
+def open_rings() -> list[str]:
+    """Return this process's descriptors of frame memory."""
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = entry.readlink()
+        except FileNotFoundError:  # the descriptor of this very listing
+            continue
+        if "transom-frames" in str(target):
+            found.append(entry.name)
+    return found
+
+
+def numbered(index: int, height: int = 96, width: int = 128) -> Image:
+    """A picture whose brightness tells its number, with noise so that it looks alive."""
+    noise = np.random.default_rng(index).integers(0, 3, (height, width, 3))
+    return (noise + 20 + 5 * index).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of 30 pictures at 10 fps, each brighter than the one before."""
+    path = tmp_path_factory.mktemp("clip") / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (128, 96))
+    for index in range(30):
+        writer.write(numbered(index))
+    writer.release()
+    return path
+
+
+# Files
+
+
+def test_a_clip_is_read_whole_and_in_its_own_time(clip: Path) -> None:
+    frames = list(read_file(clip))
+
+    assert [round(seconds, 3) for seconds, _ in frames] == [round(i / 10, 3) for i in range(30)]
+    levels = [float(image.mean()) for _, image in frames]
+    np.testing.assert_allclose(levels, [21 + 5 * i for i in range(30)], atol=2.0)
+
+
+def test_a_folder_of_pictures_is_read_by_name(tmp_path: Path) -> None:
+    for index in (2, 0, 1):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), numbered(index))
+    (tmp_path / "notes.txt").write_text("not a picture")
+
+    frames = list(read_file(tmp_path, folder_fps=2.0))
+
+    assert [seconds for seconds, _ in frames] == [0.0, 0.5, 1.0]
+    assert np.array_equal(frames[2][1], numbered(2))
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "not.mp4").write_bytes(b"nothing to see here" * 100)
+
+    with pytest.raises(CameraError, match=r"not\.mp4: is not a video that can be read"):
+        next(read_file(tmp_path / "not.mp4"))
+    with pytest.raises(CameraError, match="there is no such file"):
+        next(read_file(tmp_path / "gone.mp4"))
+    with pytest.raises(CameraError, match="holds no picture"):
+        next(read_file(tmp_path / "empty"))
+
+
+def test_a_file_plays_as_fast_as_it_was_filmed_and_ends(
+    clip: Path, start: Callable[..., CameraProcess]
+) -> None:
+    camera = start(camera_config(f"file:{clip}"))
+    assert camera.status() == "starting"
+
+    frames = [next_frame(camera)]
+    assert camera.status() == "online"
+    while camera.status() == "online":
+        frame = camera.newest()
+        frames.extend([] if frame is None else [frame])
+
+    assert camera.detail == "the file was played to its end"
+    span_s = (frames[-1].taken_ns - frames[0].taken_ns) / 1e9
+    numbers = frames[-1].number - frames[0].number
+    assert span_s == pytest.approx(numbers / 10, abs=0.15)
+    assert camera.restarts == 0
+
+
+def test_a_looped_file_starts_again(clip: Path, start: Callable[..., CameraProcess]) -> None:
+    camera = start(camera_config(f"file:{clip}", loop=True))
+    levels = [float(next_frame(camera).image.mean()) for _ in range(35)]
+
+    assert (np.diff(levels) < -50).sum() >= 1
+    assert camera.status() == "online"
+
+
+def test_delivers_no_more_frames_than_asked_for(
+    clip: Path, start: Callable[..., CameraProcess]
+) -> None:
+    camera = start(camera_config(f"file:{clip}", fps=2.5, loop=True))
+    frames = [next_frame(camera) for _ in range(4)]
+
+    gaps_s = np.diff([frame.taken_ns for frame in frames]) / 1e9
+    assert gaps_s.mean() == pytest.approx(0.4, abs=0.12)
+
+
+# MJPEG over HTTP
+
+
+class Mjpeg(http.server.BaseHTTPRequestHandler):
+    """One client of the server below; what it does is decided picture by picture."""
+
+    server: "MjpegServer"
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.headers.get("Authorization"))
+        if self.server.credentials and not self._is_authorised():
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", self.server.kind)
+        self.end_headers()
+        index = 0
+        while not self.server.is_closing.wait(self.server.interval_s):
+            self.server.may_send.wait()
+            try:
+                self.wfile.write(self.server.part(index))
+            except (BrokenPipeError, ConnectionResetError):
+                return
+            index += 1
+            if self.server.ends_after and index >= self.server.ends_after:
+                return
+
+    def _is_authorised(self) -> bool:
+        sent = self.headers.get("Authorization", "").removeprefix("Basic ")
+        return base64.b64decode(sent).decode() == self.server.credentials
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+class MjpegServer(http.server.ThreadingHTTPServer):
+    """A real MJPEG server on loopback that can freeze, drip, send rubbish and end."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Mjpeg)
+        self.kind = "multipart/x-mixed-replace; boundary=frame"
+        self.interval_s = 0.04
+        self.credentials = ""
+        self.ends_after = 0
+        self.requests: list[str | None] = []
+        self.is_closing = threading.Event()
+        self.may_send = threading.Event()
+        self.may_send.set()
+        self.part: Callable[[int], bytes] = lambda index: whole(jpeg(index % 40))
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/video"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news."""
+
+    def close(self) -> None:
+        self.is_closing.set()
+        self.may_send.set()
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
+
+
+def jpeg(index: int) -> bytes:
+    done, data = cv2.imencode(".jpg", numbered(index))
+    assert done
+    return data.tobytes()
+
+
+def whole(data: bytes) -> bytes:
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+    return head.encode() + data + b"\r\n"
+
+
+@pytest.fixture
+def server() -> Iterator[MjpegServer]:
+    server = MjpegServer()
+    yield server
+    server.close()
+
+
+def test_reads_mjpeg_over_http(server: MjpegServer, start: Callable[..., CameraProcess]) -> None:
+    camera = start(camera_config(server.url))
+    frame = next_frame(camera)
+
+    assert frame.image.shape == (96, 128, 3)
+    assert abs(time.monotonic_ns() - frame.taken_ns) < 2e9
+    assert next_frame(camera).number > frame.number
+
+
+def test_a_slow_reader_gets_the_newest_frame_and_none_twice(
+    server: MjpegServer, start: Callable[..., CameraProcess]
+) -> None:
+    server.part = lambda index: whole(jpeg(min(index, 40)))
+    camera = start(camera_config(server.url))
+    first = next_frame(camera)
+    wait_for(lambda: camera._child is not None and camera._child.ring.newest(first.number + 10))
+
+    second = camera.newest()
+
+    assert second is not None
+    assert second.number > first.number + 10
+    assert float(second.image.mean()) > float(first.image.mean()) + 40
+    later = camera.newest()
+    assert later is None or later.number > second.number
+
+
+def test_a_frozen_server_is_noticed_and_healed_and_nobody_waits_meanwhile(
+    server: MjpegServer, start: Callable[..., CameraProcess]
+) -> None:
+    camera = start(camera_config(server.url))
+    next_frame(camera)
+    server.may_send.clear()
+    frozen_s = time.monotonic()
+    longest_s = 0.0
+    while camera.status() == "online":
+        before_s = time.monotonic()
+        camera.newest()
+        longest_s = max(longest_s, time.monotonic() - before_s)
+
+    assert time.monotonic() - frozen_s < 6.0
+    assert longest_s < 0.5
+    assert camera.newest() is None
+    server.may_send.set()
+    returned_s = time.monotonic()
+    next_frame(camera)
+    assert camera.status() == "online"
+    assert time.monotonic() - returned_s < 10.0
+
+
+def test_a_server_that_drips_bytes_does_not_reset_the_timeout_with_each(
+    server: MjpegServer,
+) -> None:
+    data = whole(jpeg(0))
+    server.part = lambda index: data if index == 0 else b"x"
+    server.interval_s = 0.05
+    source = open_source(camera_config(server.url), None)
+    assert source.grab()
+    started_s = time.monotonic()
+    with pytest.raises(CameraError, match=r"no picture came in 2\.5 s"):
+        source.grab()
+    source.release()
+    assert time.monotonic() - started_s < 5.0
+
+
+def test_half_a_picture_is_never_delivered(server: MjpegServer) -> None:
+    def part(index: int) -> bytes:
+        data = jpeg(index % 40)
+        return whole(data[: len(data) // 2] if index % 2 else data)
+
+    server.part = part
+    source = open_source(camera_config(server.url), None)
+    levels = []
+    for _ in range(8):
+        assert source.grab()
+        image = source.retrieve()
+        assert image is not None
+        levels.append(round((float(image.mean()) - 21) / 5))
+        assert np.ptp(image.mean(axis=(1, 2))) < 6  # no part of another picture in it
+    source.release()
+    assert [level % 2 for level in levels] == [0] * 8
+
+
+def test_a_picture_within_a_picture_is_not_taken_for_it(server: MjpegServer) -> None:
+    inner, outer = jpeg(1), jpeg(30)
+    thumbnail = b"\xff\xe1" + (len(inner) + 2).to_bytes(2, "big") + inner
+    server.part = lambda index: whole(outer[:2] + thumbnail + outer[2:])
+    source = open_source(camera_config(server.url), None)
+    assert source.grab()
+    image = source.retrieve()
+    source.release()
+
+    assert image is not None
+    assert float(image.mean()) == pytest.approx(171, abs=2)
+
+
+def test_rubbish_instead_of_pictures_ends_in_an_error_that_says_so(server: MjpegServer) -> None:
+    server.part = lambda index: bytes(range(256)) * 40
+    source = open_source(camera_config(server.url), None)
+    with pytest.raises(CameraError, match=r"no picture came|without a JPEG"):
+        source.grab()
+    source.release()
+
+
+def test_a_page_instead_of_a_stream_is_refused(server: MjpegServer) -> None:
+    server.kind = "text/html"
+    with pytest.raises(CameraError, match=r"must be an MJPEG stream .*, is text/html"):
+        open_source(camera_config(server.url), None)
+
+
+def test_nobody_at_the_address_is_named(start: Callable[..., CameraProcess]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    camera = start(camera_config(f"http://127.0.0.1:{port}/video?user=me&pwd=hush"))
+    wait_for(lambda: camera.status() == "gone")
+
+    assert f"http://127.0.0.1:{port}/video: " in camera.detail
+    assert "refused" in camera.detail
+    assert "hush" not in camera.detail
+
+
+def test_a_server_that_vanishes_and_comes_back_is_found_again(
+    start: Callable[..., CameraProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server = MjpegServer()
+    port = server.server_address[1]
+    camera = start(camera_config(server.url))
+    last = next_frame(camera)
+    server.close()
+    wait_for(lambda: camera.status() == "gone" and camera.process_id is None)
+    wait_for(lambda: camera.status() == "gone" and camera.restarts >= 3)
+    server = MjpegServer(port)
+    again = next_frame(camera)
+    server.close()
+
+    assert again.number > last.number
+    assert [r.message.partition(" camera=")[0] for r in caplog.records] == [
+        "camera gone",
+        "camera back",
+    ]
+
+
+# The process
+
+
+def test_a_killed_process_is_replaced(
+    server: MjpegServer, start: Callable[..., CameraProcess]
+) -> None:
+    camera = start(camera_config(server.url))
+    last = next_frame(camera)
+    first_pid = camera.process_id
+    assert first_pid is not None
+    os.kill(first_pid, signal.SIGKILL)
+    wait_for(lambda: camera.status() == "gone")
+    assert camera.detail == "its process ended with -9"
+
+    again = next_frame(camera)
+    assert again.number > last.number
+    assert camera.process_id != first_pid
+    assert camera.restarts == 1
+    assert not Path(f"/proc/{first_pid}").exists()
+
+
+def test_a_process_that_hangs_is_killed_by_the_monotonic_clock(
+    server: MjpegServer, start: Callable[..., CameraProcess]
+) -> None:
+    ahead_ns = 0
+    camera = start(camera_config(server.url), monotonic_ns=lambda: time.monotonic_ns() + ahead_ns)
+    next_frame(camera)
+    pid = camera.process_id
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    ahead_ns = int(4.5e9)
+    camera.newest()
+    assert camera.status() == "online"
+    ahead_ns = int(6e9)
+
+    assert camera.status() == "gone"
+    assert "no picture for" in camera.detail
+    wait_for(lambda: camera.status() and not Path(f"/proc/{pid}").exists())
+
+
+def test_a_process_that_takes_too_much_memory_is_replaced(
+    server: MjpegServer, start: Callable[..., CameraProcess]
+) -> None:
+    ahead_ns = 0
+    camera = start(
+        camera_config(server.url),
+        monotonic_ns=lambda: time.monotonic_ns() + ahead_ns,
+        memory_limit_bytes=8 * 1024 * 1024,
+    )
+    next_frame(camera)
+    ahead_ns = int(0.9e9) * 4  # less than silence, and again, until the next check is due
+    assert camera.status() == "online"
+    camera._memory_checked_ns -= int(10e9)
+
+    assert camera.status() == "gone"
+    assert "MiB, 8 MiB is the most" in camera.detail
+
+
+def test_pauses_between_attempts_grow_and_stay_short_at_first(
+    start: Callable[..., CameraProcess], tmp_path: Path
+) -> None:
+    ahead_ns = 0
+    camera = start(
+        camera_config(f"file:{tmp_path}/missing.mp4"),
+        monotonic_ns=lambda: time.monotonic_ns() + ahead_ns,
+    )
+    pauses_s = []
+    for attempt in range(1, 6):
+        wait_for(lambda attempt=attempt: camera.status() and camera.restarts == attempt)
+        now_ns = time.monotonic_ns() + ahead_ns
+        pauses_s.append((camera._retry_ns - now_ns) / 1e9)
+        ahead_ns += int(max(pauses_s[-1], 0.0) * 1e9) + 1
+
+    assert pauses_s[0] <= 1.0
+    assert pauses_s[-1] > pauses_s[0]
+    assert all(pause_s <= 6.0 for pause_s in pauses_s)
+
+
+@pytest.mark.parametrize("state", ["starting", "streaming", "stopped"])
+def test_stops_within_a_second(
+    server: MjpegServer, start: Callable[..., CameraProcess], state: str
+) -> None:
+    camera = start(camera_config(server.url))
+    if state != "starting":
+        next_frame(camera)
+    if state == "stopped":
+        os.kill(camera.process_id or 0, signal.SIGSTOP)
+    pid = camera.process_id
+    started_s = time.monotonic()
+    camera.stop(1.0)
+
+    assert time.monotonic() - started_s < 1.0
+    assert not Path(f"/proc/{pid}").exists()
+    assert camera.newest() is None
+
+
+def test_a_camera_dies_with_its_daemon(server: MjpegServer) -> None:
+    code = (
+        "import sys, time; from edge_runtime.capture import CameraProcess;"
+        "from transom.config import CameraConfig; import msgspec;"
+        "c = CameraProcess(msgspec.json.decode(sys.stdin.readline(), type=CameraConfig));"
+        "c.start()\n"
+        "while c.newest() is None: time.sleep(0.01)\n"
+        "print(c.process_id, flush=True); sys.stdin.read()"
+    )
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert daemon.stdin is not None
+    assert daemon.stdout is not None
+    daemon.stdin.write(msgspec.json.encode(camera_config(server.url)) + b"\n")
+    daemon.stdin.flush()
+    pid = int(daemon.stdout.readline())
+    assert Path(f"/proc/{pid}").exists()
+    daemon.kill()
+    daemon.wait()
+    daemon.stdin.close()
+    daemon.stdout.close()
+
+    wait_for(lambda: not _is_running(pid), 2.0)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+# Secrets
+
+
+def test_the_password_reaches_the_camera_and_nobody_else(
+    server: MjpegServer, start: Callable[..., CameraProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    server.credentials = f"me:{SECRET}"
+    camera = start(camera_config(server.url, username="me"), SECRET)
+    next_frame(camera)
+    pid = camera.process_id
+    seen = Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
+
+    assert SECRET not in seen
+    assert SECRET not in caplog.text + camera.detail + repr(camera)
+
+
+def test_a_wrong_password_is_an_answer_of_the_camera(
+    server: MjpegServer, start: Callable[..., CameraProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    server.credentials = "me:right"
+    camera = start(camera_config(server.url, username="me"), SECRET)
+    wait_for(lambda: camera.status() == "gone")
+
+    assert "answers 401" in camera.detail
+    assert SECRET not in caplog.text + camera.detail
+
+
+def test_what_a_library_prints_of_a_url_comes_out_without_the_password(
+    start: Callable[..., CameraProcess],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level("DEBUG")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    camera = start(camera_config(f"rtsp://127.0.0.1:{port}/s?key=hush", username="me"), SECRET)
+    wait_for(lambda: camera.status() == "gone")
+    printed = "".join(capfd.readouterr())
+
+    assert f"rtsp://127.0.0.1:{port}/s: cannot be opened" in camera.detail
+    for told in (caplog.text, camera.detail, printed):
+        assert "hush" not in told
+        assert SECRET not in told
+        assert "geheim" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[tcp] rtsp://a:b@cam/x failed", "[tcp] rtsp://***@cam/x failed"),
+        ("open http://cam/x?token=1&u=2 now", "open http://cam/x?*** now"),
+        ("password is geheim", "password is ***"),
+        ("as gehe%2Fim", "as ***"),
+        ("nothing to hide: 3 of 4?", "nothing to hide: 3 of 4?"),
+    ],
+)
+def test_redacts_what_may_be_a_secret(text: str, expected: str) -> None:
+    assert redact(text, ("geheim", "gehe/im")) == expected
+
+
+def test_a_source_is_shown_without_user_and_query() -> None:
+    assert shown_source("rtsp://me:x@cam.lan:554/s?t=1#f") == "rtsp://cam.lan:554/s"
+    assert shown_source("usb:0") == "usb:0"
+
+
+# RTSP, served by a real server
+
+
+@pytest.fixture
+def rtsp(clip: Path) -> Iterator[str]:
+    """The address of a real RTSP server on loopback that plays the clip."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    server = RtspServer(clip)
+    yield server.url
+    server.close()
+
+
+class RtspServer(socketserver.ThreadingTCPServer):
+    """RTSP over TCP with interleaved RTP (JPEG payload made by ffmpeg), RFC 2326 and 2435."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, clip: Path) -> None:
+        self.clip = clip
+        super().__init__(("127.0.0.1", 0), RtspSession)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://127.0.0.1:{self.server_address[1]}/clip"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news."""
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
+
+
+class RtspSession(socketserver.StreamRequestHandler):
+    """One client: answers its requests, then passes RTP packets of ffmpeg on."""
+
+    server: RtspServer
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving:
+            receiving.bind(("127.0.0.1", 0))
+            self._converse(receiving)
+
+    def _converse(self, receiving: socket.socket) -> None:
+        while (line := self.rfile.readline().decode()).strip():
+            method = line.split()[0]
+            headers = {}
+            while line := self.rfile.readline().decode().strip():
+                key, _, value = line.partition(":")
+                headers[key.lower()] = value.strip()
+            self._answer(method, headers)
+            if method == "PLAY":
+                self._play(receiving)
+                return
+
+    def _answer(self, method: str, headers: dict[str, str]) -> None:
+        body = ""
+        extra = "Session: 1\r\n"
+        if method == "OPTIONS":
+            extra += "Public: DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
+        if method == "DESCRIBE":
+            body = (
+                "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=clip\r\nt=0 0\r\n"
+                "m=video 0 RTP/AVP 26\r\na=control:track\r\na=framerate:10\r\n"
+            )
+            extra += f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n"
+        if method == "SETUP":
+            assert "TCP" in headers["transport"], "the camera must be asked for TCP"
+            extra += "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+        answer = f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\n{extra}\r\n{body}"
+        self.wfile.write(answer.encode())
+
+    def _play(self, receiving: socket.socket) -> None:
+        address = f"rtp://127.0.0.1:{receiving.getsockname()[1]}?pkt_size=1200"
+        command = ["ffmpeg", "-v", "quiet", "-re", "-stream_loop", "-1", "-i"]
+        command += [str(self.server.clip), "-c:v", "mjpeg", "-huffman", "default"]
+        command += ["-force_duplicated_matrix", "1", "-pix_fmt", "yuvj420p", "-f", "rtp", address]
+        packing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        receiving.settimeout(5.0)
+        try:
+            while True:
+                packet = receiving.recv(2000)
+                self.wfile.write(b"$\x00" + len(packet).to_bytes(2, "big") + packet)
+        finally:
+            packing.kill()
+            packing.wait()
+
+
+def test_reads_rtsp_over_tcp_and_heals_from_a_killed_process(
+    rtsp: str, start: Callable[..., CameraProcess]
+) -> None:
+    camera = start(camera_config(rtsp))
+    frame = next_frame(camera)
+    assert frame.image.shape == (96, 128, 3)
+    assert next_frame(camera).number > frame.number
+    os.kill(camera.process_id or 0, signal.SIGKILL)
+    wait_for(lambda: camera.status() == "gone")
+    assert next_frame(camera).number > frame.number
+
+
+def test_a_camera_that_only_accepts_connections_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        started_s = time.monotonic()
+        with pytest.raises(CameraError, match="cannot be opened"):
+            open_source(camera_config(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/s"), None)
+    assert time.monotonic() - started_s < 6.0
+
+
+def test_a_pi_camera_without_its_library_says_what_to_install() -> None:
+    if shutil.which("rpicam-hello") is not None:
+        pytest.skip("this machine has a Pi camera")
+    with pytest.raises(CameraError, match="install python3-picamera2"):
+        open_source(camera_config("picamera:0"), None)
+
+
+def test_a_usb_camera_that_is_not_there_says_what_to_look_at() -> None:
+    with pytest.raises(CameraError, match=r"usb:/dev/video99: cannot be opened; is the camera"):
+        open_source(camera_config("usb:/dev/video99"), None)
+
+
+# Damage on the way
+
+
+def test_pictures_that_the_decoder_calls_damaged_are_not_delivered(
+    tmp_path: Path, start: Callable[..., CameraProcess]
+) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    whole_path, damaged_path = tmp_path / "whole.ts", tmp_path / "damaged.ts"
+    command = (
+        "ffmpeg -v error -f lavfi -i testsrc2=s=320x240:r=30:d=4 -c:v libx264 -threads 1 -bf 0"
+    )
+    command += " -preset veryfast -g 20 -b:v 600k -f mpegts"
+    subprocess.run([*command.split(), str(whole_path)], check=True)
+    data = bytearray(whole_path.read_bytes())
+    rng = np.random.default_rng(0)
+    packets = len(data) // 188
+    for packet in range(packets // 6, packets // 2, 12):
+        if not data[packet * 188 + 1] & 0x40:  # the start of a picture stays as it is
+            data[packet * 188 + 100 : packet * 188 + 104] = rng.bytes(4)
+    damaged_path.write_bytes(data)
+    originals = [shrunk(image) for _, image in read_file(whole_path)]
+    decoded = [is_damaged(image, originals) for _, image in read_file(damaged_path)]
+
+    camera = start(camera_config(f"file:{damaged_path}"))
+    delivered = []
+    while camera.status() != "gone":
+        frame = camera.newest()
+        delivered.extend([] if frame is None else [is_damaged(frame.image, originals)])
+
+    assert sum(decoded) >= 20  # without the decoder's word they would all have been used
+    assert sum(delivered) <= sum(decoded) // 10
+    assert len(delivered) >= 40
+
+
+def shrunk(image: Image) -> npt.NDArray[np.int16]:
+    return np.asarray(cv2.resize(image, (80, 60), interpolation=cv2.INTER_AREA), np.int16)
+
+
+def is_damaged(image: Image, originals: list[npt.NDArray[np.int16]]) -> bool:
+    """Whether some part of a picture is far from that part of every picture that was sent."""
+    small = shrunk(image)
+    parts = [np.abs(small - one).reshape(15, 4, 20, 4, 3).mean(axis=(1, 3, 4)) for one in originals]
+    return float(min(part.max() for part in parts)) > 12.0
+
+
+# The memory between the processes
+
+
+def test_a_frame_is_read_whole_while_the_other_process_writes(scene: Scene) -> None:
+    code = (
+        "import sys, numpy as np; from edge_runtime.frame_ring import FrameRing\n"
+        "ring = FrameRing(int(sys.argv[1])); index = 0\n"
+        "while True:\n"
+        "    index += 1\n"
+        "    ring.write(np.full((480, 640, 3), index % 256, np.uint8), index)"
+    )
+    ring = FrameRing()
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, str(ring.descriptor)], pass_fds=(ring.descriptor,)
+    )
+    try:
+        number = seen = 0
+        while seen < 300:
+            assert writer.poll() is None
+            frame = ring.newest(number)
+            if frame is None:
+                continue
+            assert frame.number > number
+            assert frame.taken_ns == frame.number
+            assert (frame.image == frame.number % 256).all()
+            number, seen = frame.number, seen + 1
+    finally:
+        writer.kill()
+        writer.wait()
+        ring.close()
+    assert not open_rings()
+
+
+def test_a_writer_that_dies_while_writing_leaves_the_other_frame() -> None:
+    code = (
+        "import fcntl, sys, time, numpy as np; from edge_runtime.frame_ring import FrameRing\n"
+        "ring = FrameRing(int(sys.argv[1]))\n"
+        "for level in (1, 2): ring.write(np.full((48, 64, 3), level, np.uint8), level)\n"
+        "fcntl.lockf(ring.descriptor, fcntl.LOCK_EX, 1, 1)\n"
+        "print('holds', flush=True); time.sleep(60)"
+    )
+    ring = FrameRing()
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, str(ring.descriptor)],
+        pass_fds=(ring.descriptor,),
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"holds\n"
+    held = ring.newest()
+    writer.kill()
+    writer.wait()
+    writer.stdout.close()
+    freed = ring.newest()
+    ring.close()
+
+    assert held is not None
+    assert held.number == 1
+    assert freed is not None
+    assert freed.number == 2
+
+
+def test_refuses_a_frame_that_is_too_large_or_no_frame() -> None:
+    ring = FrameRing()
+    with pytest.raises(ValueError, match="larger than 16 megapixels"):
+        ring.write(np.zeros((4097, 4096, 3), np.uint8), 1)
+    with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8"):
+        ring.write(np.zeros((48, 64), np.uint8), 1)
+    ring.close()

@@ -1,0 +1,134 @@
+"""The gate before the network: what passes, and what must not."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.motion import HOLD_S, LOOK_EVERY_S, MotionGate
+
+Image = npt.NDArray[np.uint8]
+SIZE = 128
+
+
+def door(opened_px: float = 0.0, *, seed: int = 0, noise: float = 3.0, light: float = 0.0) -> Image:
+    """Return a crop of a door whose edge has moved by some pixels and shows a dark gap."""
+    picture = np.full((SIZE, SIZE, 3), 150.0)
+    picture[:, :6] = picture[:, -6:] = 200.0
+    picture[40:60, 30:90] = 120.0
+    gap = round(opened_px)
+    picture[4:-4, 8 : 8 + gap] = 60.0
+    picture += light + np.random.default_rng(seed).normal(0.0, noise, picture.shape)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def quiet_gate(noise: float = 3.0) -> tuple[MotionGate, float]:
+    """Return a gate that has seen a closed door for a minute, and the time."""
+    gate = MotionGate()
+    for index in range(300):
+        gate.is_due(door(seed=index, noise=noise), index / 5)
+    return gate, 60.0
+
+
+def test_the_first_look_is_at_once() -> None:
+    assert MotionGate().is_due(door(), 1234.5)
+
+
+@pytest.mark.parametrize("noise", [1.0, 3.0, 10.0, 20.0])
+def test_a_still_door_is_looked_at_only_every_ten_seconds(noise: float) -> None:
+    gate, start_s = quiet_gate(noise)
+
+    due = [gate.is_due(door(seed=1000 + i, noise=noise), start_s + i / 5) for i in range(300)]
+
+    assert sum(due) <= 60 / LOOK_EVERY_S + 1
+
+
+def test_no_two_looks_are_further_apart_than_ten_seconds() -> None:
+    gate, start_s = quiet_gate()
+    looks = [
+        start_s + index / 5
+        for index in range(600)
+        if gate.is_due(door(seed=index), start_s + index / 5)
+    ]
+
+    assert np.diff(looks).max() <= LOOK_EVERY_S + 0.2
+
+
+@pytest.mark.parametrize("opened_px", [4, 10, 40, 100])
+@pytest.mark.parametrize("noise", [1.0, 10.0])
+def test_a_door_that_opens_passes_with_its_first_picture(opened_px: int, noise: float) -> None:
+    gate, start_s = quiet_gate(noise)
+    gate.is_due(door(seed=1, noise=noise), start_s)
+
+    assert gate.is_due(door(opened_px, seed=2, noise=noise), start_s + 0.2)
+
+
+def test_a_whole_zone_that_changes_its_brightness_passes() -> None:
+    gate = MotionGate()
+    for index in range(200):
+        gate.is_due(np.full((SIZE, SIZE, 3), 40, np.uint8), index / 5)
+
+    assert gate.is_due(np.full((SIZE, SIZE, 3), 128, np.uint8), 40.0)
+
+
+def test_a_door_that_opens_slowly_adds_up_until_it_passes() -> None:
+    gate, start_s = quiet_gate()
+    gate = MotionGate(look_every_s=1000.0)
+    for index in range(300):
+        gate.is_due(door(seed=index), index / 5)
+
+    due = [
+        gate.is_due(door(20 * index / 600, seed=index), start_s + index / 5) for index in range(600)
+    ]
+
+    assert any(due[:300])  # 2 minutes from closed to 20 px; seen before half of it
+
+
+def test_stays_due_for_some_seconds_after_motion() -> None:
+    gate, start_s = quiet_gate()
+    gate.is_due(door(40, seed=1), start_s)
+
+    due = [gate.is_due(door(40, seed=2 + i), start_s + 0.2 * (i + 1)) for i in range(45)]
+
+    assert all(due[: int(HOLD_S * 5) - 1])
+    assert not any(due[int(HOLD_S * 5) + 1 :])
+
+
+def test_light_that_changes_slowly_is_not_motion() -> None:
+    gate, start_s = quiet_gate()
+
+    due = [
+        gate.is_due(door(seed=index, light=20 * np.sin(index / 300)), start_s + index / 5)
+        for index in range(1500)
+    ]
+
+    assert sum(due) <= 300 / LOOK_EVERY_S + 1
+
+
+def test_gets_used_to_more_noise_when_night_falls() -> None:
+    gate, start_s = quiet_gate(noise=1.0)
+
+    due = [gate.is_due(door(seed=i, noise=25.0), start_s + i / 5) for i in range(600)]
+
+    assert sum(due[300:]) <= 60 / LOOK_EVERY_S + 1
+
+
+@given(seed=st.integers(0, 1000), opened_px=st.integers(5, 110), noise=st.floats(0.0, 12.0))
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_noise_an_opening_door_always_passes(
+    seed: int, opened_px: int, noise: float
+) -> None:
+    gate = MotionGate()
+    for index in range(60):
+        gate.is_due(door(seed=seed + index, noise=noise), index / 5)
+
+    assert gate.is_due(door(opened_px, seed=seed + 99, noise=noise), 12.2)
+
+
+def test_works_on_the_smallest_crop(scene: Callable[..., Image]) -> None:
+    gate = MotionGate()
+    gate.is_due(np.full((16, 16, 3), 40, np.uint8), 0.0)
+    assert gate.is_due(np.full((16, 16, 3), 90, np.uint8), 20.0)
