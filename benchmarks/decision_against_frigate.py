@@ -24,7 +24,8 @@ import itertools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ class Score:
     changes: int = 0
     missed: int = 0
     false: int = 0
-    delays_s: list[float] | None = None
+    delays_s: list[float] = field(default_factory=list)
     unknown_share: float = 0.0
 
 
@@ -186,14 +187,12 @@ def add_score(score: Score, truth: npt.NDArray[np.int64], announced: list[tuple[
     changes = [item for i, item in enumerate(known) if i == 0 or known[i - 1][1] != item[1]]
     score.false += sum(truth[index] != state for index, state in changes[1:])
     times, states = np.array([c[0] for c in changes]), np.array([c[1] for c in changes])
-    delays = score.delays_s if score.delays_s is not None else []
     for start, end in zip(starts, ends, strict=True):
         inside = (times >= start) & (times < end) & (states == truth[start])
         if inside.any():
-            delays.append((times[inside][0] - start) / FPS)
+            score.delays_s.append((times[inside][0] - start) / FPS)
         else:
             score.missed += 1
-    score.delays_s = delays
     score.changes += len(starts)
     score.days += len(truth) / FPS / DAY_S
     bounds = [*announced, (len(truth), -1)]
@@ -214,8 +213,8 @@ def summary(score: Score) -> dict[str, float]:
     }
 
 
-def compare(scene: Scene, seeds: tuple[int, ...], config: DecisionConfig) -> dict[str, object]:
-    """Run both rules over the same days of one scene."""
+def compare(scene: Scene, seeds: tuple[int, ...], config: DecisionConfig) -> dict[str, Any]:
+    """Run both rules over the same days of one scene; return their scores and what they cost."""
     rules: dict[str, Rule] = {"transom": transom_rule(config), "frigate": frigate_rule}
     scores = {name: Score() for name in rules}
     right, spent_s, looks = 0.0, 0.0, 0
@@ -229,13 +228,37 @@ def compare(scene: Scene, seeds: tuple[int, ...], config: DecisionConfig) -> dic
                 spent_s += time.perf_counter() - began
                 looks += len(probabilities)
             add_score(scores[name], truth, announced)
-    return {
-        "scene": asdict(scene),
-        "days": len(seeds),
-        "frame_accuracy": right,
-        "update_us": 1e6 * spent_s / looks,
-        **{name: summary(score) for name, score in scores.items()},
-    }
+    return {"frame_accuracy": right, "update_us": 1e6 * spent_s / looks, "scores": scores}
+
+
+def pool(scores: list[Score]) -> Score:
+    """Return the score over all scenes: false changes per day on average, every delay counted."""
+    return Score(
+        days=sum(score.days for score in scores),
+        changes=sum(score.changes for score in scores),
+        missed=sum(score.missed for score in scores),
+        false=sum(score.false for score in scores),
+        delays_s=[delay for score in scores for delay in score.delays_s],
+        unknown_share=sum(score.unknown_share for score in scores),
+    )
+
+
+def show(name: str, accuracy: float | None, scores: dict[str, Score], as_json: bool) -> None:
+    """Print one scene: two rows of the table, or one JSON line."""
+    summaries = {rule: summary(score) for rule, score in scores.items()}
+    if as_json:
+        print(json.dumps({"scene": name, "frame_accuracy": accuracy, **summaries}), flush=True)
+        return
+    shown = "" if accuracy is None else f"{accuracy:.1%}"
+    for rule in ("frigate", "transom"):
+        figures = summaries[rule]
+        print(
+            f"{name:12} {shown:>12}  {rule:8}"
+            f" {figures['false_per_day']:9.2f} {figures['delay_median_s']:9.1f}"
+            f" {figures['delay_mean_s']:7.2f} {figures['delay_p95_s']:6.1f}"
+            f" {figures['missed_share']:7.1%} {figures['unknown_share']:8.2%}",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -255,22 +278,15 @@ def main() -> None:
             f"{'scene':12} {'frames right':>12}  {'rule':8} {'false/day':>9} {'median s':>9}"
             f" {'mean s':>7} {'p95 s':>6} {'missed':>7} {'unknown':>8}"
         )
+    rows = []
     for scene in SCENES:
-        row = compare(scene, seeds, config)
-        if arguments.json:
-            print(json.dumps(row), flush=True)
-            continue
-        for rule in ("frigate", "transom"):
-            figures = row[rule]
-            print(
-                f"{scene.name:12} {row['frame_accuracy']:12.1%}  {rule:8}"
-                f" {figures['false_per_day']:9.2f} {figures['delay_median_s']:9.1f}"
-                f" {figures['delay_mean_s']:7.2f} {figures['delay_p95_s']:6.1f}"
-                f" {figures['missed_share']:7.1%} {figures['unknown_share']:8.2%}",
-                flush=True,
-            )
+        rows.append(compare(scene, seeds, config))
+        show(scene.name, rows[-1]["frame_accuracy"], rows[-1]["scores"], arguments.json)
+    pooled = {rule: pool([row["scores"][rule] for row in rows]) for rule in ("frigate", "transom")}
+    show("all", None, pooled, arguments.json)
     if not arguments.json:
-        print(f"one update of the filter: {row['update_us']:.1f} us")
+        cost_us = sum(row["update_us"] for row in rows) / len(rows)
+        print(f"one update of the filter: {cost_us:.1f} us")
 
 
 if __name__ == "__main__":

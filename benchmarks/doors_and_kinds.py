@@ -1,4 +1,4 @@
-"""Train on real doors, windows and other things, export, and judge the INT8 bundle on unseen groups.
+"""Train on real doors, windows and other things, export, and judge INT8 on unseen groups.
 
 Prints the accuracy of every task on the `val` groups with its interval, what quantising changed,
 and the seconds of each step.

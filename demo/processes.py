@@ -76,7 +76,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", notify: socket.socket,
     raise TransomError(f"the daemon did not become ready; its log is {log}")
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:

@@ -46,7 +46,7 @@ class MotionGate:
         """Return whether the network should see this picture of the zone.
 
         Args:
-            crop: (S, S, 3) uint8 BGR, as the network would see it.
+            crop: (S, S, 3) uint8 BGR, before any preprocessing: sharpened noise is no motion.
             now_s: When it was taken, monotonic seconds.
         """
         thumb = _thumbnail(crop)

@@ -179,7 +179,8 @@ class Broker:
             command += ["--cafile", str(self._certificates.authority)]
             command += ["--cert", str(self._certificates.client)]
             command += ["--key", str(self._certificates.client_key)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # A payload need not be text: a snapshot is a JPEG.
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
         subscriber = Subscriber(process)
         try:
             wait_until(lambda: f"Sending SUBACK to {name}" in self.log())

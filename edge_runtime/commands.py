@@ -1,0 +1,337 @@
+"""The device's commands: `transom run`, `check`, `replay`, and by name `watch` and `doctor`."""
+
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import msgspec
+
+from edge_runtime.capture import CameraProcess
+from edge_runtime.clock import Clock
+from edge_runtime.daemon import Daemon
+from edge_runtime.decision import StateFilter
+from edge_runtime.link import read_access
+from edge_runtime.models import serving_bundle
+from edge_runtime.mqtt import Publisher
+from edge_runtime.notify import Notifier
+from edge_runtime.outbox import FILE_NAME, Outbox
+from edge_runtime.redaction import shown_source
+from edge_runtime.replay import ReplaySummary, as_line, replay
+from transom.bundle import Bundle, TaskSpec, read_bundle
+from transom.config import CameraConfig, Config, load_config, read_secret
+from transom.errors import EXIT_CONFIGURATION, ConfigurationError
+from transom.messages import Message, Topics, ZoneEvent, decode
+
+DEFAULT_CONFIG = Path("/etc/transom/transom.toml")
+
+# Commands of other modules, imported when they are asked for: `transom run` needs none of them.
+_ELSEWHERE = {
+    "watch_command": "edge_runtime.watch",
+    "doctor_command": "edge_runtime.doctor",
+}
+
+_SYSLOG_LEVELS = {
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_CONFIG_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+# ---------------------------------------------------------------- transom run
+
+
+@click.command("run")
+@click.option(
+    "--config",
+    "config_file",
+    type=_CONFIG_FILE,
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The configuration.",
+)
+@click.option("--verbose", is_flag=True, help="Log what happens between transitions too.")
+def run_command(config_file: Path, verbose: bool) -> None:
+    """Watch the doors and windows of a configuration file until told to stop.
+
+    \b
+    Example:
+        transom run --config /etc/transom/transom.toml
+    """
+    start_logging(verbose=verbose)
+    config = load_config(config_file)
+    access = read_access(config.mqtt, config_file)
+    cameras = [CameraProcess(camera, _secret(camera, config_file)) for camera in config.cameras]
+    bundle = serving_bundle(config.models)
+    clock = Clock()
+    outbox = Outbox(Path(config.state_directory) / FILE_NAME, config.outbox)
+    try:
+        publisher = Publisher(
+            config.mqtt,
+            Topics(config.mqtt.prefix, config.device),
+            outbox,
+            secret=access.secret,
+            clock=clock,
+            tls=access.tls,
+            birth_topic=_birth_topic(config),
+        )
+        daemon = Daemon(
+            config,
+            bundle,
+            cameras,
+            publisher,
+            outbox,
+            clock,
+            Notifier(),
+            processes=lambda: _processes(cameras),
+        )
+        with _stopped_by_signals(daemon):
+            daemon.run()
+    finally:
+        outbox.close()
+
+
+def start_logging(*, verbose: bool = False) -> None:
+    """Log to stderr; under systemd in the journal's way, with a level and without a time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JournalFormatter() if "JOURNAL_STREAM" in os.environ else _formatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def _formatter() -> logging.Formatter:
+    return logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+
+class _JournalFormatter(logging.Formatter):
+    """Puts the syslog level before each line, as sd-daemon(3) has it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = _SYSLOG_LEVELS.get(record.levelno, 7)
+        return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
+
+
+@contextmanager
+def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        daemon.ask_to_stop()
+
+    before = {
+        number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _secret(camera: CameraConfig, config_file: Path) -> str | None:
+    return read_secret(camera.password_file, config_file) if camera.password_file else None
+
+
+def _birth_topic(config: Config) -> str | None:
+    return f"{config.homeassistant.prefix}/status" if config.homeassistant.discovery else None
+
+
+def _processes(cameras: list[CameraProcess]) -> list[int]:
+    children = [camera.process_id for camera in cameras]
+    return [os.getpid(), *(child for child in children if child is not None)]
+
+
+# ---------------------------------------------------------------- transom check
+
+
+@click.command("check")
+@click.argument("config_file", type=_CONFIG_FILE)
+def check_command(config_file: Path) -> int:
+    """Show what a configuration file says, or every mistake in it (exit code 78).
+
+    \b
+    Example:
+        transom check /etc/transom/transom.toml
+    """
+    try:
+        config = load_config(config_file)
+    except ConfigurationError as error:
+        for mistake in error.mistakes:
+            click.echo(mistake, err=True)
+        return EXIT_CONFIGURATION
+    for line in describe(config):
+        click.echo(line)
+    return 0
+
+
+def describe(config: Config) -> Iterator[str]:
+    """Yield what a configuration says, in lines for people; no secret is in them."""
+    mqtt, topics = config.mqtt, Topics(config.mqtt.prefix, config.device)
+    user = f" as {mqtt.username}" if mqtt.username else ""
+    yield f"device     {config.device}, topics below {topics.root}/"
+    yield (
+        f"broker     {mqtt.host}:{mqtt.tcp_port}{user}, "
+        f"{'TLS' if mqtt.uses_tls else 'not encrypted'}, protocol {mqtt.protocol}"
+    )
+    models = config.models
+    source = models.bundle or f"newest of {models.store}"
+    yield f"model      {source}, keys in {models.trusted_keys}"
+    yield f"decisions  {_describe_decisions(config)}"
+    if config.homeassistant.discovery:
+        yield f"discovery  for Home Assistant below {config.homeassistant.prefix}/"
+    for camera in config.cameras:
+        yield f"camera     {camera.name}: {shown_source(camera.source)}, {camera.fps:g} fps"
+        for zone in camera.zones:
+            left_open = (
+                f", left_open after {zone.left_open_after_s:g} s, "
+                f"then every {zone.left_open_repeat_s:g} s"
+                if zone.left_open_after_s is not None
+                else ""
+            )
+            picture = ", with snapshots" if zone.snapshot else ""
+            yield (
+                f"  zone     {zone.name}: {zone.device_class}, {zone.zone.area:.1%} of the frame"
+                f"{left_open}{picture}"
+            )
+
+
+def _describe_decisions(config: Config) -> str:
+    spec = TaskSpec(name="state", classes=("closed", "open"), thresholds=(0.5, 0.5))
+    state_filter = StateFilter(spec, config.decision)
+    return (
+        f"{config.decision.false_changes_per_day:g} false changes per zone and day allowed: a "
+        f"change needs {state_filter.evidence_nats:.1f} nats, at least "
+        f"{state_filter.shortest_change_s(config.cameras[0].fps):.1f} s of a clear view; unknown "
+        f"after {config.decision.unknown_after_s:g} s"
+    )
+
+
+# ---------------------------------------------------------------- transom replay
+
+
+@click.command("replay")
+@click.option(
+    "--config",
+    "config_file",
+    type=_CONFIG_FILE,
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The configuration.",
+)
+@click.option(
+    "--clip",
+    "clips",
+    multiple=True,
+    metavar="CAMERA=FILE",
+    help="A video or a folder of pictures for a camera; its own source, where that is a file.",
+)
+@click.option(
+    "--bundle",
+    "bundle_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Judge with this bundle, whoever has signed it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a message, then a summary.")
+def replay_command(
+    config_file: Path, clips: tuple[str, ...], bundle_file: Path | None, as_json: bool
+) -> None:
+    """Play a clip through the daemon's exact rules and show the messages it would have sent.
+
+    Nothing is sent and nothing is stored. Times are the clip's.
+
+    \b
+    Example:
+        transom replay --config transom.toml --clip hall=monday.mp4 --json
+    """
+    config = load_config(config_file)
+    files = _clip_files(config, clips)
+    bundle = _replayed_bundle(config, bundle_file)
+    with _progress() as progress:
+        summary = replay(config, bundle, files, _show_json if as_json else _show, progress)
+    click.echo(_summary_line(summary, as_json))
+
+
+def _replayed_bundle(config: Config, bundle_file: Path | None) -> Bundle:
+    return serving_bundle(config.models) if bundle_file is None else read_bundle(bundle_file, None)
+
+
+def _clip_files(config: Config, clips: tuple[str, ...]) -> dict[str, Path]:
+    names = [camera.name for camera in config.cameras]
+    files = {
+        camera.name: Path(camera.source.removeprefix("file:"))
+        for camera in config.cameras
+        if camera.source.startswith("file:")
+    }
+    for clip in clips:
+        name, is_pair, file = clip.partition("=")
+        if not is_pair or name not in names:
+            raise click.BadParameter(
+                f"must be CAMERA=FILE with a camera of {', '.join(names)}, got {clip!r}",
+                param_hint="--clip",
+            )
+        files[name] = Path(file)
+    if not files:
+        raise click.UsageError(f"give a clip, like --clip {names[0]}=FILE")
+    return files
+
+
+def _show_json(clip_s: float, message: Message) -> None:
+    click.echo(as_line(clip_s, message))
+
+
+def _show(clip_s: float, message: Message) -> None:
+    """Print an event for people; other messages are for --json."""
+    zone, _, kind = message.topic.rpartition("/")
+    if kind != "event":
+        return
+    event = decode(message.payload, ZoneEvent, message.topic)
+    why = f", {event.reason}" if event.reason else ""
+    click.echo(
+        f"{clip_s:9.2f} s  {zone.rpartition('/')[2]:20} {event.event_type:10} "
+        f"{event.previous} -> {event.state} ({event.confidence:.0%}{why})"
+    )
+
+
+def _summary_line(summary: ReplaySummary, as_json: bool) -> str:
+    if as_json:
+        return msgspec.json.encode(summary).decode()
+    return (
+        f"{summary.frames} frames of {summary.clip_s:.1f} s in {summary.wall_s:.1f} s, "
+        f"{summary.cpu_s:.1f} s of processor time"
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Yield a function that shows how far a clip has come, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _clip_s: None
+        return
+
+    def show(clip_s: float) -> None:
+        click.echo(f"\r{clip_s:8.1f} s of the clip", nl=False, err=True)
+
+    try:
+        yield show
+    finally:
+        with suppress(OSError):
+            click.echo("\r" + " " * 24 + "\r", nl=False, err=True)

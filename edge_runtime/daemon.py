@@ -1,0 +1,371 @@
+"""The daemon: pictures in, events out. The page to read first.
+
+    newest frames -> picture health -> motion gate -> crops -> network -> decision -> messages
+
+Everything happens in one loop, in one thread: `Daemon.step` is one turn of it. Cameras are read by
+processes of their own (`capture`), and the broker is spoken to by a thread of its own (`mqtt`), so
+nothing here waits for either. The crops of all zones of all cameras that are due in a turn go
+through the network together. Time is monotonic; wall time is a label on messages only.
+
+The watchdog is fed by progress: every camera has had a frame judged lately, or its outage has been
+reported. A loop that turns without getting anywhere does not feed it.
+"""
+
+import logging
+import os
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.announcer import Announcer, Broker, EventStore
+from edge_runtime.capture import Camera, CameraStatus, Frame
+from edge_runtime.classifier import Classifier
+from edge_runtime.clock import Clock
+from edge_runtime.decision import GRACE_S
+from edge_runtime.diagnostics import Machine, collect
+from edge_runtime.homeassistant import discovery
+from edge_runtime.notify import Notifier
+from edge_runtime.picture import PictureHealth
+from edge_runtime.zone_watch import ZoneWatch
+from transom import __version__
+from transom.bundle import Bundle, TaskSpec
+from transom.config import CameraConfig, Config
+from transom.crop import Image
+from transom.errors import ConfigurationError
+from transom.messages import Reason, Topics
+
+_log = logging.getLogger(__name__)
+
+DIAGNOSTICS_S = 30.0
+STOP_S = 1.8
+"""From the wish to stop to the end; systemd and a test allow 2 s."""
+
+_FEED_S = 1.0
+_TIMED_BATCHES = 100
+_STALE_S = 10.0
+_PAUSES_PER_FRAME = 10
+_SHORTEST_PAUSE_S = 0.005
+_LONGEST_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A crop that the network is to judge."""
+
+    zone: ZoneWatch
+    frame: Frame
+    crop: Image
+
+
+class Daemon:
+    """Watches the zones of a configuration until it is told to stop.
+
+    Args:
+        config: The whole configuration.
+        bundle: The verified bundle that serves.
+        cameras: One for each camera of the configuration, in its order, not yet started.
+        broker: The way to the broker, not yet started.
+        outbox: Where events are safe.
+        clock: The machine's clocks, or a clip's.
+        notifier: The service manager.
+        processes: Ids of the daemon's processes, for the diagnostics; None = send none.
+
+    Attributes:
+        inference_ms: What the newest batches took in the network, at most 100.
+
+    Raises:
+        ConfigurationError: A zone asks for a task that the bundle does not have.
+        ClassifierError: The bundle's network does not run here, or answers its goldens wrongly.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bundle: Bundle,
+        cameras: Sequence[Camera],
+        broker: Broker,
+        outbox: EventStore,
+        clock: Clock,
+        notifier: Notifier,
+        *,
+        processes: Callable[[], list[int]] | None = lambda: [os.getpid()],
+    ) -> None:
+        specs = _specs(config, bundle)
+        self._config = config
+        self._manifest = bundle.manifest
+        self._classifier = Classifier(bundle, threads=config.models.threads)
+        self._classifier.check_goldens()
+        self._broker = broker
+        self._outbox = outbox
+        self._clock = clock
+        self._notifier = notifier
+        self._processes = processes
+        topics = Topics(config.mqtt.prefix, config.device)
+        self._announcer = Announcer(topics, bundle.manifest, clock, outbox, broker)
+        self._watches = [
+            CameraWatch(
+                camera_config,
+                camera,
+                self._zones(camera_config, specs),
+                self._announcer,
+                patience_s=config.decision.unknown_after_s - GRACE_S,
+            )
+            for camera_config, camera in zip(config.cameras, cameras, strict=True)
+        ]
+        self._machine = Machine(clock)
+        self.inference_ms: deque[float] = deque(maxlen=_TIMED_BATCHES)
+        self._pause_s = _pause_s(config)
+        self._diagnosed_s = clock.monotonic_s()
+        self._fed_s = -_FEED_S
+        self._is_ready = False
+        self._is_stopping = False
+
+    def _zones(self, camera: CameraConfig, specs: Mapping[str, TaskSpec]) -> list[ZoneWatch]:
+        input_spec, decision = self._manifest.input, self._config.decision
+        return [
+            ZoneWatch(zone, specs, input_spec, decision, self._announcer) for zone in camera.zones
+        ]
+
+    # ---------------------------------------------------------------- start, loop, end
+
+    def run(self) -> None:
+        """Start, turn until `ask_to_stop`, and stop in good order."""
+        self.start()
+        try:
+            while not self._is_stopping:
+                if not self.step():
+                    time.sleep(self._pause_s)
+        finally:
+            self.stop()
+
+    def ask_to_stop(self) -> None:
+        """Let `run` return soon; may be called from a signal handler."""
+        self._is_stopping = True
+
+    def start(self) -> None:
+        """Say what there is, then start the cameras and the connection."""
+        if self._config.homeassistant.discovery:
+            self._broker.send(discovery(self._config, self._manifest, __version__))
+        self._announcer.model()
+        now_ns = self._clock.monotonic_ns()
+        for watch in self._watches:
+            watch.start(now_ns)
+        self._broker.start()
+        _log.info(
+            "started device=%s cameras=%d zones=%d model=%s sequence=%d",
+            self._config.device,
+            len(self._watches),
+            sum(len(watch.zones) for watch in self._watches),
+            self._manifest.name,
+            self._manifest.sequence,
+        )
+
+    def stop(self) -> None:
+        """Say goodbye to the broker and end the cameras, within `STOP_S`."""
+        deadline_s = self._clock.monotonic_s() + STOP_S
+        self._notifier.stopping()
+        self._broker.stop(STOP_S / 2)
+        for index, watch in enumerate(self._watches):
+            left_s = max(deadline_s - self._clock.monotonic_s(), 0.0)
+            watch.camera.stop(left_s / (len(self._watches) - index))
+        _log.info("stopped device=%s", self._config.device)
+
+    def step(self) -> bool:
+        """Do one turn; return whether any camera had a new frame."""
+        now_ns = self._clock.monotonic_ns()
+        looks: list[Look] = []
+        has_frame = False
+        for watch in self._watches:
+            frame = watch.camera.newest()
+            watch.follow_status()
+            if frame is None:
+                watch.wait(now_ns)
+                continue
+            has_frame = True
+            looks += watch.examine(frame)
+        self._classify(looks)
+        for watch in self._watches:
+            for zone in watch.zones:
+                zone.check_left_open(now_ns)
+        self._report(now_ns / 1e9)
+        return has_frame
+
+    def _classify(self, looks: list[Look]) -> None:
+        if not looks:
+            return
+        began_ns = time.perf_counter_ns()
+        answers = self._classifier.classify(np.stack([look.crop for look in looks]))
+        self.inference_ms.append((time.perf_counter_ns() - began_ns) / 1e6)
+        for row, look in enumerate(looks):
+            look.zone.judge(answers, row, look.frame)
+
+    # ---------------------------------------------------------------- how the daemon itself is
+
+    def _report(self, now_s: float) -> None:
+        if not self._is_ready and all(watch.has_verdict for watch in self._watches):
+            self._is_ready = True
+            self._notifier.ready()
+            self._notifier.status(f"watching {len(self._watches)} cameras")
+        if now_s - self._fed_s >= _FEED_S and self._makes_progress(now_s):
+            self._fed_s = now_s
+            self._notifier.watchdog()
+        if self._processes is not None and now_s - self._diagnosed_s >= DIAGNOSTICS_S:
+            self._diagnose(self._processes(), now_s)
+
+    def _makes_progress(self, now_s: float) -> bool:
+        return self._broker.alive() and all(
+            watch.is_accounted_for(now_s) for watch in self._watches
+        )
+
+    def _diagnose(self, processes: list[int], now_s: float) -> None:
+        passed_s, self._diagnosed_s = now_s - self._diagnosed_s, now_s
+        inference_ms = statistics.median(self.inference_ms) if self.inference_ms else None
+        figures = collect(
+            self._machine,
+            processes=processes,
+            frame_age_s={watch.name: watch.frame_age_s(now_s) for watch in self._watches},
+            fps={watch.name: watch.take_frame_count() / passed_s for watch in self._watches},
+            inference_ms=inference_ms,
+            outbox=self._outbox.counts(),
+            publisher=self._broker.counters(),
+        )
+        self._announcer.diagnostics(figures)
+
+
+class CameraWatch:
+    """One camera: its frames' health, its outages, its zones.
+
+    Args:
+        config: The camera.
+        camera: Its frames.
+        zones: What to look at.
+        announcer: Told when the camera comes, goes or shows nothing of use.
+        patience_s: Seconds without a frame, at least, after which a camera that is still `online`
+            is taken as gone for its zones.
+    """
+
+    def __init__(
+        self,
+        config: CameraConfig,
+        camera: Camera,
+        zones: list[ZoneWatch],
+        announcer: Announcer,
+        *,
+        patience_s: float,
+    ) -> None:
+        self.name = config.name
+        self.camera = camera
+        self.zones = zones
+        self.has_verdict = False
+        self._announcer = announcer
+        self._health = PictureHealth()
+        self._patience_s = max(patience_s, 3.0 / config.fps)
+        self._status: CameraStatus = "starting"
+        self._frame_s: float | None = None
+        self._frames = 0
+        self._is_online: bool | None = None
+        self._problem: Reason | None = None
+        self._unusable: tuple[Reason, float] | None = None
+
+    def start(self, now_ns: int) -> None:
+        """Start the camera and say that nothing is known of it."""
+        self._tell_online(False)
+        self._announcer.camera_problem(self.name, None)
+        for zone in self.zones:
+            zone.start(now_ns)
+        self.camera.start()
+
+    def follow_status(self) -> None:
+        """Say when the camera comes or goes."""
+        self._status = self.camera.status()
+        self._tell_online(self._status == "online")
+        if self._status == "gone":
+            self._tell_problem("gone")
+            self.has_verdict = True
+        elif self._problem == "gone":
+            self._tell_problem(None)
+
+    def examine(self, frame: Frame) -> list[Look]:
+        """Judge a new frame; return the crops in it that the network is to see."""
+        self._frame_s = frame.taken_ns / 1e9
+        self._frames += 1
+        self.has_verdict = True
+        reason = self._health.judge(frame.image, self._frame_s)
+        self._follow_health(reason, self._frame_s)
+        if reason is not None:
+            for zone in self.zones:
+                zone.miss(reason, frame.taken_ns)
+            return []
+        crops = [(zone, zone.crop_if_due(frame)) for zone in self.zones]
+        return [Look(zone, frame, crop) for zone, crop in crops if crop is not None]
+
+    def wait(self, now_ns: int) -> None:
+        """Do what a turn without a new frame asks for."""
+        age_s = self.frame_age_s(now_ns / 1e9)
+        if self._status == "gone" or (age_s is not None and age_s > self._patience_s):
+            for zone in self.zones:
+                zone.miss("gone", now_ns)
+
+    def is_accounted_for(self, now_s: float) -> bool:
+        """Whether a frame was judged lately, or the world was told why not."""
+        if self._status != "online":
+            return True  # told, and its process is being replaced
+        return self._frame_s is not None and now_s - self._frame_s < _STALE_S + self._patience_s
+
+    def frame_age_s(self, now_s: float) -> float | None:
+        """Return the seconds since the newest frame; None before the first."""
+        return None if self._frame_s is None else now_s - self._frame_s
+
+    def take_frame_count(self) -> int:
+        """Return the frames judged since the last call."""
+        frames, self._frames = self._frames, 0
+        return frames
+
+    def _follow_health(self, reason: Reason | None, now_s: float) -> None:
+        if reason is None:
+            self._unusable = None
+            self._tell_problem(None)
+            return
+        if self._unusable is None or self._unusable[0] != reason:
+            self._unusable = (reason, now_s)
+        if now_s - self._unusable[1] >= GRACE_S:
+            self._tell_problem(reason)
+
+    def _tell_online(self, is_online: bool) -> None:
+        if is_online != self._is_online:
+            self._is_online = is_online
+            self._announcer.camera_status(self.name, is_online)
+
+    def _tell_problem(self, reason: Reason | None) -> None:
+        if reason != self._problem:
+            self._problem = reason
+            self._announcer.camera_problem(self.name, reason)
+            if reason is None:
+                _log.info("camera picture is usable camera=%s", self.name)
+            else:
+                _log.warning("camera picture is of no use camera=%s reason=%s", self.name, reason)
+
+
+def _specs(config: Config, bundle: Bundle) -> dict[str, TaskSpec]:
+    specs = {spec.name: spec for spec in bundle.manifest.tasks}
+    mistakes = [
+        f"zone {zone.name}: task {zone.task!r} is not in bundle {bundle.manifest.name}, which has "
+        f"{', '.join(specs)}"
+        for camera in config.cameras
+        for zone in camera.zones
+        if zone.task not in specs
+    ]
+    if mistakes:
+        raise ConfigurationError(mistakes)
+    return specs
+
+
+def _pause_s(config: Config) -> float:
+    """Return the pause between two looks for frames, a part of the fastest camera's interval."""
+    fastest = max(camera.fps for camera in config.cameras)
+    pause_s = 1.0 / (_PAUSES_PER_FRAME * fastest)
+    return min(max(pause_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)

@@ -1,0 +1,276 @@
+"""From per-frame probabilities to a state that is worth telling: a forward filter with a budget.
+
+**Model.** A zone is in one of C states. It leaves its state at a rate of 1 / `settle_s`, for any
+of the others alike: a hidden Markov chain in continuous time. The network's probabilities are
+calibrated, so their ratios are likelihood ratios (of a training set with its classes in balance),
+and Bayes' rule gives the forward filter (Rabiner 1989, eq. 19 and 20):
+
+    predict   pi_j <- pi_j moved by the chain over dt
+    observe   pi_j <- pi_j * q_j ** w, normalised
+
+**A network may be wrong with conviction**, so q_j = p_j mixed with a share `OUTLIER_SHARE` of
+"says nothing": no single look weighs more than ln(C / OUTLIER_SHARE) nats or so.
+
+**Frames are not independent.** Noise with the correlation time tau (`correlation_s`) gives
+frames dt apart a correlation rho = exp(-dt / tau), and n such frames tell as much as
+n (1 - rho) / (1 + rho) independent ones (Bartlett 1946). Hence w = tanh(dt / (2 tau)): 30 frames
+a second weigh no more than 5, and two frames a minute apart count in full. Tempering is safe
+whatever the dependence inside a span of 2 tau: there the weights sum to at most 1, and by
+Hölder's inequality E[prod LR_i ** w_i] <= prod E[LR_i] ** w_i = 1 when nothing has changed.
+
+**The budget** is kept by Shiryaev and Roberts' statistic, in seconds, one for each state j that is
+not the current state k:
+
+    R_j <- (R_j + dt / (C - 1)) * (q_j / q_k) ** w
+
+It is the odds that a change to j has happened, times the mean time between changes, in the limit
+where changes are rare. While nothing changes, every prediction adds dt to their sum R and every
+observation multiplies by a factor of mean <= 1: R - t is a supermartingale that starts at 0, so
+reaching R_j = A takes A seconds at least on average (Pollak 1985). With A = 86400 / budget:
+
+    change when R_j >= 86400 / false_changes_per_day  [seconds]
+
+From rest, where R is about 2 tau, this is an accumulated evidence of
+
+    h = ln(86400 / (false_changes_per_day * 2 tau))  nats.
+
+What is paid for a smaller budget is delay, h / (nats per look) looks of 2 tau each, and it grows
+with the logarithm of the budget only. The bound holds for a network that is right about its own
+mistakes; against errors that last longer than tau (somebody stands in the door) no rule on single
+pictures' probabilities helps but a longer tau.
+
+**Entering and leaving** are not the same. Every state is entered at pi_j >= `known_above`; another
+one than the last known must have reached the budget's R_j as well, also after a spell of `unknown`,
+while the first after the start, or the same one again, need no more. A state is left for `unknown`
+when no believed picture has come for `unknown_after_s` (a doubt that passes is not news), or when
+the picture itself is unusable (`HARD_REASONS`) for longer than `GRACE_S`.
+
+References:
+    Rabiner, A tutorial on hidden Markov models, Proc. IEEE 77 (1989).
+    Bartlett, On the theoretical specification of sampling properties, JRSS Suppl. 8 (1946).
+    Shiryaev, On optimum methods in quickest detection problems, Theory Probab. Appl. 8 (1963).
+    Roberts, A comparison of some control chart procedures, Technometrics 8 (1966).
+    Pollak, Optimal detection of a change in distribution, Ann. Statist. 13 (1985).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from transom.bundle import TaskSpec
+from transom.config import DecisionConfig
+from transom.messages import Reason
+from transom.tasks import UNKNOWN
+
+OUTLIER_SHARE = 0.03
+"""Share of looks that say nothing of the truth; bounds what one look can do."""
+
+GRACE_S = 2.0
+"""How long a picture may be unusable before the state is `unknown`: a headlight, a damaged frame.
+
+Longer than `picture.HEAL_S`, so that one bad picture is no news."""
+
+HARD_REASONS: frozenset[Reason] = frozenset(
+    {"gone", "frozen", "covered", "dark", "bright", "corrupt", "moved"}
+)
+"""Reasons of the camera or its picture, not of the network."""
+
+DOUBTS: frozenset[Reason | None] = frozenset({"unlike", "unsure"})
+"""Reasons of the network."""
+
+DAY_S = 86400.0
+
+_FLOOR = 1e-12
+_MOST_S = 1e30
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a zone's state is now.
+
+    Attributes:
+        state: A class of the task, or `unknown`.
+        confidence: The filter's probability of `state`, 0 to 1; 0 when unknown.
+        changed: Whether `state` is another than before this update.
+        previous: The state before this update.
+        reason: Why the state is unknown; None when it is known.
+    """
+
+    state: str
+    confidence: float
+    changed: bool
+    previous: str
+    reason: Reason | None
+
+
+class StateFilter:
+    """The state of one zone, from the probabilities of its frames.
+
+    Args:
+        spec: The task whose class is the state, with its thresholds.
+        config: Budget, dwell and patience.
+    """
+
+    def __init__(self, spec: TaskSpec, config: DecisionConfig) -> None:
+        self._classes = spec.classes
+        self._thresholds = spec.thresholds
+        self._config = config
+        self._rate = len(spec.classes) / ((len(spec.classes) - 1) * config.settle_s)
+        self._change_at_s = DAY_S / config.false_changes_per_day
+        self._grace_s = min(GRACE_S, config.unknown_after_s)
+        self._posterior = [1.0 / len(spec.classes)] * len(spec.classes)
+        self._changes_s = [0.0] * len(spec.classes)  # R_j of the module's derivation
+        self._state: int | None = None
+        self._known: int | None = None
+        self._reason: Reason | None = "starting"
+        self._observed_s: float | None = None
+        self._believed_s: float | None = None
+        self._unusable_since_s: float | None = None
+        self._is_believed = False
+
+    @property
+    def last_known(self) -> str | None:
+        """The last state that was not `unknown`; None before the first."""
+        return None if self._known is None else self._classes[self._known]
+
+    @property
+    def evidence_nats(self) -> float:
+        """Evidence that a change needs from rest: h of the module's derivation."""
+        config = self._config
+        return math.log(DAY_S / (config.false_changes_per_day * 2.0 * config.correlation_s))
+
+    def shortest_change_s(self, fps: float) -> float:
+        """Return how long the clearest possible view of a new state takes to be believed.
+
+        Args:
+            fps: Frames judged per second.
+        """
+        size, interval_s = len(self._classes), 1.0 / fps
+        look_nats = math.log(1.0 + (1.0 - OUTLIER_SHARE) * size / OUTLIER_SHARE)
+        weight = math.tanh(interval_s / (2.0 * self._config.correlation_s))
+        return math.ceil(self.evidence_nats / (look_nats * weight)) * interval_s
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the newest picture was usable and leaves no doubt about the state.
+
+        While it is False, every frame is worth a look, whether or not anything moves in it.
+        """
+        return (
+            self._state is not None
+            and self._is_believed
+            and self._posterior[self._state] >= self._config.known_above
+        )
+
+    def update(
+        self,
+        probabilities: npt.NDArray[np.float32] | None,
+        now_s: float,
+        reason: Reason | None = None,
+    ) -> Decision:
+        """Take one look at the zone into account.
+
+        Args:
+            probabilities: (C,) float32, calibrated, summing to 1. None = no usable picture, or
+                one unlike anything trained on.
+            now_s: Monotonic seconds of the frame; never earlier than the one before.
+            reason: Why there is no usable picture; ignored when there is one.
+
+        Raises:
+            ValueError: The probabilities do not fit the task.
+        """
+        if probabilities is None:
+            return self._without_picture(now_s, reason)
+        if probabilities.shape != (len(self._classes),):
+            raise ValueError(
+                f"probabilities must be ({len(self._classes)},), got {probabilities.shape}"
+            )
+        self._observe(probabilities.tolist(), now_s)
+        self._unusable_since_s = None
+        if self._is_believed or self._believed_s is None:
+            self._believed_s = now_s
+        top = max(range(len(self._posterior)), key=self._posterior.__getitem__)
+        if top != self._state and self._may_enter(top):
+            return self._enter(top)
+        if self._state is None:
+            return self._leave("unsure")
+        if now_s - self._believed_s >= self._config.unknown_after_s:
+            return self._leave("unsure")
+        return self._stay()
+
+    def hold(self, now_s: float) -> Decision:
+        """Take into account that the picture is usable and shows what it showed before."""
+        self._unusable_since_s = None
+        if self._is_believed:
+            self._believed_s = now_s
+        return self._stay()
+
+    def _observe(self, probabilities: list[float], now_s: float) -> None:
+        size = len(probabilities)
+        top = max(range(size), key=probabilities.__getitem__)
+        self._is_believed = probabilities[top] >= self._thresholds[top]
+        elapsed = math.inf if self._observed_s is None else max(now_s - self._observed_s, 0.0)
+        self._observed_s = now_s
+        kept = math.exp(-elapsed * self._rate)
+        spread = (1.0 - kept) / size
+        weight = math.tanh(elapsed / (2.0 * self._config.correlation_s))
+        blank = OUTLIER_SHARE / size
+        seen = [((1.0 - OUTLIER_SHARE) * p + blank) ** weight for p in probabilities]
+        if self._known is not None:
+            share_s, current = elapsed / (size - 1), seen[self._known]
+            self._changes_s = [
+                min((change_s + share_s) * q / current, _MOST_S)
+                for change_s, q in zip(self._changes_s, seen, strict=True)
+            ]
+        posterior = [
+            (mass * kept + spread) * q for mass, q in zip(self._posterior, seen, strict=True)
+        ]
+        total = sum(posterior)
+        self._posterior = [max(mass / total, _FLOOR) for mass in posterior]
+
+    def _may_enter(self, state: int) -> bool:
+        if self._posterior[state] < self._config.known_above:
+            return False
+        if self._known in (None, state):
+            return self._is_believed
+        return self._changes_s[state] >= self._change_at_s
+
+    def _without_picture(self, now_s: float, reason: Reason | None) -> Decision:
+        self._is_believed = False
+        if reason not in HARD_REASONS:
+            self._unusable_since_s = None
+        elif self._unusable_since_s is None:
+            self._unusable_since_s = now_s
+        if self._believed_s is None:
+            self._believed_s = now_s
+        is_unusable = (
+            self._unusable_since_s is not None and now_s - self._unusable_since_s >= self._grace_s
+        )
+        is_overdue = now_s - self._believed_s >= self._config.unknown_after_s
+        if is_unusable or is_overdue:
+            return self._leave(reason or "unsure")
+        return self._stay()
+
+    def _enter(self, state: int) -> Decision:
+        previous, self._state, self._reason = self._name(), state, None
+        self._known = state
+        self._changes_s = [0.0] * len(self._classes)
+        return Decision(self._name(), self._confidence(), True, previous, None)
+
+    def _leave(self, reason: Reason) -> Decision:
+        previous, self._state = self._name(), None
+        # Doubts of the network alternate from frame to frame; the first one stands for both.
+        if not {reason, self._reason} <= DOUBTS:
+            self._reason = reason
+        return Decision(UNKNOWN, 0.0, previous != UNKNOWN, previous, self._reason)
+
+    def _stay(self) -> Decision:
+        return Decision(self._name(), self._confidence(), False, self._name(), self._reason)
+
+    def _name(self) -> str:
+        return UNKNOWN if self._state is None else self._classes[self._state]
+
+    def _confidence(self) -> float:
+        return 0.0 if self._state is None else min(self._posterior[self._state], 1.0)

@@ -1,0 +1,182 @@
+"""The device's commands as a person types them."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from edge_runtime import commands
+from transom.cli import main
+
+CONFIG = """
+device = "hall-pi"
+state_directory = "{state}"
+[mqtt]
+host = "broker.lan"
+username = "transom"
+password_file = "mqtt-password"
+[models]
+trusted_keys = "{keys}"
+bundle = "{bundle}"
+[[cameras]]
+name = "hall"
+source = "rtsp://viewer@cam.lan/stream2?token=secret-token"
+[[cameras.zones]]
+name = "front_door"
+polygon = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
+left_open_after_s = 600
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, tiny_bundle: Any) -> Path:
+    path = tmp_path / "transom.toml"
+    path.write_text(
+        CONFIG.format(state=tmp_path / "state", keys=tiny_bundle.keys, bundle=tiny_bundle.path)
+    )
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path, scene: Callable[..., Any]) -> Path:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for number in range(40):
+        picture = scene(40.0 if number < 20 else 217.0, seed=number % 20, height=120)
+        cv2.imwrite(str(folder / f"{number:04d}.png"), picture)
+    return folder
+
+
+def test_check_prints_what_it_understood(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(config_file)]) == 0
+    out = capsys.readouterr().out
+    assert "broker.lan:8883 as transom, TLS" in out
+    assert "front_door: door, 21.3% of the frame, left_open after 600 s, then every 300 s" in out
+    assert "0.1 false changes per zone and day" in out
+    assert "rtsp://cam.lan/stream2" in out
+    assert "secret-token" not in out
+
+
+def test_check_prints_every_mistake_and_ends_with_78(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = config_file.read_text().replace('"broker.lan"', "7").replace("left_open_after_s", "left")
+    config_file.write_text(text)
+    assert main(["check", str(config_file)]) == 78
+    output = capsys.readouterr()
+    assert "$.mqtt.host" in output.err
+    assert "$.cameras[0].zones[0].left" in output.err
+    assert output.out == ""
+
+
+def test_run_refuses_a_configuration_with_a_mistake(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_file.write_text("device = 3")
+    assert main(["run", "--config", str(config_file)]) == 78
+    assert "$.device" in capsys.readouterr().err
+
+
+def test_run_refuses_a_secret_that_is_missing(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--config", str(config_file)]) == 78
+    assert "mqtt-password" in capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Any:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+
+
+def test_replay_prints_json_lines_and_a_summary(
+    config_file: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", "--config", str(config_file), "--clip", f"hall={clip}", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(line.keys() == {"t", "topic", "payload", "retain", "qos"} for line in lines[:-1])
+    assert {"frames", "wall_s", "cpu_s"} <= lines[-1].keys()
+    assert lines[-1]["frames"] == 40
+    events = [line["payload"] for line in lines[:-1] if line["topic"].endswith("/event")]
+    assert [event["event_type"] for event in events] == ["known", "opened"]
+
+
+def test_replay_prints_events_for_people(
+    config_file: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", "--config", str(config_file), "--clip", f"hall={clip}"]) == 0
+    known, opened, summary = capsys.readouterr().out.splitlines()
+    assert "front_door" in known
+    assert "closed -> open" in opened
+    assert summary.startswith("40 frames of 7.8 s")
+
+
+def test_replay_takes_a_bundle_of_the_workstations_own(
+    config_file: Path, clip: Path, tiny_bundle: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = config_file.read_text().replace(str(tiny_bundle.keys), "/nowhere")
+    config_file.write_text(text)
+    arguments = ["replay", "--config", str(config_file), "--clip", f"hall={clip}"]
+    assert main(arguments) == 1
+    assert main([*arguments, "--bundle", str(tiny_bundle.path)]) == 0
+    assert "opened" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("clips", [[], ["--clip", "attic=x.mp4"], ["--clip", "hall"]])
+def test_replay_wants_a_clip_of_a_known_camera(config_file: Path, clips: list[str]) -> None:
+    assert main(["replay", "--config", str(config_file), *clips]) == 2
+
+
+@pytest.mark.parametrize("command", ["run", "check", "replay"])
+def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(rf"Example:\n +transom {command} ", out)
+
+
+def test_the_other_commands_are_found_by_name() -> None:
+    assert commands.watch_command.name == "watch"
+    assert commands.doctor_command.name == "doctor"
+    with pytest.raises(AttributeError, match="dance_command"):
+        commands.dance_command  # noqa: B018
+
+
+def logged(environment: dict[str, str]) -> list[str]:
+    code = (
+        "import logging; from edge_runtime.commands import start_logging; start_logging();"
+        "log = logging.getLogger('edge_runtime.test');"
+        "log.debug('quiet'); log.info('hello a=%d', 1); log.warning('two\\nlines')"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"} | environment
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_logs_to_the_journal_with_levels_and_without_times() -> None:
+    assert logged({"JOURNAL_STREAM": "8:1"}) == [
+        "<6>edge_runtime.test: hello a=1",
+        "<4>edge_runtime.test: two",
+        "<4>lines",
+    ]
+
+
+def test_logs_to_a_terminal_with_times() -> None:
+    first = logged({})[0]
+    assert first.endswith("INFO    edge_runtime.test: hello a=1")
+    assert first[:4].isdecimal()

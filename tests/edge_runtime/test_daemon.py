@@ -1,0 +1,400 @@
+"""The loop: cameras that play lists, the real network, filter and messages."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime.daemon import DIAGNOSTICS_S, Daemon
+from edge_runtime.notify import Notifier
+from edge_runtime.replay import ClipClock, Recorder
+from tests.edge_runtime.service_manager import ServiceManager
+from transom.bundle import Bundle, Goldens, read_bundle
+from transom.config import CameraConfig, Config, HomeAssistantConfig, MqttConfig, ZoneConfig
+from transom.crop import Image
+from transom.errors import ClassifierError, ConfigurationError
+from transom.messages import Message, Topics, decode_any
+
+FPS = 5.0
+TURN_NS = int(1e9 / FPS)
+CLOSED, AJAR, OPEN = 40.0, 128.0, 217.0
+DOOR = ((0.36, 0.17), (0.64, 0.17), (0.64, 0.93), (0.36, 0.93))
+
+Scene = Callable[..., Image]
+
+
+def camera_config(name: str = "hall", zone: str = "door", **more: Any) -> CameraConfig:
+    zones = (ZoneConfig(name=zone, polygon=DOOR, **more),)
+    return CameraConfig(name=name, source=f"file:{name}.mp4", fps=FPS, zones=zones)
+
+
+def config_of(*cameras: CameraConfig, **more: Any) -> Config:
+    return Config(
+        device="pi",
+        mqtt=MqttConfig(host="localhost"),
+        cameras=cameras or (camera_config(),),
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Any) -> Bundle:
+    return read_bundle(tiny_bundle.path, None)
+
+
+@pytest.fixture(scope="module")
+def pictures(scene: Scene) -> Callable[..., list[Image]]:
+    """Frames of a door of one brightness; twenty different ones, over and over."""
+    drawn: dict[float, list[Image]] = {}
+
+    def frames(brightness: float, seconds: float) -> list[Image]:
+        if brightness not in drawn:
+            drawn[brightness] = [scene(brightness, seed=i, height=120) for i in range(20)]
+        return [drawn[brightness][i % 20] for i in range(int(seconds * FPS))]
+
+    return frames
+
+
+class Play:
+    """A daemon whose cameras play lists of frames, on a clock that the test moves."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: Config,
+        camera_type: Any,
+        *frames: Iterable[Image | None],
+        notifier: Notifier | None = None,
+        **more: Any,
+    ) -> None:
+        self.clock = ClipClock()
+        self.sent: list[tuple[float, Message]] = []
+        recorder = Recorder(
+            Topics("transom", "pi"), self.clock, lambda s, message: self.sent.append((s, message))
+        )
+        self.cameras = [
+            camera_type(played, name=camera.name, monotonic_ns=self.clock.monotonic_ns)
+            for camera, played in zip(config.cameras, frames, strict=True)
+        ]
+        self.daemon = Daemon(
+            config,
+            bundle,
+            self.cameras,
+            recorder,
+            recorder,
+            self.clock,
+            notifier or Notifier({}),
+            **more,
+        )
+        self.daemon.start()
+
+    def turn(self, seconds: float) -> None:
+        for _ in range(round(seconds * FPS)):
+            self.clock.now_ns += TURN_NS
+            self.daemon.step()
+
+    def payloads(self, topic: str) -> list[Any]:
+        full = f"transom/pi/{topic}"
+        return [decode_any(m.payload) for _, m in self.sent if m.topic == full]
+
+    def events(self, zone: str = "door") -> list[tuple[str, str, str]]:
+        found = self.payloads(f"{zone}/event")
+        return [(e["event_type"], e["previous"], e["state"]) for e in found]
+
+
+def test_a_door_that_opens_and_closes_gives_one_event_each(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    frames = pictures(CLOSED, 6) + pictures(OPEN, 6) + pictures(CLOSED, 6)
+    play = Play(bundle, config_of(), play_list_camera, frames)
+    play.turn(18)
+    assert play.events() == [
+        ("known", "unknown", "closed"),
+        ("opened", "closed", "open"),
+        ("closed", "open", "closed"),
+    ]
+    states = [state["state"] for state in play.payloads("door/state")]
+    assert states == ["unknown", "closed", "open", "closed"]
+    assert play.payloads("door/state")[-1]["tasks"]["state"]["class"] == "closed"
+
+
+def test_a_change_is_told_within_two_seconds_and_dated_by_its_frame(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 6) + pictures(OPEN, 6))
+    play.turn(12)
+    event = play.payloads("door/event")[1]
+    told_s = [s for s, m in play.sent if m.topic.endswith("/event")][1]
+    assert 6.0 < told_s < 8.0
+    assert event["monotonic_ns"] == round(told_s * 1e9)
+    assert event["at"] == f"1970-01-01T00:00:{told_s:06.3f}Z"
+    assert event["boot_id"] == "replay"
+    assert event["time_synced"] is False
+
+
+def test_an_event_is_stored_before_its_state_is_told(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 2))
+    play.turn(2)
+    topics = [
+        m.topic.rpartition("/")[2] for _, m in play.sent if m.topic.startswith("transom/pi/door")
+    ]
+    assert topics == ["state", "event", "state"]
+
+
+def test_events_are_not_retained_and_the_rest_is(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 2))
+    play.turn(2)
+    for _, message in play.sent:
+        assert message.retain != message.topic.endswith("/event")
+        assert message.qos == 1
+
+
+def test_zones_of_two_cameras_are_judged_apart(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    config = config_of(camera_config("hall", "front"), camera_config("yard", "back"))
+    front, back = pictures(OPEN, 4) + pictures(CLOSED, 8), pictures(CLOSED, 12)
+    play = Play(bundle, config, play_list_camera, front, back)
+    play.turn(12)
+    assert play.events("front") == [("known", "unknown", "open"), ("closed", "open", "closed")]
+    assert play.events("back") == [("known", "unknown", "closed")]
+
+
+def test_a_dark_picture_is_a_problem_of_the_camera_and_never_a_class(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    dark = [np.full_like(pictures(OPEN, 1)[0], 4) + np.uint8(i % 3) for i in range(40)]
+    play = Play(
+        bundle,
+        config_of(),
+        play_list_camera,
+        pictures(OPEN, 4) + dark + pictures(OPEN, 6),
+    )
+    play.turn(18)
+    assert play.events() == [
+        ("known", "unknown", "open"),
+        ("unknown", "open", "unknown"),
+        ("known", "unknown", "open"),
+    ]
+    assert play.payloads("door/event")[1]["reason"] == "dark"
+    problems = play.payloads("camera/hall/problem")
+    assert problems == [
+        {"problem": False, "reason": None},
+        {"problem": True, "reason": "dark"},
+        {"problem": False, "reason": None},
+    ]
+
+
+def test_a_camera_that_goes_takes_its_zones_with_it(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 4))
+    play.turn(4)
+    play.cameras[0].state = "gone"
+    play.turn(4)
+    assert play.events()[-1] == ("unknown", "open", "unknown")
+    assert play.payloads("camera/hall/status") == ["offline", "online", "offline"]
+    assert play.payloads("camera/hall/problem")[-1] == {"problem": True, "reason": "gone"}
+    state = play.payloads("door/state")[-1]
+    assert (state["state"], state["reason"], state["last_known"]) == ("unknown", "gone", "open")
+
+
+def test_a_camera_that_is_online_but_silent_makes_its_zones_unknown_within_six_seconds(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 4))
+    play.turn(4)
+    assert play.cameras[0].status() == "online"
+    play.turn(6)
+    assert play.events()[-1] == ("unknown", "open", "unknown")
+
+
+def test_a_slow_camera_is_not_a_silent_one(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    camera = CameraConfig(
+        name="hall", source="file:a.mp4", fps=0.2, zones=(ZoneConfig(name="door", polygon=DOOR),)
+    )
+    rare = [picture for shown in pictures(OPEN, 2) for picture in [shown] + [None] * 24]
+    play = Play(bundle, config_of(camera), play_list_camera, rare)
+    play.turn(50)
+    assert play.events() == [("known", "unknown", "open")]
+
+
+def test_a_picture_unlike_training_is_unknown(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 4) + pictures(255.0, 10))
+    play.turn(14)
+    assert play.events()[-1] == ("unknown", "open", "unknown")
+    assert play.payloads("door/event")[-1]["reason"] == "unlike"
+
+
+def test_a_door_left_open_is_told_again_until_it_closes(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    camera = camera_config(left_open_after_s=10.0, left_open_repeat_s=5.0)
+    frames = pictures(CLOSED, 4) + pictures(AJAR, 8) + pictures(OPEN, 16) + pictures(CLOSED, 20)
+    play = Play(bundle, config_of(camera), play_list_camera, frames)
+    play.turn(48)
+    types = [event_type for event_type, _, _ in play.events()]
+    assert types == ["known", "opened", "opened", *["left_open"] * 3, "closed"]
+    left_open = [e["open_s"] for e in play.payloads("door/event") if e["event_type"] == "left_open"]
+    assert left_open == pytest.approx([10.0, 15.0, 20.0], abs=0.5)
+
+
+def test_a_snapshot_is_sent_where_configured_and_shows_the_zone(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    config = config_of(camera_config("hall", "front", snapshot=True), camera_config("yard", "back"))
+    play = Play(bundle, config, play_list_camera, pictures(OPEN, 2), pictures(OPEN, 2))
+    play.turn(2)
+    pictures_sent = [m for _, m in play.sent if m.topic.endswith("/snapshot")]
+    assert [m.topic for m in pictures_sent] == ["transom/pi/front/snapshot"]
+    jpeg = cv2.imdecode(np.frombuffer(pictures_sent[0].payload, np.uint8), cv2.IMREAD_COLOR)
+    assert jpeg is not None
+    height, width = jpeg.shape[:2]
+    assert float(jpeg[height // 4 : -height // 4, width // 4 : -width // 4].mean()) > 190.0
+
+
+def test_says_what_it_is_at_the_start(bundle: Bundle, play_list_camera: Any) -> None:
+    play = Play(bundle, config_of(), play_list_camera, [])
+    topics = [m.topic for _, m in play.sent]
+    assert "homeassistant/device/transom_pi/config" in topics
+    assert play.payloads("model/state")[0]["title"] == "tiny"
+    assert play.payloads("door/state")[0]["reason"] == "starting"
+
+
+def test_sends_no_discovery_where_it_is_switched_off(bundle: Bundle, play_list_camera: Any) -> None:
+    config = config_of(homeassistant=HomeAssistantConfig(discovery=False))
+    play = Play(bundle, config, play_list_camera, [])
+    assert not [m for _, m in play.sent if m.topic.startswith("homeassistant")]
+
+
+def test_sends_diagnostics_every_thirty_seconds(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 70))
+    play.turn(70)
+    figures = play.payloads("diagnostics")
+    assert len(figures) == int(70 / DIAGNOSTICS_S)
+    assert figures[1]["fps"]["hall"] == pytest.approx(FPS, rel=0.05)
+    assert figures[1]["inference_ms"] > 0.0
+    assert figures[1]["frame_age_s"]["hall"] < 0.5
+
+
+def test_a_still_and_settled_zone_is_looked_at_rarely(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    still = pictures(OPEN, 40)
+    play = Play(bundle, config_of(), play_list_camera, still)
+    play.turn(40)
+    looks = len(play.daemon.inference_ms)
+    assert 5 <= looks < 0.3 * len(still)
+    assert play.events() == [("known", "unknown", "open")]
+
+
+def test_refuses_a_zone_whose_task_the_bundle_does_not_have(
+    bundle: Bundle, play_list_camera: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="zone door: task 'weather' is not in bundle tiny"):
+        Play(bundle, config_of(camera_config(task="weather")), play_list_camera, [])
+
+
+def test_refuses_a_network_that_answers_its_goldens_wrongly(
+    bundle: Bundle, play_list_camera: Any
+) -> None:
+    goldens = bundle.goldens
+    wrong = {name: logits + 1.0 for name, logits in goldens.logits.items()}
+    damaged = replace(bundle, goldens=Goldens(goldens.crops, wrong, goldens.tolerance))
+    with pytest.raises(ClassifierError, match="golden"):
+        Play(damaged, config_of(), play_list_camera, [])
+
+
+@pytest.fixture
+def service_manager(tmp_path: Path) -> Iterator[ServiceManager]:
+    with ServiceManager(tmp_path / "notify") as manager:
+        yield manager
+
+
+def test_is_ready_after_the_first_verdict_of_every_camera(
+    bundle: Bundle, pictures: Any, play_list_camera: Any, service_manager: ServiceManager
+) -> None:
+    config = config_of(camera_config("hall", "front"), camera_config("yard", "back"))
+    play = Play(
+        bundle,
+        config,
+        play_list_camera,
+        pictures(OPEN, 2),
+        [],
+        notifier=Notifier(service_manager.environment),
+    )
+    play.turn(2)
+    assert "READY=1" not in service_manager.heard()
+    play.cameras[1].state = "gone"
+    play.turn(1)
+    assert service_manager.heard().count("READY=1") == 1
+
+
+def test_feeds_the_watchdog_by_frames_and_by_reported_outages_only(
+    bundle: Bundle, pictures: Any, play_list_camera: Any, service_manager: ServiceManager
+) -> None:
+    play = Play(
+        bundle,
+        config_of(),
+        play_list_camera,
+        pictures(OPEN, 10),
+        notifier=Notifier(service_manager.environment),
+    )
+    play.turn(10)
+    assert service_manager.heard().count("WATCHDOG=1") >= 8
+    play.turn(30)  # it says that it is online, and no frame comes
+    service_manager.heard()
+    play.turn(10)
+    assert "WATCHDOG=1" not in service_manager.heard()
+    play.cameras[0].state = "gone"
+    play.turn(2)
+    assert "WATCHDOG=1" in service_manager.heard()
+
+
+def test_a_turn_without_a_frame_says_so(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 1))
+    assert play.daemon.step()
+    play.turn(2)
+    assert not play.daemon.step()
+
+
+def test_run_ends_when_asked_and_says_goodbye(
+    bundle: Bundle, pictures: Any, play_list_camera: Any, service_manager: ServiceManager
+) -> None:
+    play = Play(
+        bundle,
+        config_of(),
+        play_list_camera,
+        pictures(OPEN, 1),
+        notifier=Notifier(service_manager.environment),
+    )
+    before = signal.signal(signal.SIGUSR1, lambda *_: play.daemon.ask_to_stop())
+    try:
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        play.daemon.run()
+        timer.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert play.payloads("status")[-1] == "offline"
+    assert not play.cameras[0].is_started
+    assert "STOPPING=1" in service_manager.heard()
