@@ -30,7 +30,8 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
-	$(PIP) --editable '.[dev,demo]'
+	$(PIP) --no-deps torchvision timm
+	$(PIP) --editable '.[dev,demo,backbones]'
 	@touch $@
 
 demo: $(VENV)/.demo

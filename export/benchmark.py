@@ -86,6 +86,7 @@ def time_models(
     models: Mapping[str, bytes],
     size: int,
     *,
+    sizes: Mapping[str, int] | None = None,
     threads: Sequence[int] | None = None,
     batches: Sequence[int] = BATCHES,
     seconds: float = SECONDS,
@@ -93,8 +94,9 @@ def time_models(
     """Time networks against each other, turn by turn, in one fresh process.
 
     Args:
-        models: ONNX files by precision.
+        models: ONNX files by name, such as their precision; timings state it as `precision`.
         size: Side of their crops in pixels.
+        sizes: By name of the model, where it is another.
         threads: Numbers of threads; None = 1 to 4, as far as there are cores.
         batches: Numbers of crops.
         seconds: About how long the runs go on.
@@ -105,6 +107,7 @@ def time_models(
     request = Request(
         models=dict(models),
         size=size,
+        sizes=dict(sizes or {}),
         threads=tuple(threads or range(1, min(MOST_THREADS, usable_cores()) + 1)),
         batches=tuple(batches),
         seconds=seconds,

@@ -1,6 +1,5 @@
 """The commands `transom export`, `transom bench` and `transom keys`."""
 
-
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -203,6 +202,7 @@ def _load(run: "Run", datasets: tuple[Path, ...]) -> "Corpus":
             folders,
             size=run.recipe.size,
             margin=run.recipe.margin,
+            steps=run.recipe.preprocess,
             report=lambda mistake: click.echo(f"left out: {mistake}", err=True),
             progress=progress,
         )

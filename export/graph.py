@@ -242,7 +242,8 @@ class _Normalisation(NamedTuple):
 def _centre_input(model: onnx.ModelProto, size: int) -> None:
     """Reduce what lies before the first convolution to transpose, cast and one subtraction.
 
-    A graph that does anything else with its pixels (filters, several branches) is left as it is.
+    Several convolutions may take what is normalised once: a trunk and fixed filters, two trunks.
+    A graph that does anything else with its pixels is left as it is.
     """
     count = _plain_prefix(model)
     if count == 0:
@@ -251,13 +252,15 @@ def _centre_input(model: onnx.ModelProto, size: int) -> None:
     if normalisation is None:
         return
     source, scale, mean = normalisation
-    convolution = model.graph.node[count]
-    weight = _initializers(model)[convolution.input[1]].astype(np.float64)
-    folded, means = np.empty_like(weight), np.empty(3)
-    folded[:, source] = weight * scale[None, :, None, None]
+    for index in _readers(model, model.graph.node[count].input[0]):
+        convolution = model.graph.node[index]
+        weight = _initializers(model)[convolution.input[1]].astype(np.float64)
+        folded = np.empty_like(weight)
+        folded[:, source] = weight * scale[None, :, None, None]
+        _replace_weight(model, index, 1, folded.astype(np.float32))
+        convolution.input[0] = CENTRED
+    means = np.empty(3)
     means[source] = mean
-    _replace_weight(model, count, 1, folded.astype(np.float32))
-    convolution.input[0] = CENTRED
     shared = np.ptp(means.astype(np.float32)) == 0
     constant = np.float32(means[0]) if shared else means.astype(np.float32).reshape(3, 1, 1)
     model.graph.initializer.append(numpy_helper.from_array(np.asarray(constant), MEAN))
@@ -273,20 +276,25 @@ def _centre_input(model: onnx.ModelProto, size: int) -> None:
 
 
 def _plain_prefix(model: onnx.ModelProto) -> int:
-    """Return how many nodes stand, one after the other, before the first convolution; else 0."""
+    """Return how many nodes stand, one after the other, before the first convolutions; else 0."""
     constants = _initializers(model)
     tensor = IMAGE
     for count, node in enumerate(model.graph.node):
-        readers = sum(tensor in other.input for other in model.graph.node)
-        if readers != 1 or node.input[0] != tensor:
+        if node.input[0] != tensor:
             return 0
+        readers = [model.graph.node[index] for index in _readers(model, tensor)]
         if node.op_type == "Conv":
-            weight = constants.get(node.input[1])
-            return count if weight is not None and weight.shape[1] == 3 else 0
-        if any(name not in constants for name in node.input[1:]):
+            weights = [constants.get(r.input[1]) for r in readers if r.op_type == "Conv"]
+            filters = [weight for weight in weights if weight is not None and weight.shape[1] == 3]
+            return count if len(filters) == len(readers) else 0
+        if len(readers) > 1 or any(name not in constants for name in node.input[1:]):
             return 0
         tensor = node.output[0]
     return 0
+
+
+def _readers(model: onnx.ModelProto, tensor: str) -> list[int]:
+    return [index for index, node in enumerate(model.graph.node) if tensor in node.input]
 
 
 def _probe(model: onnx.ModelProto, count: int, size: int) -> _Normalisation | None:

@@ -9,7 +9,7 @@ import gc
 import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,8 +27,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What to time.
 
     Attributes:
-        models: ONNX files by precision; memory and load time are stated for the first.
+        models: ONNX files by name, such as their precision; memory and load time are stated for
+            the first.
         size: Side of the crops in pixels.
+        sizes: By name of the model, where it is another.
         threads: Numbers of threads to try.
         batches: Numbers of crops to try.
         seconds: About how long to go on; each setting is run at least 15 times.
@@ -36,6 +38,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     models: dict[str, bytes]
     size: int
+    sizes: dict[str, int] = {}
     threads: tuple[int, ...]
     batches: tuple[int, ...]
     seconds: float
@@ -79,24 +82,28 @@ def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
 
 def measure(request: Request) -> Figures:
     """Time every model with every number of threads and crops."""
-    noise = np.random.default_rng(0).integers(
-        0, 256, (max(request.batches), request.size, request.size, 3), np.uint8
-    )
-    first = next(iter(request.models.values()))
+    noise = {name: _noise(request, name) for name in request.models}
+    name, first = next(iter(request.models.items()))
     started = time.perf_counter()
     session = open_session(first, 1)
     load_ms = 1000 * (time.perf_counter() - started)
-    session.run(None, {"image": noise[:1]})
+    session.run(None, {"image": noise[name][:1]})
     gc.collect()
     # The request and the noise are not the network's: a device holds neither.
-    extra = sum(map(len, request.models.values())) + noise.nbytes
+    extra = sum(map(len, request.models.values())) + sum(crops.nbytes for crops in noise.values())
     rss_mb = (_resident_bytes() - extra) / 2**20
     del session
     runs = _take_turns(request, noise)
     return Figures(load_ms=load_ms, rss_mb=rss_mb, runs=runs)
 
 
-def _take_turns(request: Request, noise: np.ndarray) -> tuple[Timing, ...]:
+def _noise(request: Request, name: str) -> np.ndarray:
+    size = request.sizes.get(name, request.size)
+    shape = (max(request.batches), size, size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def _take_turns(request: Request, noise: Mapping[str, np.ndarray]) -> tuple[Timing, ...]:
     settings = list(itertools.product(request.models, request.threads, request.batches))
     sessions = {
         (name, threads): open_session(request.models[name], threads)
@@ -109,7 +116,7 @@ def _take_turns(request: Request, noise: np.ndarray) -> tuple[Timing, ...]:
             break
         for name, threads, batch in settings:
             session = sessions[name, threads]
-            times[name, threads, batch] += _time(session, noise[:batch])
+            times[name, threads, batch] += _time(session, noise[name][:batch])
     return tuple(_timing(setting, found) for setting, found in times.items())
 
 

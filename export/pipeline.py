@@ -27,7 +27,7 @@ from train.predictor import OnnxPredictor
 from train.progress import Progress
 from train.run import Run
 from transom import __version__
-from transom.bundle import InputSpec, Logits, Manifest, TaskSpec, read_bundle, write_bundle
+from transom.bundle import Logits, Manifest, TaskSpec, read_bundle, write_bundle
 from transom.crop import Image
 from transom.errors import ExportError
 from transom.signing import PrivateKey
@@ -88,7 +88,7 @@ def export_run(
 
     Args:
         run: What was trained.
-        corpus: Rows of all three splits, crops of the run's size and margin. Train rows show the
+        corpus: Rows of all three splits, crops as the run's input says. Train rows show the
             range of each activation, val rows calibrate, val and test rows judge INT8 against
             float32, test rows give the figures in the manifest.
         path: The bundle; replaced whole or not at all.
@@ -166,7 +166,7 @@ def _draft(run: Run, name: str, sequence: int, embedding: int) -> Manifest:
         name=name,
         sequence=sequence,
         created=run.created.isoformat(timespec="seconds"),
-        input=InputSpec(size=run.recipe.size, margin=run.recipe.margin),
+        input=run.input,
         tasks=tuple(
             TaskSpec(
                 name=task.name,
@@ -382,5 +382,7 @@ def _training(run: Run) -> dict[str, Any]:
         "run": run.folder.name,
         "recipe": run.recipe.digest,
         "backbone": run.recipe.backbone,
+        "fusion": run.recipe.fusion,
+        "maps": list(run.recipe.maps),
         "versions": dict(run.versions),
     }

@@ -84,7 +84,7 @@ def quantize(
     settings = settings or Quantization()
     with tempfile.TemporaryDirectory(prefix="transom-") as folder:
         prepared, quantised = Path(folder, "prepared.onnx"), Path(folder, "quantised.onnx")
-        quant_pre_process(onnx.load_from_string(model), prepared)
+        _prepare(model, prepared)
         proto = onnx.load(prepared)
         layers = head_layers(proto, tasks.names)
         quantize_static(
@@ -103,6 +103,19 @@ def quantize(
     _feed_bytes(result)
     _forget_tools(result)
     return bytes(result.SerializeToString(deterministic=True))
+
+
+def _prepare(model: bytes, prepared: Path) -> None:
+    """Fold constants, and infer the shapes that quantisation asks for."""
+    proto = onnx.load_from_string(model)
+    if all(node.op_type != "ReduceMax" for node in proto.graph.node):
+        quant_pre_process(proto, prepared)
+        return
+    # onnxruntime's symbolic inference stumbles over a ReduceMax whose axes are an input; without it
+    # the rest works, but only from a file: weights of a graph in memory are then not found.
+    source = prepared.with_name("float32.onnx")
+    source.write_bytes(model)
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
 
 
 def calibration_indices(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 Points = Sequence[tuple[float, float]]
@@ -77,6 +78,121 @@ def line_chart(series: Mapping[str, Points], x_label: str, *, is_share: bool = F
         for index, name in enumerate(finite)
     )
     return _svg(", ".join(finite), axes + marks) + f'<ul class="legend">{legend}</ul>'
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One point of a `dot_chart`.
+
+    Attributes:
+        x: Where, along the axis.
+        y: Where, up.
+        interval: Low and high end in y, or None.
+        name: Written beside it, where not empty.
+        title: Said when the mouse rests on it.
+        colour: Number of the series' colour.
+        is_faint: Drawn lightly.
+    """
+
+    x: float
+    y: float
+    interval: tuple[float, float] | None = None
+    name: str = ""
+    title: str = ""
+    colour: int = 0
+    is_faint: bool = False
+
+
+def dot_chart(
+    dots: Sequence[Dot],
+    x_label: str,
+    y_label: str,
+    *,
+    path: Points = (),
+    is_log: bool = False,
+    is_share: bool = False,
+    x_names: Mapping[float, str] | None = None,
+) -> str:
+    """Draw points with their intervals, and a line through some places.
+
+    Args:
+        dots: The points.
+        x_label: What x counts.
+        y_label: What y counts.
+        path: (x, y) places that a dashed line joins.
+        is_log: x grows by factors; every x must be above 0.
+        is_share: y is a share and shown as percent.
+        x_names: Where x is no number: the name at each place.
+    """
+    if not dots:
+        return ""
+    scale = math.log10 if is_log else float
+    ys = [end for dot in dots for end in (dot.interval or (dot.y, dot.y))]
+    y_ticks = _round_ticks(min(ys), max(ys))
+    up = (y_ticks[0], y_ticks[-1])
+    x_ticks = _x_ticks([dot.x for dot in dots], is_log, x_names)
+    xs = [scale(value) for value in (*(dot.x for dot in dots), *(value for value, _ in x_ticks))]
+    across = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 0.5, max(xs) + 0.5)
+    # Points on the frame itself would be cut in half, and their names would not fit.
+    room = 0.06 * (across[1] - across[0])
+    across = (across[0] - room, across[1] + room)
+    places = [_at(_share(scale(x), across), _share(y, up)) for x, y in path]
+    marks = []
+    if places:
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        marks.append(f'<polyline class="ideal" fill="none" points="{line}"/>')
+    taken: list[tuple[float, float]] = []
+    for dot in dots:
+        marks += _dot_marks(dot, _share(scale(dot.x), across), up, taken)
+    shown = [
+        (tick, percent(tick, _digits(y_ticks)) if is_share else f"{tick:g}") for tick in y_ticks
+    ]
+    scaled = [(scale(value), text) for value, text in x_ticks]
+    return _svg(y_label, _axes(scaled, shown, across, up, x_label, y_label) + marks)
+
+
+def _dot_marks(
+    dot: Dot, x_share: float, up: tuple[float, float], taken: list[tuple[float, float]]
+) -> list[str]:
+    x, y = _at(x_share, _share(dot.y, up))
+    opacity = ' style="opacity:.35"' if dot.is_faint else ""
+    marks = [f"<g{opacity}>"]
+    if dot.interval is not None:
+        low, high = (_at(x_share, _share(end, up))[1] for end in dot.interval)
+        marks.append(f'<line class="spread" {_ends((x, low), (x, high))}/>')
+    colour = f"var(--series-{dot.colour % _SERIES_COLOURS})"
+    marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" style="fill:{colour}">')
+    marks.append(f"<title>{escape(dot.title)}</title></circle>")
+    if dot.name:
+        is_right = x_share > 0.6
+        at = y + 4
+        while any(abs(at - other) < 13 and abs(x - beside) < 150 for beside, other in taken):
+            at += 13
+        taken.append((x, at))
+        side, anchor = (-9, "end") if is_right else (9, "start")
+        marks.append(f'<text class="name" x="{x + side:.1f}" y="{at:.1f}" text-anchor="{anchor}">')
+        marks.append(f"{escape(dot.name)}</text>")
+    return [*marks, "</g>"]
+
+
+def _x_ticks(
+    values: Sequence[float], is_log: bool, names: Mapping[float, str] | None
+) -> list[tuple[float, str]]:
+    if names is not None:
+        return list(names.items())
+    if not is_log:
+        return [(tick, f"{tick:g}") for tick in _round_ticks(min(values), max(values))]
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    fine = last - first < 3
+    ticks = [f * 10.0**e for e in range(first, last + 1) for f in ((1, 2, 5) if fine else (1,))]
+    inside = [tick for tick in ticks if min(values) / 2 <= tick <= max(values) * 2]
+    return [(tick, f"{tick:g}") for tick in inside or ticks]
+
+
+def _digits(ticks: Sequence[float]) -> int:
+    """How many digits percent need, so that no two ticks look alike."""
+    step = 100 * (ticks[1] - ticks[0])
+    return 0 if step >= 1 else 1
 
 
 def interval_bar(value: float, interval: tuple[float, float] | None) -> str:

@@ -32,6 +32,15 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--size", type=int, help="Side of the crops, pixels.")
 @click.option("--seed", type=int, help="Of every random number.")
 @click.option("--backbone", help="Name of the backbone, such as efficientnet_lite0 or tiny.")
+@click.option("--start", metavar="RUN", help="A run to start from, or the word starter.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="RUN",
+    type=_FOLDER,
+    help="A run to learn from, beside the labels; may be given several times.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted training in RUN.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
 def train_command(
@@ -39,6 +48,7 @@ def train_command(
     out: Path,
     recipe_file: Path | None,
     settings: tuple[str, ...],
+    teachers: tuple[Path, ...],
     resume: bool,
     as_json: bool,
     **shortcuts: Any,
@@ -53,21 +63,30 @@ def train_command(
     Examples:
         transom train doors --out runs/first
         transom train doors home --out runs/home --epochs 12 --set augment.flip=0
+        transom train home --out runs/better --start runs/home
         transom train doors --out runs/first --resume
+        transom train doors --out runs/small --backbone tiny --teacher runs/first
     """
     chosen = {key: value for key, value in shortcuts.items() if value is not None}
-    chosen = {**_read_settings(settings), **chosen}
-    if resume and (recipe_file or chosen):
-        raise click.UsageError("--resume goes on with the run's own recipe; leave the others out")
+    chosen = {**read_settings(settings), **chosen}
+    if resume and (recipe_file or chosen or teachers):
+        raise click.UsageError(
+            "--resume goes on with the run's own recipe and teachers; leave the others out"
+        )
     recipe = load_recipe(out / "recipe.toml") if resume else _resolve(recipe_file, chosen)
-    run = _train(recipe, datasets, out, resume)
+    run = _train(recipe, datasets, out, resume, teachers)
     if as_json:
         click.echo(msgspec.json.encode(run.metrics).decode())
     else:
         click.echo(summary(run))
 
 
-def _read_settings(settings: tuple[str, ...]) -> dict[str, object]:
+def read_settings(settings: tuple[str, ...]) -> dict[str, object]:
+    """Return what `--set KEY=VALUE` says, given any number of times.
+
+    Raises:
+        click.BadParameter: A setting is not of that form.
+    """
     try:
         return dict(parse_setting(text) for text in settings)
     except ValueError as error:
@@ -79,13 +98,20 @@ def _resolve(recipe_file: Path | None, values: dict[str, object]) -> Recipe:
     return recipe.with_values(values)
 
 
-def _train(recipe: Recipe, datasets: tuple[Path, ...], out: Path, resume: bool) -> "Run":
+def _train(
+    recipe: Recipe,
+    datasets: tuple[Path, ...],
+    out: Path,
+    resume: bool,
+    teachers: tuple[Path, ...],
+) -> "Run":
     from train.corpus import load_corpus
     from train.fit import fit  # torch is seconds: not for --help
-    from train.run import require_new
+    from train.run import read_run, require_new
 
     if not resume:
         require_new(out)  # before any picture is read
+    teaching = [read_run(folder) for folder in teachers]
 
     def say(mistake: Mistake) -> None:
         click.echo(f"left out: {mistake}", err=True)
@@ -95,11 +121,20 @@ def _train(recipe: Recipe, datasets: tuple[Path, ...], out: Path, resume: bool) 
             datasets,
             size=recipe.size,
             margin=recipe.margin,
+            steps=recipe.preprocess,
             report=say,
             progress=progress,
         )
     with console_progress() as shown:
-        return fit(recipe, corpus, out, resume=resume, progress=shown, datasets=datasets)
+        return fit(
+            recipe,
+            corpus,
+            out,
+            resume=resume,
+            progress=shown,
+            datasets=datasets,
+            teachers=teaching,
+        )
 
 
 class ConsoleProgress:

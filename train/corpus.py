@@ -19,6 +19,7 @@ from train.progress import Progress
 from train.splits import assign_splits
 from transom.dataset import SPLITS, Dataset, Mistake, Row, read_dataset
 from transom.errors import DatasetError
+from transom.preprocess import Step
 from transom.tasks import TaskSet
 
 Crops = npt.NDArray[np.uint8]
@@ -96,6 +97,7 @@ def load_corpus(
     *,
     size: int,
     margin: float,
+    steps: Sequence[Step] = (),
     cache: Path | None = None,
     report: Callable[[Mistake], None] | None = None,
     progress: Progress | None = None,
@@ -111,6 +113,7 @@ def load_corpus(
         folders: The data sets.
         size: Side of the crops in pixels.
         margin: Context around each zone, as a share of its sides (see `crop_zone`).
+        steps: What is done to each crop, in this order (see `transom.preprocess`).
         cache: Folder for decoded crops; None = `$TRANSOM_CACHE` or `~/.cache/transom`.
         report: Told of every row that is left out.
         progress: Told how many images are decoded.
@@ -133,6 +136,7 @@ def load_corpus(
         [(dataset.path(row), row.zone) for dataset, row in entries],
         size=size,
         margin=margin,
+        steps=steps,
         cache=cache or default_cache(),
         progress=progress,
     )

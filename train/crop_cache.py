@@ -1,8 +1,8 @@
 """Decoded crops in a cache folder: each image is opened once, and once only.
 
 An entry is a folder named by the digest of what went in (image paths, sizes and times of change,
-zones, crop size, margin). It is filled under another name and renamed, so that an entry which is
-there is whole.
+zones, crop size, margin, preprocessing). It is filled under another name and renamed, so that an
+entry which is there is whole.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from train.progress import Progress
 from transom.crop import Image, crop_zone
 from transom.errors import DatasetError
 from transom.geometry import Zone
+from transom.preprocess import Step, preprocess
 
 MAX_CACHE_BYTES = 20 * 1024**3
 """The entries that were not used for longest are removed beyond this."""
@@ -67,6 +68,15 @@ class _Job(msgspec.Struct, frozen=True):
 
     path: Path
     zones: list[tuple[int, Zone]]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What a crop is made to."""
+
+    size: int
+    margin: float
+    steps: tuple[Step, ...]
 
 
 class ImageError(Exception):
@@ -111,6 +121,7 @@ def cached_crops(
     *,
     size: int,
     margin: float,
+    steps: Sequence[Step] = (),
     cache: Path,
     progress: Progress | None = None,
 ) -> DecodedCrops:
@@ -120,17 +131,19 @@ def cached_crops(
         entries: Image file and zone.
         size: Side of the crops in pixels.
         margin: Context around each zone (see `crop_zone`).
+        steps: What is done to each crop (see `transom.preprocess`).
         cache: The cache folder; made where missing.
         progress: Told how many images are decoded.
 
     Raises:
         DatasetError: The cache folder cannot be written.
     """
-    folder = cache / "crops" / _key(entries, size, margin)
+    form = _Form(size, margin, tuple(steps))
+    folder = cache / "crops" / _key(entries, form)
     index = _read_index(folder, size)
     if index is None:
         try:
-            index = _fill(folder, _jobs(entries), len(entries), size, margin, progress)
+            index = _fill(folder, _jobs(entries), len(entries), form, progress)
         except OSError as error:
             raise DatasetError(
                 f"{cache}: the cache of decoded images cannot be written: {error.strerror}; "
@@ -147,8 +160,9 @@ def cached_crops(
     )
 
 
-def _key(entries: Sequence[tuple[Path, Zone]], size: int, margin: float) -> str:
-    together = hashlib.sha256(f"{_VERSION} {size} {margin!r}".encode())
+def _key(entries: Sequence[tuple[Path, Zone]], form: _Form) -> str:
+    words = [str(_VERSION), str(form.size), repr(form.margin), *form.steps]
+    together = hashlib.sha256(" ".join(words).encode())
     stamps: dict[Path, str] = {}
     for path, zone in entries:
         if path not in stamps:
@@ -185,10 +199,10 @@ def _fill(
     folder: Path,
     jobs: list[_Job],
     total: int,
-    size: int,
-    margin: float,
+    form: _Form,
     progress: Progress | None,
 ) -> _Index:
+    size = form.size
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".filling-", dir=folder.parent))
     try:
@@ -196,7 +210,7 @@ def _fill(
         with pixels.open("wb") as file:
             # Reserved at once: on a full disk a mapped write would end the process instead.
             os.posix_fallocate(file.fileno(), 0, max(total * size * size * 3, 1))
-        failures = sorted(_decode_all(jobs, _Target(pixels, total, size, margin), progress))
+        failures = sorted(_decode_all(jobs, _Target(pixels, total, form), progress))
         failed = {place for place, _ in failures}
         kept = [place for place in range(total) if place not in failed]
         _close_gaps(pixels, kept, total, size)
@@ -231,8 +245,7 @@ class _Target:
 
     path: Path
     total: int
-    size: int
-    margin: float
+    form: _Form
 
 
 def _decode_all(
@@ -317,9 +330,8 @@ def _start_worker() -> None:
 def _decode_chunk(jobs: list[_Job], target: _Target) -> list[tuple[int, str]]:
     """Write the crops of some images to their places; runs in a worker."""
     failures: list[tuple[int, str]] = []
-    crops = np.memmap(
-        target.path, np.uint8, "r+", shape=(target.total, target.size, target.size, 3)
-    )
+    form = target.form
+    crops = np.memmap(target.path, np.uint8, "r+", shape=(target.total, form.size, form.size, 3))
     for job in jobs:
         try:
             frame = read_image(job.path)
@@ -327,7 +339,8 @@ def _decode_chunk(jobs: list[_Job], target: _Target) -> list[tuple[int, str]]:
             failures += [(place, str(error)) for place, _ in job.zones]
             continue
         for place, zone in job.zones:
-            crops[place] = crop_zone(frame, zone, target.size, target.margin)
+            crop = crop_zone(frame, zone, form.size, form.margin)
+            crops[place] = preprocess(crop, form.steps)
     return failures
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from train.check import check_datasets
 from train.importers import import_cifar10, import_folders, import_idx, import_yolo, new_folder
+from train.multimnist import import_multimnist
 from train.progress import progress_bar
 from train.splits import SHARES, assign_splits, write_splits
 from transom.dataset import SPLITS, Dataset, Mistake, read_dataset
@@ -169,16 +170,39 @@ def import_mnist_command(source: Path, out: Path, task: str, limit: int | None) 
 @_source
 @_out
 @_task_option("object")
+@click.option("--kind-task", default="", help="A second task of this name: animal or vehicle.")
 @_limit
-def import_cifar10_command(source: Path, out: Path, task: str, limit: int | None) -> None:
+def import_cifar10_command(
+    source: Path, out: Path, task: str, kind_task: str, limit: int | None
+) -> None:
     """Import CIFAR-10's binary version.
 
     \b
     Example:
-        transom data import cifar10 downloads/cifar-10-batches-bin data/cifar10
+        transom data import cifar10 downloads/cifar-10-batches-bin data/cifar10 --kind-task kind
     """
     with progress_bar("writing") as progress:
-        _tell(import_cifar10(source, out, task=task, limit=limit, progress=progress))
+        _tell(
+            import_cifar10(
+                source, out, task=task, kind_task=kind_task, limit=limit, progress=progress
+            )
+        )
+
+
+@import_group.command("multimnist")
+@_source
+@_out
+@_limit
+@click.option("--seed", default=0, show_default=True, help="Another seed, other pairs.")
+def import_multimnist_command(source: Path, out: Path, limit: int | None, seed: int) -> None:
+    """Lay digits of MNIST over each other in pairs: which is on the left, which on the right?
+
+    \b
+    Example:
+        transom data import multimnist downloads/mnist data/multimnist --limit 10000
+    """
+    with progress_bar("writing") as progress:
+        _tell(import_multimnist(source, out, limit=limit, seed=seed, progress=progress))
 
 
 @data_group.command("generate")
@@ -194,8 +218,17 @@ def import_cifar10_command(source: Path, out: Path, task: str, limit: int | None
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed, other scenes.")
 @click.option("--workers", type=_POSITIVE, help="Processes that draw; default: one a core.")
+@click.option(
+    "--plain", is_flag=True, help="One door and one window a room, of the usual mechanisms."
+)
 def generate_command(
-    out: Path, groups: int, pictures: int, size: tuple[int, int], seed: int, workers: int | None
+    out: Path,
+    groups: int,
+    pictures: int,
+    size: tuple[int, int],
+    seed: int,
+    workers: int | None,
+    plain: bool,
 ) -> None:
     """Draw doors and windows in rooms, labelled, as a new data set.
 
@@ -213,6 +246,7 @@ def generate_command(
             seed=seed,
             size=size,
             workers=workers or len(os.sched_getaffinity(0)),
+            is_plain=plain,
             progress=progress,
         )
     _tell(read_dataset(out))

@@ -28,7 +28,7 @@ from transom.atomic import write_file
 from transom.bundle import TaskSpec
 from transom.errors import DatasetError
 from transom.prediction import UNKNOWN_INDEX, Prediction, predict
-from transom.tasks import UNKNOWN
+from transom.tasks import UNKNOWN, Task
 
 _BATCH = 64
 
@@ -188,7 +188,7 @@ def _logits(
 def _judge(
     spec: TaskSpec, prediction: Prediction, corpus: Corpus, groups: Indices
 ) -> TaskEvaluation:
-    targets, foreign = _targets(spec, corpus)
+    targets, foreign = task_targets(spec, corpus)
     counted = np.flatnonzero(targets != MISSING)
     # Numbered again, so that groups without a label for this task are not drawn by the bootstrap.
     counted_groups = np.unique(groups[counted], return_inverse=True)[1].astype(np.int64)
@@ -209,8 +209,17 @@ def _judge(
     )
 
 
-def _targets(spec: TaskSpec, corpus: Corpus) -> tuple[Indices, npt.NDArray[np.bool_]]:
-    """The corpus's targets in the network's order of classes, and which it does not have."""
+def task_targets(spec: TaskSpec | Task, corpus: Corpus) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """Return a corpus's targets in a network's order of classes.
+
+    Args:
+        spec: The network's task.
+        corpus: N rows, whose classes may be others or in another order.
+
+    Returns:
+        (N,) int64, `MISSING` where a row does not count; and (N,) bool, whether it is labelled
+        with a class that the network does not have.
+    """
     if spec.name not in corpus.tasks:
         return np.full(len(corpus), MISSING), np.zeros(len(corpus), np.bool_)
     theirs = corpus.targets[:, corpus.tasks.names.index(spec.name)]

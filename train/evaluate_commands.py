@@ -135,6 +135,7 @@ def _load(predictor: Predictor, datasets: Sequence[Path]) -> Corpus:
             datasets,
             size=predictor.input.size,
             margin=predictor.input.margin,
+            steps=predictor.input.preprocess,
             report=say,
             progress=progress,
             allow_leaks=True,

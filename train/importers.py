@@ -5,9 +5,9 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -34,6 +34,13 @@ _CIFAR_RECORD = 1 + 3 * 32 * 32
 
 Labelled = tuple[Image, str, str]
 """A picture, its class and its split."""
+
+CIFAR10_KINDS = {
+    "airplane": "vehicle", "automobile": "vehicle", "ship": "vehicle", "truck": "vehicle",
+    "bird": "animal", "cat": "animal", "deer": "animal",
+    "dog": "animal", "frog": "animal", "horse": "animal",
+}  # fmt: skip
+"""The kind of each class of CIFAR-10: a second, coarser task on the same pictures."""
 
 
 def import_folders(
@@ -143,31 +150,64 @@ def import_idx(
     Raises:
         DatasetError: A file is missing or not of this format.
     """
-    _require_folder(source)
-    pairs = sorted(source.glob("*images*idx3-ubyte*"))
-    if not pairs:
-        raise DatasetError(f"{source}: holds no file *images-idx3-ubyte or *images-idx3-ubyte.gz")
 
     def read() -> Iterator[Labelled]:
-        for images_path in pairs:
-            labels_path = _idx_labels_of(images_path)
-            images = _read_idx(images_path, _IDX_IMAGES)
-            labels = _read_idx(labels_path, _IDX_LABELS)
-            if len(images) != len(labels):
-                raise DatasetError(
-                    f"{images_path}: has {len(images)} pictures, {labels_path} {len(labels)} labels"
-                )
-            is_test = not images_path.name.startswith("train")
-            pairs_read = zip(images[:limit], labels[:limit], strict=True)
-            for index, (image, label) in enumerate(pairs_read):
-                split = "test" if is_test else _train_or_val(index)
-                yield (
-                    cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.uint8),
-                    (f"class_{int(label)}"),
-                    split,
-                )
+        for digits in read_idx(source):
+            for split, images, labels in digits.splits(limit):
+                for image, label in zip(images, labels, strict=True):
+                    picture = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.uint8)
+                    yield picture, f"class_{int(label)}", split
 
     return _write_pictures(out, task, read(), progress)
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A pair of idx files.
+
+    Attributes:
+        images: (N, H, W) uint8, dark ground.
+        labels: (N,) uint8.
+        is_test: Whether they are kept for judging.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    is_test: bool
+
+    def splits(
+        self, limit: int | None = None
+    ) -> Iterator[tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+        """Yield split, images and labels; a tenth of what is not for judging is `val`."""
+        images, labels = self.images[:limit], self.labels[:limit]
+        if self.is_test:
+            yield "test", images, labels
+            return
+        names = np.array([_train_or_val(index) for index in range(len(images))])
+        for split in ("train", "val"):
+            yield split, images[names == split], labels[names == split]
+
+
+def read_idx(source: Path) -> list[Digits]:
+    """Read every pair of idx files in a folder, gzipped or not.
+
+    Raises:
+        DatasetError: There is none, or a file is missing or not of this format.
+    """
+    _require_folder(source)
+    paths = sorted(source.glob("*images*idx3-ubyte*"))
+    if not paths:
+        raise DatasetError(f"{source}: holds no file *images-idx3-ubyte or *images-idx3-ubyte.gz")
+    found = []
+    for path in paths:
+        labels_path = _idx_labels_of(path)
+        images, labels = _read_idx(path, _IDX_IMAGES), _read_idx(labels_path, _IDX_LABELS)
+        if len(images) != len(labels):
+            raise DatasetError(
+                f"{path}: has {len(images)} pictures, {labels_path} {len(labels)} labels"
+            )
+        found.append(Digits(images, labels, is_test=not path.name.startswith("train")))
+    return found
 
 
 def import_cifar10(
@@ -175,6 +215,7 @@ def import_cifar10(
     out: Path,
     *,
     task: str = "object",
+    kind_task: str = "",
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -184,17 +225,26 @@ def import_cifar10(
         source: Folder with `data_batch_*.bin`, `test_batch.bin` and `batches.meta.txt`.
         out: The data set's folder; must not exist.
         task: What the classes answer.
+        kind_task: Name of a second task that asks whether it is an animal or a vehicle; empty =
+            no such task.
         limit: Most pictures of each file; None = all.
         progress: Told how many pictures are written.
 
     Raises:
-        DatasetError: A file is missing or not of this format.
+        DatasetError: A file is missing or not of this format, or a kind is asked for and the
+            classes are not CIFAR-10's.
     """
     _require_folder(source)
     files = sorted(source.glob("*_batch*.bin"))
     if not files:
         raise DatasetError(f"{source}: holds no data_batch_1.bin … or test_batch.bin")
     names = [class_name(line) for line in _read_text(source / "batches.meta.txt").split()]
+    strange = sorted(set(names) - CIFAR10_KINDS.keys())
+    if kind_task and strange:
+        raise DatasetError(
+            f"{source / 'batches.meta.txt'}: class {strange[0]} is not one of CIFAR-10, so its "
+            "kind is not known; leave the second task out"
+        )
 
     def read() -> Iterator[Labelled]:
         for path in files:
@@ -205,7 +255,8 @@ def import_cifar10(
                 image = np.ascontiguousarray(planes.transpose(1, 2, 0)[..., ::-1])
                 yield image, names[int(record[0])], split
 
-    return _write_pictures(out, task, read(), progress, names)
+    kinds = (kind_task, CIFAR10_KINDS) if kind_task else None
+    return _write_pictures(out, task, read(), progress, names, kinds)
 
 
 def class_name(text: str) -> str:
@@ -391,8 +442,12 @@ def _write_pictures(
     pictures: Iterable[Labelled],
     progress: Progress | None,
     names: Sequence[str] = (),
+    kinds: tuple[str, Mapping[str, str]] | None = None,
 ) -> Dataset:
-    """Write pictures as PNG, numbered within their split and class."""
+    """Write pictures as PNG, numbered within their split and class.
+
+    `kinds` is a second task and what it says of each class.
+    """
     with new_folder(out) as folder:
         rows: list[Row] = []
         seen: Counter[tuple[str, str]] = Counter()
@@ -401,14 +456,17 @@ def _write_pictures(
             path = f"images/{split}/{name}/{seen[split, name]:05d}.png"
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-            rows.append(Row(image=path, split=split, labels={task: name}))
+            labels = {task: name} | ({kinds[0]: kinds[1][name]} if kinds else {})
+            rows.append(Row(image=path, split=split, labels=labels))
             if progress and len(rows) % 100 == 0:
                 progress(len(rows), len(rows) + 1)
         found = {row.labels[task] for row in rows}
         classes = names or sorted(found, key=lambda name: (len(name), name))  # 2 before 10
-        write_dataset(
-            folder, name=_dataset_name(out), tasks=_one_task(task, classes), rows=_in_order(rows)
-        )
+        tasks = _one_task(task, classes)
+        if kinds:
+            coarse = sorted({kinds[1][name] for name in classes})
+            tasks = tasks.joined(_one_task(kinds[0], coarse))
+        write_dataset(folder, name=_dataset_name(out), tasks=tasks, rows=_in_order(rows))
     return read_dataset(out)
 
 

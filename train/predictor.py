@@ -69,7 +69,7 @@ class TorchPredictor:
         self.name = run.folder.name
         self.tasks = run.tasks
         self.specs = run.specs
-        self.input = InputSpec(size=run.recipe.size, margin=run.recipe.margin)
+        self.input = run.input
         self._temperatures = dict(run.temperatures)
         self._network = run.network()
 

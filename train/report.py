@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 
 import cv2
 import numpy as np
@@ -23,11 +22,10 @@ from train.metrics import (
     plain,
     tally_groups,
 )
-from transom.atomic import write_file
+from train.page import write_page
 from transom.dataset import SPLITS
 from transom.prediction import UNKNOWN_INDEX
 
-_TEMPLATE = Path(__file__).with_name("report_template.html")
 _PICTURES = 12
 _GROUPS = 12
 _MANY_CLASSES = 5  # beyond, the table of confusions takes the page's width
@@ -77,18 +75,22 @@ def write_report(
         raise ValueError("a report needs at least one evaluation, got none")
     split = next((name for name in _JUDGES if name in evaluations), next(iter(evaluations)))
     evaluation = evaluations[split]
-    template = _TEMPLATE.read_text("utf-8")
     judged = {name: task for name, task in evaluation.tasks.items() if task.n}
-    page = Template(template).substitute(
-        title=escape(title),
+    next_steps = "".join(f"<li>{item}</li>" for item in advice(evaluations, split))
+    body = [
+        '<section class="card"><h3>What to do next</h3>'
+        f'<ol class="next">{next_steps}</ol></section>',
+        *(_task_section(name, evaluation, evaluations) for name in judged),
+        _curves(history),
+        _made(corpus, recipe),
+    ]
+    write_page(
+        path,
+        title=title,
         headline=_headline(judged, split),
         basis=_basis(evaluation, split),
-        advice="".join(f"<li>{item}</li>" for item in advice(evaluations, split)),
-        tasks="".join(_task_section(name, evaluation, evaluations) for name in judged),
-        curves=_curves(history),
-        made=_made(corpus, recipe),
+        body=body,
     )
-    write_file(path, page.encode())
 
 
 def _headline(judged: Mapping[str, TaskEvaluation], split: str) -> str:

@@ -25,6 +25,7 @@ from msgspec import Meta
 
 from transom.atomic import write_file
 from transom.errors import BundleError, SignatureError
+from transom.preprocess import Steps
 from transom.signing import PrivateKey, PublicKey, sign, verify
 from transom.tasks import Task, TaskSet
 
@@ -41,16 +42,24 @@ _LOGITS = "logits."
 Logits = dict[str, npt.NDArray[np.float32]]
 
 
-class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class InputSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """What the network is fed: uint8 BGR crops (N, size, size, 3).
+
+    A manifest names `preprocess` only where there are steps: a bundle without any is read by a
+    Transom that knows of none, and one with them is refused by it.
 
     Attributes:
         size: Side of the crop in pixels.
         margin: Context around the zone, as a share of its own sides (see `crop_zone`).
+        preprocess: Steps on the crop, in this order (see `transom.preprocess`).
     """
 
     size: Annotated[int, Meta(ge=16, le=1024)]
-    margin: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    # A factory, because a manifest states the margin even where it is the default.
+    margin: Annotated[float, Meta(ge=0.0, le=1.0)] = msgspec.field(default_factory=float)
+    preprocess: Steps = ()
 
 
 class UnknownRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

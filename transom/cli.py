@@ -16,6 +16,9 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "data": ("train.data_commands", "data_group", "Check, split, import or draw a data set."),
     "train": ("train.commands", "train_command", "Train a network on data sets."),
     "evaluate": ("train.evaluate_commands", "evaluate_command", "Judge a run or bundle on data."),
+    "compare": ("export.compare_commands", "compare_command", "Networks side by side, by recipe."),
+    "tune": ("train.tune_commands", "tune_command", "Search for a better recipe."),
+    "ensemble": ("train.ensemble_commands", "ensemble_command", "Put several runs together."),
     "export": ("export.commands", "export_command", "Turn a run into a signed bundle."),
     "bench": ("export.commands", "bench_command", "Latency and memory of a bundle here."),
     "keys": ("export.commands", "keys_group", "Make and show signing keys."),
@@ -29,7 +32,13 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "watch": ("edge_runtime.commands", "watch_command", "Print alerts as they arrive."),
 }
-_EXTRAS = {"demo": "demo", "train": "train", "export": "train"}
+_EXTRAS = {
+    "demo": "demo",
+    "train": "train",
+    "train.tune_commands": "tune",
+    "export": "train",
+}
+"""The extra that a module needs, or else its package."""
 
 
 class _LazyGroup(click.Group):
@@ -56,7 +65,7 @@ class _LazyGroup(click.Group):
 def _what_to_install(module: str, error: ImportError) -> str:
     is_missing = isinstance(error, ModuleNotFoundError)
     what = f"{error.name} is not installed" if is_missing else f"cannot be loaded: {error}"
-    extra = _EXTRAS.get(module.partition(".")[0])
+    extra = _EXTRAS.get(module) or _EXTRAS.get(module.partition(".")[0])
     if extra is not None:
         return f"{what}; this command needs the extra {extra!r}: pip install 'transom[{extra}]'"
     return f"{what}; install Transom again: pip install --force-reinstall transom"

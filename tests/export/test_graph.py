@@ -172,3 +172,35 @@ def test_the_same_network_gives_the_same_bytes(network: Network, float_graph: by
 def test_the_graph_carries_no_path_of_the_machine_that_made_it(float_graph: bytes) -> None:
     assert b".py" not in float_graph
     assert b"site-packages" not in float_graph
+
+
+def test_two_convolutions_may_take_the_same_normalised_pixels(run_graph: RunGraph) -> None:
+    class Two(Small):
+        def __init__(self) -> None:
+            super().__init__(imagenet)
+            self.filters = nn.Conv2d(3, 16, 5, stride=2, padding=2)
+
+        def forward(self, image: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+            pixels = self.normalise(image)
+            x = torch.relu(self.convolution(pixels) + self.filters(pixels)).mean((2, 3))
+            return {"state": self.head(x)}, x
+
+    two = Two().eval()
+    model = export_graph(two, ONE, 16)
+    assert operators(model)[:5] == ["Transpose", "Cast", "Sub", "Conv", "Conv"]
+    for name, values in expected(two, NOISE).items():
+        np.testing.assert_allclose(run_graph(model, NOISE)[name], values, atol=1e-4)
+
+
+def test_pixels_that_something_else_takes_too_are_left_as_they_are(run_graph: RunGraph) -> None:
+    class Bright(Small):
+        def forward(self, image: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+            pixels = self.normalise(image)
+            brightness = pixels.mean((1, 2, 3))[:, None]
+            x = torch.relu(self.convolution(pixels)).mean((2, 3)) + brightness
+            return {"state": self.head(x)}, x
+
+    bright = Bright(half).eval()
+    model = export_graph(bright, ONE, 16)
+    for name, values in expected(bright, NOISE).items():
+        np.testing.assert_allclose(run_graph(model, NOISE)[name], values, atol=1e-4)

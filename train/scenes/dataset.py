@@ -18,6 +18,7 @@ from transom.dataset import Row, write_dataset
 from transom.tasks import Task, TaskSet
 
 KINDS = ("door", "window", "other")
+PLAIN_KINDS = ("door", "window")
 
 
 def scene_tasks() -> TaskSet:
@@ -35,6 +36,7 @@ def generate_dataset(
     seed: int = 0,
     size: tuple[int, int] = (640, 480),
     workers: int = 1,
+    is_plain: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Draw rooms and house walls with doors and windows, and write them as a data set.
@@ -49,6 +51,8 @@ def generate_dataset(
         seed: of everything drawn.
         size: width, height of the pictures in pixels.
         workers: processes that draw.
+        is_plain: whether every group is a plain room with one door and one window, both of the
+            usual mechanisms: less variety, which a short training can learn.
         progress: called with the pictures done and their total after each group.
 
     Raises:
@@ -61,7 +65,9 @@ def generate_dataset(
     if min(size) < 120:
         raise ValueError(f"size must be at least 120 x 120 pixels, got {size[0]} x {size[1]}")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    draw = functools.partial(_draw_group, folder, pictures, seed, size, _splits(groups, seed))
+    draw = functools.partial(
+        _draw_group, folder, pictures, seed, size, is_plain, _splits(groups, seed)
+    )
     rows: list[Row] = []
     for group, drawn in enumerate(_results(draw, groups, workers)):
         rows.extend(drawn)
@@ -91,10 +97,17 @@ def _splits(groups: int, seed: int) -> list[str]:
 
 
 def _draw_group(
-    folder: Path, pictures: int, seed: int, size: tuple[int, int], splits: list[str], group: int
+    folder: Path,
+    pictures: int,
+    seed: int,
+    size: tuple[int, int],
+    is_plain: bool,
+    splits: list[str],
+    group: int,
 ) -> list[Row]:
     """Draw and store the pictures of one group, and return their rows."""
-    room = draw_room(np.random.default_rng((seed, group)))
+    kinds = PLAIN_KINDS[:: -1 if group % 2 else 1] if is_plain else None
+    room = draw_room(np.random.default_rng((seed, group)), kinds)
     rows = []
     for number in range(pictures):
         picture = _draw_one(room, (seed, group, number + 1), STATES[(group + number) % 3], size)

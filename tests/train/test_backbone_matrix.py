@@ -1,0 +1,169 @@
+"""Every backbone that is registered learns, becomes an ONNX graph and becomes INT8.
+
+The crops are as small as a backbone takes and two in a batch: what is tested is that all its parts
+can do so, not how well. `benchmarks/backbones.py` measures cost, and a training accuracy.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from export.cost import count_cost
+from export.graph import export_graph
+from export.parity import Limits, check_float
+from export.quantize import count_operators, quantize
+from train.backbones import BACKBONES, Backbone, Trunk
+from train.backbones.layers import ReLU6
+from train.network import Network, build_network, predict_logits, to_image
+from train.recipe import Recipe
+from transom.tasks import Task, TaskSet
+
+TASKS = TaskSet([Task(name="state", classes=("closed", "open"))])
+FLOAT_KERNELS = ("Conv", "FusedConv", "MatMul", "FusedMatMul", "Add", "Concat", "Resize")
+"""What an INT8-friendly network leaves none of in its graph, as it runs."""
+
+
+INTEGER_LAYERS = (
+    torch.nn.Conv2d,
+    torch.nn.BatchNorm2d,
+    torch.nn.ReLU,
+    ReLU6,
+    torch.nn.MaxPool2d,
+    torch.nn.Dropout,  # timm has some that drop nothing
+    torch.nn.Identity,
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A backbone's network after one step, and its graph.
+
+    Attributes:
+        backbone: Its facts.
+        before: Parameters before the step, by name.
+        network: In evaluation mode.
+        crops: What it learnt from, (2, S, S, 3) uint8.
+        graph: ONNX, float32.
+    """
+
+    backbone: Backbone
+    before: dict[str, torch.Tensor]
+    network: Network
+    crops: npt.NDArray[np.uint8]
+    graph: bytes
+
+
+@pytest.fixture(scope="module", params=list(BACKBONES))
+def trained(request: pytest.FixtureRequest) -> Iterator[Trained]:
+    """Each backbone in turn, after one step from random weights."""
+    backbone = BACKBONES[request.param]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    size = backbone.minimum_size
+    recipe = Recipe(size=size, backbone=backbone.name, pretrained=False, embedding=16)
+    network = build_network(recipe, TASKS)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    crops = np.random.default_rng(2).integers(0, 256, (2, size, size, 3), np.uint8)
+    _step(network, crops)
+    network.eval()
+    yield Trained(backbone, before, network, crops, export_graph(network, TASKS, size))
+    torch.set_num_threads(threads)
+
+
+def _step(network: Network, crops: npt.NDArray[np.uint8]) -> None:
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    logits, _ = network.train()(to_image(torch.from_numpy(crops)))
+    loss = torch.nn.functional.cross_entropy(logits["state"], torch.tensor([0, 1]))
+    torch.autograd.backward(loss)
+    optimiser.step()
+
+
+def trunk_of(network: Network) -> Trunk:
+    trunk = network.fusion.trunk
+    assert isinstance(trunk, Trunk)
+    return trunk
+
+
+def test_the_maps_are_as_the_registry_says(trained: Trained) -> None:
+    backbone, side = trained.backbone, len(trained.crops[0])
+    with torch.inference_mode():
+        maps = trunk_of(trained.network)(to_image(torch.from_numpy(trained.crops)))
+    assert tuple(m.shape[1] for m in maps) == backbone.channels
+    sides = [(m.shape[2], side / stride) for m, stride in zip(maps, backbone.strides, strict=True)]
+    # Inception does not pad its first convolutions: its maps lack a rim of a few steps.
+    rim = 3 if backbone.family == "inception" else 0
+    assert all(int(nominal) - rim <= found <= np.ceil(nominal) for found, nominal in sides)
+
+
+def test_what_is_called_int8_friendly_has_only_such_layers(trained: Trained) -> None:
+    leaves = [m for m in trunk_of(trained.network).modules() if not list(m.children())]
+    others = {type(m).__name__ for m in leaves if not isinstance(m, INTEGER_LAYERS)}
+    assert trained.backbone.int8
+    assert not (trained.backbone.int8_friendly and others)
+
+
+def test_one_step_moves_the_trunk_and_leaves_it_finite(trained: Trained) -> None:
+    after = dict(trained.network.named_parameters())
+    first = next(name for name in after if name.startswith("fusion.trunk.stages.0."))
+    assert not torch.equal(after[first], trained.before[first])
+    assert all(p.isfinite().all() for p in after.values())
+
+
+def test_the_graph_gives_what_torch_gives(trained: Trained) -> None:
+    logits, embedding = predict_logits(trained.network, trained.crops)
+    assert (
+        check_float(
+            {**logits, "embedding": embedding}, _run(trained.graph, trained.crops), Limits()
+        )
+        <= Limits().float_difference
+    )
+
+
+def test_every_weight_of_the_network_is_in_the_graph(trained: Trained) -> None:
+    cost = count_cost(trained.graph)
+    layers = [
+        m for m in trained.network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)
+    ]
+    weights = sum(layer.weight.numel() for layer in layers)
+    # Biases come from normalisation that was folded into its convolution.
+    assert weights <= cost.parameters <= 1.05 * weights + 2000
+    assert cost.macs > cost.parameters / 1000
+
+
+def test_int8_runs_and_is_wholly_integer_where_the_registry_says_friendly(
+    trained: Trained,
+) -> None:
+    model = quantize(trained.graph, TASKS, trained.crops)
+    onnx.checker.check_model(onnx.load_from_string(model))
+    exact, found = _run(trained.graph, trained.crops), _run(model, trained.crops)
+    assert all(np.isfinite(values).all() for values in found.values())
+    size = np.abs(exact["embedding"]).max()
+    assert np.abs(found["embedding"] - exact["embedding"]).max() < 0.5 * size
+    operators = count_operators(model)
+    assert operators["QLinearConv"] > 0
+    if trained.backbone.int8_friendly:
+        assert {kind: operators[kind] for kind in FLOAT_KERNELS if operators[kind]} == {}
+
+
+def test_a_copy_of_the_network_computes_the_same(trained: Trained) -> None:
+    image = to_image(torch.from_numpy(trained.crops))
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            copy.deepcopy(trained.network)(image)[1], trained.network(image)[1]
+        )
+
+
+def _run(model: bytes, crops: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"image": crops}), strict=True))

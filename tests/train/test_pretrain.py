@@ -1,0 +1,130 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import safetensors.torch
+import torch
+
+from train.backbones import BACKBONES
+from train.network import build_network
+from train.pretrain import Pretraining, pretrain_autoencoder, spoil
+from train.recipe import Recipe
+from train.reconstruction import Decoder, Reconstruction
+from transom.errors import ConfigurationError, DatasetError
+from transom.tasks import Task, TaskSet
+
+TASKS = TaskSet([Task(name="state", classes=("closed", "open"))])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def blobs(count: int, size: int = 32) -> npt.NDArray[np.uint8]:
+    """Draw bright discs on plain walls, (N, S, S, 3) uint8."""
+    random = np.random.default_rng(4)
+    crops = np.empty((count, size, size, 3), np.uint8)
+    for crop in crops:
+        crop[:] = random.integers(20, 120, 3)
+        centre = [int(value) for value in random.integers(8, size - 8, 2)]
+        cv2.circle(crop, centre, 6, [int(value) for value in random.integers(150, 255, 3)], -1)
+    return crops
+
+
+SETTINGS = Pretraining(epochs=12, batch=16, learning_rate=3e-3)
+
+
+def test_a_pretrained_trunk_is_what_a_recipe_starts_from(tmp_path: Path) -> None:
+    crops, path = blobs(32), tmp_path / "trunk.safetensors"
+    result = pretrain_autoencoder("autoencoder", crops, path, settings=SETTINGS)
+    assert result.losses[-1] < 0.5 * result.losses[0]
+    recipe = Recipe(backbone="autoencoder", size=32, pretrained=str(path))
+    network = build_network(recipe, TASKS)
+    assert len(network.fusion.pretrained_stages()) == 5
+    saved = safetensors.torch.load_file(path)
+    mine = {name.partition("trunk.")[2]: v for name, v in network.state_dict().items()}
+    assert all(torch.equal(mine[name], value) for name, value in saved.items())
+
+
+def test_every_stage_of_the_trunk_learns_and_not_the_decoder_alone(tmp_path: Path) -> None:
+    start, end = tmp_path / "start.safetensors", tmp_path / "end.safetensors"
+    settings = Pretraining(epochs=1, batch=8)
+    pretrain_autoencoder("tiny", blobs(8), start, settings=settings)
+    pretrain_autoencoder("tiny", blobs(8), end, pretrained=start, settings=settings)
+    before, after = safetensors.torch.load_file(start), safetensors.torch.load_file(end)
+    weights = [name for name in before if name.endswith("conv.weight")]
+    assert len(weights) == 8
+    for name in weights:
+        assert 1e-4 < (after[name] - before[name]).abs().max() < 0.1  # from there, and not far
+
+
+def test_the_same_seed_gives_the_same_trunk(tmp_path: Path) -> None:
+    settings = Pretraining(epochs=1, batch=8)
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for path in paths:
+        torch.rand(3)  # what happened before does not matter
+        pretrain_autoencoder("tiny", blobs(16), path, settings=settings)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_progress_counts_the_steps(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    pretrain_autoencoder(
+        "tiny",
+        blobs(9),
+        tmp_path / "t.safetensors",
+        settings=Pretraining(epochs=2, batch=4),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_spoiling_hides_about_the_share_that_is_asked_for() -> None:
+    image = torch.full((64, 3, 32, 32), 200.0)
+    random = torch.Generator().manual_seed(1)
+    spoilt = spoil(image, Pretraining(hidden=0.3, noise=8.0), random)
+    hidden = (spoilt == 127.0).all(1)
+    assert 0.25 < hidden.float().mean() < 0.35
+    rest = spoilt.permute(0, 2, 3, 1)[~hidden]
+    assert abs(rest.mean() - 200.0) < 1.0
+    assert 7.0 < rest.std() < 9.0
+
+
+def test_spoiling_nothing_leaves_the_picture_alone() -> None:
+    image = torch.rand(2, 3, 32, 32) * 255
+    settings = Pretraining(hidden=0.0, noise=0.0)
+    assert torch.equal(spoil(image, settings, torch.Generator()), image)
+
+
+@pytest.mark.parametrize(("stride", "side", "size"), [(4, 8, 32), (32, 1, 32), (32, 1, 75)])
+def test_a_decoder_paints_in_the_size_of_the_picture(stride: int, side: int, size: int) -> None:
+    picture = Decoder(24, stride)(torch.zeros(2, 24, side, side), size)
+    assert picture.shape == (2, 3, size, size)
+
+
+def test_reconstruction_costs_each_picture_its_own_difference() -> None:
+    trunk = BACKBONES["tiny"].trunk(False).eval()
+    task = Reconstruction(BACKBONES["tiny"]).eval()
+    torch.nn.init.zeros_(task.decoder.paint.weight)
+    assert task.decoder.paint.bias is not None
+    torch.nn.init.zeros_(task.decoder.paint.bias)
+    truth = torch.stack([torch.full((3, 32, 32), 127.0), torch.full((3, 32, 32), 255.0)])
+    loss = task(trunk, trunk(truth)[-1], truth)
+    torch.testing.assert_close(loss, torch.tensor([0.0, 1.0]))
+
+
+def test_one_picture_is_too_few(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="at least 2 pictures, got 1"):
+        pretrain_autoencoder("tiny", blobs(1), tmp_path / "t.safetensors")
+
+
+def test_pictures_that_are_too_small_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="at least 75"):
+        pretrain_autoencoder("inception_v3", blobs(2), tmp_path / "t.safetensors")

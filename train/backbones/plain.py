@@ -1,0 +1,38 @@
+"""A plain small network from scratch, for small pictures: digits, icons, a first try.
+
+Four stages of two 3x3 convolutions with ReLU6; every channel count is a multiple of 16, which
+is what ARM's integer kernels want.
+"""
+
+from torch import nn
+
+from train.backbones.layers import ConvUnit
+from train.backbones.trunk import BACKBONES, Backbone
+
+_CHANNELS = (16, 32, 64, 128)
+
+
+def _stages() -> list[nn.Module]:
+    inputs = (3, *_CHANNELS[:-1])
+    return [
+        nn.Sequential(ConvUnit(before, after, 3, 2), ConvUnit(after, after, 3))
+        for before, after in zip(inputs, _CHANNELS, strict=True)
+    ]
+
+
+BACKBONES.add(
+    "tiny",
+    Backbone(
+        name="tiny",
+        family="plain",
+        about="eight convolutions, for small pictures and a first try",
+        mean=(127.0, 127.0, 127.0),
+        std=(128.0, 128.0, 128.0),
+        channels=_CHANNELS,
+        strides=(2, 4, 8, 16),
+        int8_friendly=True,
+        int8="convolutions and ReLU6; bytes go in as they are",
+        stages=_stages,
+        minimum_size=16,
+    ),
+)

@@ -1,0 +1,474 @@
+"""The training loop, from a recipe and a corpus to a run."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from train.augment import Augment
+from train.averaging import Average
+from train.calibrate import calibrated_spec, fit_temperature
+from train.checkpoint import NAME as CHECKPOINT
+from train.checkpoint import Standing, load_checkpoint, save_checkpoint
+from train.corpus import MISSING, Corpus
+from train.distill import Answers, Guidance, Teachers
+from train.engine import Engine, derived_seed
+from train.evaluate import Evaluation, evaluate, task_targets
+from train.history import EpochRecord, FitProgress, Silent
+from train.losses import TaskLosses
+from train.mixing import Mix, Mixed
+from train.mutual import Learner, disagreement
+from train.network import Network, predict_logits
+from train.predictor import TorchPredictor
+from train.recipe import Recipe, load_recipe
+from train.report import write_report
+from train.run import (
+    METRICS,
+    RECIPE,
+    REPORT,
+    Events,
+    Facts,
+    Metrics,
+    Run,
+    begin_run,
+    read_facts,
+    read_run,
+    write_metrics,
+    write_weights,
+)
+from train.sampling import SAMPLINGS, draw
+from transom.errors import DatasetError, RunError
+from transom.tasks import TaskSet
+
+_log = logging.getLogger(__name__)
+
+
+def fit(
+    recipe: Recipe,
+    corpus: Corpus,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: FitProgress | None = None,
+    datasets: Sequence[Path] = (),
+    teachers: Sequence[Run] = (),
+) -> Run:
+    """Train a network, calibrate and judge it, and write the run.
+
+    The weights that are kept are the averaged ones of the last epoch: `val` chooses nothing but
+    temperatures and thresholds, so what it says of accuracy is not flattered by a choice.
+
+    Args:
+        recipe: How to train.
+        corpus: Rows of `train` are learnt, `val` calibrates, `test` is judged last.
+        folder: The run's; new or empty, unless `resume`.
+        resume: Go on after the last whole epoch of an interrupted training, and end where it
+            would have ended. A finished run is returned as it is.
+        progress: Told of steps and epochs.
+        datasets: Folders that the corpus came from, to be noted in the run.
+        teachers: Runs whose answers are learnt beside the labels; with `resume` they are those
+            that the training began with, from where they were then.
+
+    Raises:
+        RunError: The folder is not empty, holds another training than the one to resume, or a
+            teacher is not what it was.
+        DatasetError: There is nothing to learn from.
+        ConfigurationError: The recipe names something that does not exist.
+    """
+    progress = progress or Silent()
+    tasks, rows = learnable(corpus)
+    engine = Engine.start(recipe.precision)
+    with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
+        if resume:
+            _check_same(folder, recipe, corpus)
+            teachers = _remembered(folder)
+        training = Training(recipe, corpus, tasks, rows, engine, teachers)
+        if resume:
+            training.restore(folder)
+        elif engine.is_main:
+            begin_run(folder, recipe, corpus, tasks, engine, datasets, teachers)
+        engine.wait()
+        facts = read_facts(folder)
+        if resume and (folder / METRICS).exists():
+            return read_run(folder)
+
+        events = Events(folder, len(training.history)) if engine.is_main else None
+        try:
+            for epoch in range(len(training.history), recipe.epochs):
+                record = training.run_epoch(epoch, progress)
+                if events is not None:
+                    events.add(record)
+                    training.save(folder)
+                    progress.epoch(record, recipe.epochs)
+                engine.wait()
+        finally:
+            if events is not None:
+                events.close()
+        if engine.is_main:
+            network, history = training.average.network, training.history
+            conclude(folder, recipe, facts, network, corpus, history)
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        engine.wait()
+    return read_run(folder)
+
+
+def learnable(corpus: Corpus) -> tuple[TaskSet, npt.NDArray[np.int64]]:
+    """Return the tasks that training rows are labelled for, and the rows with such a label.
+
+    A task without a single label is left out: its head would say what chance has put there.
+
+    Raises:
+        DatasetError: Fewer than two rows are left.
+    """
+    is_training = corpus.splits == "train"
+    labelled = corpus.targets != MISSING
+    has_labels = labelled[is_training].any(axis=0)
+    for task, is_labelled in zip(corpus.tasks, has_labels, strict=True):
+        if not is_labelled:
+            _log.warning("task left out, no training row is labelled task=%s", task.name)
+    rows = np.flatnonzero(is_training & labelled.any(axis=1))
+    if len(rows) < 2:
+        raise DatasetError(
+            f"training needs at least 2 labelled rows in the split `train`, there are {len(rows)};"
+            " transom data check shows the splits"
+        )
+    tasks = [task for task, keep in zip(corpus.tasks, has_labels, strict=True) if keep]
+    return TaskSet(tasks), rows.astype(np.int64)
+
+
+class Training:
+    """A training under way: the network and everything that moves with it.
+
+    Attributes:
+        history: Epochs done.
+        average: The averaged network, which is the result.
+
+    Args:
+        recipe: How to train.
+        corpus: All data.
+        tasks: What to learn, of the corpus's tasks.
+        rows: Which rows to learn from.
+        engine: The machine.
+        teachers: Runs to learn from, beside the labels.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        corpus: Corpus,
+        tasks: TaskSet,
+        rows: npt.NDArray[np.int64],
+        engine: Engine,
+        teachers: Sequence[Run] = (),
+    ) -> None:
+        self.recipe, self.tasks, self.engine = recipe, tasks, engine
+        self._corpus, self._rows = corpus, rows
+        self._columns = [corpus.tasks.names.index(name) for name in tasks.names]
+        targets = corpus.targets[rows][:, self._columns]
+        groups = [corpus.groups[row] for row in rows]
+        self._shares = SAMPLINGS[recipe.sampling](targets, groups)
+        self._val = corpus.split("val")
+
+        # The first learner is the one that is kept; its peers learn beside it.
+        self._learners = [
+            Learner.begin(recipe, tasks, engine, number)
+            for number in range(recipe.mutual.peers + 1)
+        ]
+        self.network: Network = self._learners[0].network
+        self._losses = TaskLosses(recipe, tasks, targets).to(engine.device)
+        self._augment = Augment(recipe.augment)
+        self._mix = Mix(recipe.mix)
+        self._guidance = Guidance(recipe, tasks)
+        self._teachers = (
+            Teachers(teachers, recipe, tasks, corpus.crops, engine.device) if teachers else None
+        )
+
+        self._batch = _batch_size(recipe.batch, len(rows), engine.world)
+        self._steps = len(rows) // self._batch
+        has_pretrained = bool(self.network.fusion.pretrained_stages())
+        self._frozen_epochs = recipe.frozen_epochs if has_pretrained else 0
+        self.average = Average(self.network, recipe.average * self._steps * recipe.epochs)
+        self._optimizer = torch.optim.AdamW(
+            [group for learner in self._learners for group in learner.parameter_groups(recipe)],
+            fused=True,
+        )
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._step = 0
+        self.history: tuple[EpochRecord, ...] = ()
+
+    def run_epoch(self, epoch: int, progress: FitProgress) -> EpochRecord:
+        """Train one epoch and return what happened; `epoch` counts from 0."""
+        recipe, engine = self.recipe, self.engine
+        began = time.perf_counter()
+        random, order = self._seed(epoch)
+        networks = [self._ready(learner, epoch) for learner in self._learners]
+        sums = torch.zeros(2, len(self.tasks), device=engine.device)
+
+        for batch in order.reshape(self._steps, self._batch):
+            rows = engine.part(batch)
+            crops, targets = self._rows_of(rows)
+            mixed = self._mix(self._augment(crops, random), random)
+            answers = self._teachers(mixed.image, rows) if self._teachers else ()
+            with engine.autocast():
+                said = [network(mixed.image) for network in networks]
+            loss, losses, counts = self._loss(said, mixed, targets, answers)
+
+            self._optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            if recipe.clip:
+                for learner in self._learners:
+                    torch.nn.utils.clip_grad_norm_(learner.parameters(), recipe.clip)
+            self._set_rates(self._rate_at(self._step))
+            self._optimizer.step()
+            self._step += 1
+            self.average.update(self.network, self._step)
+
+            sums += torch.stack([losses.detach(), counts])
+            progress.step(self._step, self._steps * recipe.epochs)
+
+        seconds = time.perf_counter() - began
+        record = EpochRecord(
+            epoch=epoch + 1,
+            seconds=seconds,
+            images_per_s=len(order) / seconds,
+            learning_rate=recipe.learning_rate * self._rate_at(self._step - 1),
+            loss=self._mean_losses(engine.total(sums)),
+            val_accuracy=self._val_accuracy() if engine.is_main else {},
+        )
+        for learner in self._learners:
+            learner.weighting.end_epoch(record.loss)
+        self.history = (*self.history, record)
+        return record
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint."""
+        standing = Standing(
+            recipe=self.recipe.digest,
+            corpus=self._corpus.digest,
+            step=self._step,
+            history=self.history,
+        )
+        save_checkpoint(folder, standing, self._modules(), self._optimizer)
+
+    def restore(self, folder: Path) -> None:
+        """Take up the checkpoint, where there is one.
+
+        Raises:
+            RunError: It is damaged or belongs to another training.
+        """
+        standing = load_checkpoint(folder, self._modules(), self._optimizer)
+        if standing is None:
+            return
+        if (standing.recipe, standing.corpus) != (self.recipe.digest, self._corpus.digest):
+            raise RunError(
+                f"{folder / CHECKPOINT}: belongs to another recipe or other data; train again"
+            )
+        self._step, self.history = standing.step, standing.history
+
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        learners = {f"learner{i}": learner for i, learner in enumerate(self._learners)}
+        return {**learners, "average": self.average.network}
+
+    def _ready(self, learner: Learner, epoch: int) -> torch.nn.Module:
+        """Freeze and seed a learner for an epoch; return what to call in place of its network."""
+        learner.network.freeze_pretrained(self._frozen_stages(epoch))
+        learner.network.train()
+        learner.weighting.begin_epoch(derived_seed(self.recipe.seed, "weighting", epoch))
+        return self.engine.wrap(learner.network)
+
+    def _frozen_stages(self, epoch: int) -> int:
+        """Return how many of the pretrained stages, from the shallowest, rest in an epoch."""
+        stages = len(self.network.fusion.pretrained_stages())
+        if epoch < self._frozen_epochs:
+            return stages
+        if not self.recipe.unfreeze_epochs:
+            return 0
+        return max(stages - 1 - (epoch - self._frozen_epochs) // self.recipe.unfreeze_epochs, 0)
+
+    def _loss(
+        self,
+        said: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor]],
+        mixed: Mixed,
+        targets: torch.Tensor,
+        answers: Answers,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the step's loss, and the kept network's summed losses and label counts (T,)."""
+        mutual, parts, sums = self.recipe.mutual, [], []
+        for place, (learner, (logits, embedding)) in enumerate(
+            zip(self._learners, said, strict=True)
+        ):
+            losses, counts = mixed.losses(self._losses, logits, targets)
+            # Means over all processes: their average gradient is then that of one large batch.
+            total = self.engine.total(counts)
+            means, learns = losses * self.engine.world / total.clamp(min=1), total > 0
+            if answers:
+                means, learns = self._guidance(means, learns, logits, answers)
+            if len(said) > 1:
+                others = disagreement([seen for seen, _ in said], place, mutual.temperature)
+                means = means + mutual.weight * others
+            parts.append(learner.weighting(means, learns, embedding))
+            sums.append((losses, counts))
+        return torch.stack(parts).sum(), *sums[0]
+
+    def _seed(self, epoch: int) -> tuple[torch.Generator, npt.NDArray[np.int64]]:
+        """Seed dropout; return the generator of the augmentation, and the epoch's rows."""
+        seed, rank = self.recipe.seed, self.engine.rank
+        torch.manual_seed(derived_seed(seed, "dropout", epoch, rank))
+        random = torch.Generator().manual_seed(derived_seed(seed, "augment", epoch, rank))
+        # Every process draws the same rows, and takes its part of each batch.
+        chooser = np.random.default_rng(derived_seed(seed, "rows", epoch))
+        return random, self._rows[draw(self._shares, self._steps * self._batch, chooser)]
+
+    def _rows_of(self, rows: npt.NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return crops (n, S, S, 3) uint8 and targets (n, T) int64 of some rows."""
+        crops = torch.from_numpy(np.asarray(self._corpus.crops[rows]))
+        targets = torch.from_numpy(self._corpus.targets[rows][:, self._columns])
+        return crops.to(self.engine.device), targets.to(self.engine.device)
+
+    def _rate_at(self, step: int) -> float:
+        """Share of the largest learning rate: 1 while frozen, then a warm-up and a cosine."""
+        frozen = self._frozen_epochs * self._steps
+        if step < frozen:
+            return 1.0
+        done, steps = step - frozen, self._steps * self.recipe.epochs - frozen
+        warmup = self.recipe.warmup * steps
+        if done < warmup:
+            return (done + 1) / (warmup + 1)
+        return 0.5 + 0.5 * math.cos(math.pi * (done - warmup) / max(steps - warmup, 1))
+
+    def _set_rates(self, share: float) -> None:
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+
+    def _mean_losses(self, sums: torch.Tensor) -> dict[str, float]:
+        values, counts = sums.cpu().tolist()
+        return {
+            name: value / count
+            for name, value, count in zip(self.tasks.names, values, counts, strict=True)
+            if count
+        }
+
+    def _val_accuracy(self) -> dict[str, float]:
+        if not len(self._val):
+            return {}
+        average = self.average.network
+        logits, _ = predict_logits(average, self._val.crops)
+        accuracy = {}
+        for name, column in zip(self.tasks.names, self._columns, strict=True):
+            truth = self._val.targets[:, column]
+            counted = truth != MISSING
+            if counted.any():
+                right = logits[name].argmax(axis=1) == truth
+                accuracy[name] = float(right[counted].mean())
+        return accuracy
+
+
+def _batch_size(wanted: int, rows: int, world: int) -> int:
+    """Rows a step: full batches only, because normalisation needs at least two in each process."""
+    batch = min(wanted, rows) // world * world
+    if batch < 2 * world:
+        raise DatasetError(
+            f"{rows} rows in batches of {wanted} are too few for {world} processes; each needs at "
+            "least 2 of every batch"
+        )
+    return batch
+
+
+def _remembered(folder: Path) -> list[Run]:
+    """Return the teachers that a training began with."""
+    runs = []
+    for teacher, digest in read_facts(folder).teachers.items():
+        run = read_run(Path(teacher))
+        if run.digest != digest:
+            raise RunError(
+                f"{run.folder}: this teacher has other weights than when {folder} was begun; "
+                "train anew"
+            )
+        runs.append(run)
+    return runs
+
+
+def _check_same(folder: Path, recipe: Recipe, corpus: Corpus) -> None:
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"{folder}: has no {RECIPE}, so there is nothing to resume")
+    facts = read_facts(folder)
+    if load_recipe(folder / RECIPE) != recipe:
+        raise RunError(f"{folder / RECIPE}: is another recipe than the one to resume; train anew")
+    if facts.corpus != corpus.digest:
+        raise RunError(
+            f"{folder}: was begun on data with digest {facts.corpus[:12]}…, these have "
+            f"{corpus.digest[:12]}…; labels, splits or pictures have changed: train anew"
+        )
+
+
+def conclude(
+    folder: Path,
+    recipe: Recipe,
+    facts: Facts,
+    network: Network,
+    corpus: Corpus,
+    history: tuple[EpochRecord, ...] = (),
+) -> Run:
+    """Write the weights, calibrate on `val`, judge, write report and metrics: the run is done.
+
+    Args:
+        folder: Of the run, with its recipe.
+        recipe: How it was trained.
+        facts: What it met on its way.
+        network: What came of it.
+        corpus: All data, crops as the recipe says.
+        history: Every epoch.
+    """
+    write_weights(folder, network)
+    run = Run(folder, recipe, facts, _calibrated(network, corpus, history))
+    predictor = TorchPredictor(run)
+    evaluations = {split: evaluate(predictor, corpus.split(split)) for split in _judges(corpus)}
+    write_report(
+        folder / REPORT,
+        title=folder.resolve().name,
+        evaluations=evaluations,
+        history=[record.flat() for record in history],
+        corpus=corpus,
+        recipe=msgspec.to_builtins(recipe),
+    )
+    results = msgspec.structs.replace(run.results, evaluations=_plain(evaluations))
+    done = Run(folder, recipe, facts, results)
+    write_metrics(done)
+    return done
+
+
+def _calibrated(network: Network, corpus: Corpus, history: tuple[EpochRecord, ...]) -> Metrics:
+    val = corpus.split("val")
+    logits, _ = predict_logits(network, val.crops)
+    temperatures, specs = {}, []
+    for task in network.tasks:
+        targets, _ = task_targets(task, val)
+        temperature = fit_temperature(logits[task.name], targets)
+        calibrated = np.asarray(logits[task.name] / temperature, np.float32)
+        temperatures[task.name] = temperature
+        specs.append(calibrated_spec(task, calibrated, targets))
+    seconds = sum(record.seconds for record in history)
+    images = sum(record.seconds * record.images_per_s for record in history)
+    return Metrics(
+        temperatures=temperatures,
+        specs=tuple(specs),
+        history=history,
+        seconds=seconds,
+        images_per_s=images / max(seconds, 1e-9),
+    )
+
+
+def _judges(corpus: Corpus) -> list[str]:
+    """Splits to judge, `test` last; `train` where the data keep nothing aside."""
+    kept_aside = [split for split in ("val", "test") if (corpus.splits == split).any()]
+    return kept_aside or ["train"]
+
+
+def _plain(evaluations: dict[str, Evaluation]) -> dict[str, dict[str, object]]:
+    return {split: evaluation.to_json() for split, evaluation in evaluations.items()}

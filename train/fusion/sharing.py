@@ -1,0 +1,149 @@
+"""What a fusion is, and the parts that several of them are made of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from train.backbones import Trunk
+from transom.errors import ConfigurationError
+from transom.tasks import TaskSet
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What a fusion makes of N pictures.
+
+    Attributes:
+        embedding: (N, D) float32, never negative: what leaves the network beside the logits.
+        by_task: What each task's head reads, (N, D of the task) float32.
+    """
+
+    embedding: torch.Tensor
+    by_task: Mapping[str, torch.Tensor]
+
+
+class Fusion(nn.Module, ABC):
+    """A way of sharing.
+
+    Attributes:
+        embedding_size: D of the embedding.
+        task_sizes: D of what each task's head reads.
+    """
+
+    embedding_size: int
+    task_sizes: dict[str, int]
+
+    @abstractmethod
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
+        """Return what `fuse` takes, from float32 (N, 3, S, S) BGR 0 to 255.
+
+        A fusion of several trunks does this once: in INT8 the network then takes the bytes.
+        """
+
+    @abstractmethod
+    def fuse(self, pixels: torch.Tensor) -> Fused:
+        """Map normalised pixels (N, 3, S, S) to what the heads read."""
+
+    @abstractmethod
+    def pretrained_stages(self) -> Sequence[nn.Module]:
+        """Return what started from pretrained weights, shallow to deep.
+
+        These parts are frozen in the first epochs and learn more slowly later; a part of equal
+        depth in several trunks is one `ModuleList`. Empty when everything starts from scratch.
+        """
+
+    def forward(self, image: torch.Tensor) -> Fused:
+        """Map float32 (N, 3, S, S) BGR, 0 to 255, to what the heads read."""
+        return self.fuse(self.normalise(image))
+
+
+Pretrained = bool | str | Path
+"""Where a trunk starts (see `Backbone.trunk`)."""
+
+MakeFusion = Callable[..., Fusion]
+"""Called as (backbone, tasks, embedding=…, pretrained=…)."""
+
+
+def run_stages(trunk: Trunk, pixels: torch.Tensor) -> list[torch.Tensor]:
+    """Return the map after every stage of a trunk, from pixels that are normalised already."""
+    maps = []
+    for stage in trunk.stages:
+        pixels = stage(pixels)
+        maps.append(pixels)
+    return maps
+
+
+def width_per_task(embedding: int, tasks: TaskSet) -> int:
+    """Return how long each task's part of an embedding is.
+
+    Raises:
+        ConfigurationError: Not every task gets one value.
+    """
+    width = embedding // len(tasks)
+    if width == 0:
+        raise ConfigurationError(
+            f"recipe: embedding must be at least the number of tasks, {len(tasks)}, where each "
+            f"task has a part of it, got {embedding}"
+        )
+    return width
+
+
+class Embed(nn.Module):
+    """From the last map to the embedding: average over the map, 1x1 convolution, norm, ReLU.
+
+    Convolution, normalisation and ReLU become one integer operation in INT8. The normalisation
+    gives every dimension a like spread, and ReLU keeps it at or above zero: small heads that a
+    device fits on it, by ridge or logistic regression, are then well conditioned. It is narrow
+    (128 by default, against the map's 1280) so that such a fit takes milliseconds and a stored
+    embedding half a kilobyte.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, size, 1, bias=False)
+        self.norm = nn.BatchNorm2d(size)
+        nn.init.kaiming_normal_(self.project.weight, mode="fan_in", nonlinearity="relu")
+
+    def forward(self, last_map: torch.Tensor) -> torch.Tensor:
+        """Map (N, channels, h, w) to (N, size)."""
+        pooled = last_map.mean((2, 3), keepdim=True)
+        return torch.relu(self.norm(self.project(pooled))).flatten(1)
+
+
+class EmbedEach(nn.Module):
+    """An embedding of its own for each task; the device gets them one after the other.
+
+    So the device's embedding is as long as with one for all, and all of it is trained. Each task's
+    head reads its own part.
+
+    Attributes:
+        width: Length of each part.
+    """
+
+    def __init__(self, channels: int, embedding: int, tasks: TaskSet) -> None:
+        super().__init__()
+        self.width = width_per_task(embedding, tasks)
+        self._names = tasks.names
+        self.parts = nn.ModuleList(Embed(channels, self.width) for _ in tasks)
+
+    def forward(self, last_maps: Sequence[torch.Tensor]) -> Fused:
+        """Embed each task's last map (N, channels, h, w)."""
+        parts = [embed(one) for embed, one in zip(self.parts, last_maps, strict=True)]
+        return Fused(torch.cat(parts, 1), dict(zip(self._names, parts, strict=True)))
+
+
+def match_size(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Cut or pad maps (N, C, h, w) around their middle, so that they lie on others.
+
+    For maps of one stride whose borders were treated differently: a few pixels at most.
+    """
+    down, right = height - maps.shape[2], width - maps.shape[3]
+    if down == 0 and right == 0:
+        return maps
+    # A negative number cuts.
+    sides = (right // 2, right - right // 2, down // 2, down - down // 2)
+    return nn.functional.pad(maps, sides)

@@ -1,0 +1,83 @@
+"""Networks that learn from each other: each from the labels and from what the others say.
+
+References:
+    Zhang, Xiang, Hospedales and Lu, Deep Mutual Learning, CVPR 2018.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from train.distill import divergence
+from train.engine import Engine, derived_seed
+from train.network import Network, build_network
+from train.recipe import Recipe
+from train.start import begin_from
+from train.weighting import WEIGHTINGS, Weighting
+from transom.tasks import TaskSet
+
+
+class Learner(nn.Module):
+    """A network and its own balance of the tasks: what a step trains.
+
+    Attributes:
+        network: What is trained.
+        weighting: How its losses become one.
+    """
+
+    network: Network
+    weighting: Weighting
+
+    def __init__(self, network: Network, weighting: Weighting) -> None:
+        super().__init__()
+        self.network = network
+        self.weighting = weighting
+
+    @classmethod
+    def begin(cls, recipe: Recipe, tasks: TaskSet, engine: Engine, number: int = 0) -> "Learner":
+        """Build one; number 0 is the one that is kept, others are its peers."""
+        purpose = ("weights", number) if number else ("weights",)
+        torch.manual_seed(derived_seed(recipe.seed, *purpose))
+        network = build_network(recipe, tasks)
+        if recipe.start:
+            begin_from(network, recipe.start)
+        network = network.to(engine.device)
+        weighting = WEIGHTINGS[recipe.weighting](tasks, recipe.task_weights).to(engine.device)
+        weighting.share_work(engine.mean)
+        blank = torch.zeros(1, 3, recipe.size, recipe.size, device=engine.device)
+        weighting.check_shared(*network.eval()(blank))
+        return cls(network, weighting)
+
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """Return optimiser groups."""
+        weighting = {
+            "params": list(self.weighting.parameters()),
+            "lr": recipe.learning_rate,
+            "weight_decay": 0.0,
+        }
+        return [*self.network.parameter_groups(recipe), weighting]
+
+
+def disagreement(
+    logits: Sequence[Mapping[str, torch.Tensor]], which: int, temperature: float = 1.0
+) -> torch.Tensor:
+    """Return how far one network's answers lie from the others', (T,) float32.
+
+    The mean over the other networks and over the pictures of their divergence, task by task. No
+    gradient flows into the others.
+
+    Args:
+        logits: For each network, by task (N, C).
+        which: Of which network.
+        temperature: Above 0.
+    """
+    mine = logits[which]
+    others = [said for place, said in enumerate(logits) if place != which]
+    return torch.stack(
+        [
+            torch.stack([divergence(mine[task], said[task], temperature).mean() for said in others])
+            for task in mine
+        ]
+    ).mean(1)

@@ -1,0 +1,76 @@
+"""Which rows an epoch draws, and in which order."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from train.registry import Registry
+
+Targets = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+Sampling = Callable[[Targets, Sequence[str]], Shares]
+"""From targets (N, T), -1 = not labelled, and groups (N,) to each row's share, (N,), sum 1."""
+
+SAMPLINGS: Registry[Sampling] = Registry("sampling")
+
+
+@SAMPLINGS.named("shuffled")
+def shuffled(targets: Targets, groups: Sequence[str]) -> Shares:
+    """Give every row the same share."""
+    return np.full(len(targets), 1.0 / max(len(targets), 1))
+
+
+@SAMPLINGS.named("class_balanced")
+def class_balanced(targets: Targets, groups: Sequence[str]) -> Shares:
+    """Give every class of a task the same share, and every task the same."""
+    return _balanced(targets, np.ones(len(targets)))
+
+
+@SAMPLINGS.named("group_balanced")
+def group_balanced(targets: Targets, groups: Sequence[str]) -> Shares:
+    """Balance the classes, and within a class let big groups count less.
+
+    A group's share grows with the square root of its size: one much-photographed door does not
+    outvote a hundred others, nor does a single picture count like a hundred.
+    """
+    _, codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    return _balanced(targets, 1.0 / np.sqrt(sizes[codes]))
+
+
+def _balanced(targets: Targets, importance: Shares) -> Shares:
+    """Scale `importance` so that the classes of each task have equal sums, averaged over tasks."""
+    shares = np.zeros(len(targets))
+    for column in targets.T:
+        labelled = column >= 0
+        if not labelled.any():
+            continue
+        sums = np.bincount(column[labelled], importance[labelled])
+        shares[labelled] += importance[labelled] / sums[column[labelled]] / (sums > 0).sum()
+    return np.asarray(shares / max(shares.sum(), np.finfo(np.float64).tiny))
+
+
+def draw(shares: Shares, count: int, random: np.random.Generator) -> Indices:
+    """Draw rows in a random order, each as often as its share says, to within one.
+
+    Systematic resampling: with equal shares and `count` = N every row comes exactly once, where
+    independent draws would leave out a third of them.
+
+    Args:
+        shares: (N,) not negative, sum 1.
+        count: How many to draw.
+        random: Decides order and rounding.
+
+    Returns:
+        (count,) int64 indices of rows.
+
+    References:
+        Kitagawa, Monte Carlo filter and smoother, J. Comp. Graph. Stat. 5 (1996).
+    """
+    order = random.permutation(len(shares))
+    edges = np.cumsum(shares[order])
+    marks = (np.arange(count) + random.uniform()) * (edges[-1] / count)
+    positions = np.minimum(np.searchsorted(edges, marks, side="right"), len(shares) - 1)
+    return np.asarray(random.permutation(order[positions]), np.int64)

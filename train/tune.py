@@ -1,0 +1,422 @@
+"""A search for a better recipe with Optuna; several workers may share one study.
+
+The objective is the mean accuracy over tasks on the `val` groups after the last epoch. Rows of
+`test` are taken out before anything is trained. What a trial trains lies in a folder named by its
+recipe, so that a trial that was interrupted goes on from its last epoch.
+"""
+
+import hashlib
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from train.corpus import Corpus
+from train.fit import fit
+from train.history import EpochRecord
+from train.noise import Interval, Scores, draw_scores
+from train.progress import Progress
+from train.recipe import Recipe
+from train.run import EVENTS, METRICS, RECIPE, WEIGHTS, Metrics
+from train.search_space import Space, check_space, require_known, start_values
+from transom.errors import ConfigurationError, DatasetError, RunError
+
+LoadCorpus = Callable[[Recipe], Corpus]
+
+STUDY = "study.db"
+TRIALS = "trials"
+
+_HEARTBEAT_S = 30
+_SQLITE_WAIT_S = 60
+_FIRST_TRIALS = 5  # are not pruned: there is nothing yet to be worse than
+_ABOUT = "about"
+_REASON = "reason"
+_START = "is_start"
+_FOLDER = "folder"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe that was tried.
+
+    Attributes:
+        number: In the study.
+        state: `complete`, `pruned`, `failed` or `running`.
+        values: Of the searched keys.
+        accuracy: Mean over tasks on `val`, 0 to 1, after the last epoch it had; None before one.
+        epochs: How many it had.
+        is_start: Whether it is the recipe that the search began with.
+        folder: Name of its folder in `trials/`; empty before it has one.
+        reason: Why it failed, or empty.
+    """
+
+    number: int
+    state: str
+    values: Mapping[str, Any]
+    accuracy: float | None
+    epochs: int
+    is_start: bool
+    folder: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """A study as it stands.
+
+    Attributes:
+        name: Of the study.
+        space: What is searched.
+        recipe: What the search began with.
+        trials: In their order.
+        importances: By key, its share of what decides the accuracy, 0 to 1; empty with too few
+            trials.
+        gain: Of the best over the recipe it began with, and its interval over groups; None where
+            not both were trained here.
+    """
+
+    name: str
+    space: Space
+    recipe: Recipe
+    trials: tuple[Trial, ...]
+    importances: Mapping[str, float]
+    gain: tuple[float, Interval | None] | None
+
+    @property
+    def complete(self) -> list[Trial]:
+        """The trials that were trained to the end, the best first."""
+        done = [trial for trial in self.trials if trial.state == "complete"]
+        return sorted(done, key=lambda trial: -(trial.accuracy or 0.0))
+
+    @property
+    def start(self) -> Trial | None:
+        """The recipe that the search began with, if it was trained to the end."""
+        return next((trial for trial in self.complete if trial.is_start), None)
+
+    @property
+    def best_recipe(self) -> Recipe:
+        """The recipe of the best trial.
+
+        Raises:
+            RunError: No trial was trained to the end.
+        """
+        if not self.complete:
+            raise RunError("no trial was trained to the end; search on with more --trials")
+        return self.recipe.with_values(self.complete[0].values)
+
+
+def open_storage(where: str, folder: Path) -> BaseStorage:
+    """Open where a study is kept.
+
+    Args:
+        where: Empty = SQLite in the folder; a database's URL, such as
+            `postgresql+psycopg://user@host/transom`; or a journal file, which several machines can
+            share over a network file system.
+        folder: The search's.
+
+    Raises:
+        ConfigurationError: The database cannot be reached, or its driver is not installed.
+    """
+    if where and "://" not in where:
+        return JournalStorage(JournalFileBackend(where))
+    url = where or f"sqlite:///{(folder / STUDY).resolve()}"
+    settings = {"connect_args": {"timeout": _SQLITE_WAIT_S}} if url.startswith("sqlite") else {}
+    import sqlalchemy.exc
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs=settings,
+                heartbeat_interval=_HEARTBEAT_S,
+                heartbeat_stale_trial_callback=_try_again,
+            )
+        except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
+            # Neither the URL nor the driver's message: both may hold the password.
+            raise ConfigurationError(
+                f"--storage: the database cannot be used ({type(error).__name__}); check host, "
+                "user, that the database exists, and that its driver is installed"
+            ) from error
+
+
+def search(
+    recipe: Recipe,
+    space: Space,
+    load: LoadCorpus,
+    folder: Path,
+    storage: BaseStorage,
+    *,
+    name: str,
+    trials: int,
+    seed: int | None = None,
+    datasets: Sequence[Path] = (),
+    progress: Progress | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Search:
+    """Try recipes until a study holds so many trials, and say what was found.
+
+    The first trial is the recipe itself. A trial is given up after an epoch in which it is worse
+    than the median of the others at that epoch.
+
+    Args:
+        recipe: What is not searched.
+        space: What is.
+        load: Gives the data of a recipe.
+        folder: Gets a folder for each trial; workers on one machine may share it.
+        storage: Where the study is kept; workers that share it share the study.
+        name: Of the study.
+        trials: How many the study shall hold, those of all workers together.
+        seed: Of the proposals; None = another one for every worker, so that they differ.
+        datasets: Folders that the data came from, to be noted.
+        progress: Told how many trials there are.
+        report: Told a line after each trial.
+
+    Raises:
+        ConfigurationError: The space names what no recipe has, or the study is of another search.
+        DatasetError: There is no row of `val`.
+    """
+    require_known(space)
+    check_space(space, recipe)
+    corpus = _without_test(load(recipe))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(
+            n_startup_trials=_FIRST_TRIALS, n_warmup_steps=recipe.frozen_epochs
+        ),
+    )
+    _claim(study, recipe, space, corpus)
+    study.enqueue_trial(start_values(space, recipe), {_START: True}, skip_if_exists=True)
+    objective = _Objective(study, recipe, space, load, folder, datasets)
+    progress, report = progress or (lambda done, total: None), report or (lambda line: None)
+    while (done := _finished(study)) < trials:
+        progress(done, trials)
+        study.optimize(objective, n_trials=1, catch=(ConfigurationError,))
+        report(_line(_newest(study, objective.number)))
+    return read_search(study, recipe, space, folder)
+
+
+def read_search(study: optuna.Study, recipe: Recipe, space: Space, folder: Path) -> Search:
+    """Return a study as it stands."""
+    trials = tuple(_as_trial(trial) for trial in study.get_trials(deepcopy=False))
+    found = Search(study.study_name, space, recipe, trials, _importances(study), None)
+    gain = _gain(found, folder / TRIALS) if found.complete and found.start else None
+    return Search(study.study_name, space, recipe, trials, found.importances, gain)
+
+
+class _Objective:
+    """Trains one trial's recipe; `number` is that of the last one."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        recipe: Recipe,
+        space: Space,
+        load: LoadCorpus,
+        folder: Path,
+        datasets: Sequence[Path],
+    ) -> None:
+        self.number = -1
+        self._study, self._recipe, self._space = study, recipe, space
+        self._load, self._folder, self._datasets = load, folder / TRIALS, tuple(datasets)
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        self.number = trial.number
+        values = {key: searched.suggest(trial, key) for key, searched in self._space.items()}
+        try:
+            return self._train(trial, self._recipe.with_values(values))
+        except ConfigurationError as error:
+            trial.set_user_attr(_REASON, str(error))
+            raise
+        except KeyboardInterrupt:
+            _try_again(self._study, trial)
+            raise
+
+    def _train(self, trial: optuna.Trial, recipe: Recipe) -> float:
+        corpus = _without_test(self._load(recipe))
+        key = hashlib.sha256(f"{recipe.digest}/{corpus.digest}".encode()).hexdigest()[:16]
+        trial.set_user_attr(_FOLDER, key)
+        folder = self._folder / key
+        watch = _Pruning(trial)
+        if not (folder / METRICS).is_file():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            resume = (folder / RECIPE).is_file()
+            try:
+                fit(
+                    recipe,
+                    corpus,
+                    folder,
+                    resume=resume,
+                    progress=watch,
+                    datasets=self._datasets,
+                )
+            except optuna.TrialPruned:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            # A hundred trials' weights would fill the disk; the winner is trained again anyway.
+            (folder / WEIGHTS).unlink(missing_ok=True)
+            shutil.rmtree(folder / EVENTS, ignore_errors=True)
+        history = _metrics(folder).history
+        for record in history:
+            watch.note(record)
+        return _mean(history[-1])
+
+
+class _Pruning:
+    """Reports each epoch to a trial, and gives up where it is hopeless."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self._trial = trial
+        self._noted: set[int] = set()
+
+    def note(self, record: EpochRecord) -> None:
+        """Report an epoch once; those before an interruption are reported at the end."""
+        if record.epoch not in self._noted:
+            self._noted.add(record.epoch)
+            self._trial.report(_mean(record), record.epoch)
+
+    def step(self, done: int, total: int) -> None:
+        """Ignore a step."""
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """Report an epoch; the last is not given up, since it is paid for."""
+        self.note(record)
+        if record.epoch < epochs and self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _mean(record: EpochRecord) -> float:
+    return float(np.mean(list(record.val_accuracy.values())))
+
+
+def _without_test(corpus: Corpus) -> Corpus:
+    if not (corpus.splits == "val").any():
+        raise DatasetError(
+            "the data have no row of split `val` to choose by; transom data split makes one"
+        )
+    return corpus.select(np.flatnonzero(corpus.splits != "test"))
+
+
+def _claim(study: optuna.Study, recipe: Recipe, space: Space, corpus: Corpus) -> None:
+    """Refuse to mix trials of different searches: their accuracies cannot be compared."""
+    about = {
+        "recipe": recipe.digest,
+        "data": corpus.digest,
+        "space": {key: str(searched) for key, searched in space.items()},
+    }
+    known = study.user_attrs.get(_ABOUT)
+    if known is None:
+        study.set_user_attr(_ABOUT, about)
+    elif known != about:
+        other = ", ".join(key for key, value in about.items() if known.get(key) != value)
+        raise ConfigurationError(
+            f"study {study.study_name!r} was begun with another {other}; give this search a name "
+            "of its own with --study"
+        )
+
+
+def _try_again(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
+    """Put a trial that was cut off at the head of the queue; its folder has its checkpoint."""
+    is_start = {_START: True} if trial.user_attrs.get(_START) else {}
+    study.enqueue_trial(trial.params, is_start)
+
+
+def _finished(study: optuna.Study) -> int:
+    """Trials that count; those that were cut off are tried again."""
+    done = (TrialState.COMPLETE, TrialState.PRUNED)
+    return sum(
+        trial.state in done or (trial.state is TrialState.FAIL and _REASON in trial.user_attrs)
+        for trial in study.get_trials(deepcopy=False)
+    )
+
+
+def _newest(study: optuna.Study, number: int) -> FrozenTrial:
+    return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
+
+
+def _as_trial(trial: FrozenTrial) -> Trial:
+    states = {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "pruned",
+        TrialState.FAIL: "failed",
+    }
+    curve = trial.intermediate_values
+    last = max(curve) if curve else None
+    is_done = trial.state is TrialState.COMPLETE
+    accuracy = trial.value if is_done else curve[last] if last is not None else None
+    return Trial(
+        number=trial.number,
+        state=states.get(trial.state, "running"),
+        values=dict(trial.params),
+        accuracy=accuracy,
+        epochs=last or 0,
+        is_start=bool(trial.user_attrs.get(_START)),
+        folder=str(trial.user_attrs.get(_FOLDER, "")),
+        reason=str(trial.user_attrs.get(_REASON, "")),
+    )
+
+
+def _line(trial: FrozenTrial) -> str:
+    found = _as_trial(trial)
+    values = ", ".join(f"{key} {_short(value)}" for key, value in found.values.items())
+    right = "" if found.accuracy is None else f" {found.accuracy:.1%}"
+    why = f" ({found.reason})" if found.reason else ""
+    epochs = f" after {found.epochs} epochs" if found.state == "pruned" else ""
+    return f"trial {found.number}: {found.state}{epochs}{right}{why}  {values}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _importances(study: optuna.Study) -> dict[str, float]:
+    """How much of the accuracy each key decides, by the trials so far.
+
+    References:
+        Watanabe, Bansal and Hutter, PED-ANOVA, IJCAI 2023.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < 2 * _FIRST_TRIALS or len({trial.value for trial in complete}) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.3)
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)
+
+
+def _gain(search: Search, folder: Path) -> tuple[float, Interval | None] | None:
+    best, start = search.complete[0], search.start
+    if start is None or not all((folder / t.folder / METRICS).is_file() for t in (best, start)):
+        return None
+    tables = [_metrics(folder / t.folder).evaluations["val"] for t in (best, start)]
+    tasks = [name for name, found in tables[0]["tasks"].items() if found["n"]]
+    if sorted(tables[0]["groups"]) != sorted(tables[1]["groups"]):
+        return None
+    draws = draw_scores([Scores.of([table["groups"]], tasks) for table in tables])
+    difference = draws.of_tasks[:, 0] - draws.of_tasks[:, 1]
+    return float(draws.means_of_tasks[0] - draws.means_of_tasks[1]), draws.interval(difference)
+
+
+def _metrics(folder: Path) -> Metrics:
+    path = folder / METRICS
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Metrics)
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); remove its folder") from error
