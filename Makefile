@@ -3,6 +3,7 @@
 #   make test    static checks and all tests
 #   make check   static checks only: format, lint, types, imports
 #   make bench   every figure of the documentation, one after the other (long)
+#   make starter train the network that is shipped in the package (long)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,11 +11,11 @@ BIN := $(VENV)/bin
 # TORCH_INDEX=URL takes PyTorch from another index, where the usual one would bring CUDA.
 TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := transom train export edge_runtime demo tests benchmarks
+SOURCES := transom train export edge_runtime demo tests benchmarks tools
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test check bench starter clean help
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,7s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -51,6 +52,17 @@ test: check
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# The starter: trained on the photographs of DATA and on drawn rooms, shipped in the package. Its
+# private key is made anew each time and not kept: nothing else is signed with it.
+DATA ?= ../shared/data
+starter: $(VENV)/.dev
+	rm -rf build/starter && mkdir -p build/starter
+	$(BIN)/transom data generate build/starter/scenes --groups 450 --pictures 6 --seed 7001
+	$(BIN)/transom data generate build/starter/plain --groups 120 --pictures 6 --seed 7002 --plain
+	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/scenes build/starter/plain \
+	  --recipe train/starter.toml --out build/starter/run
+	$(BIN)/python tools/ship_starter.py build/starter/run
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,7 +5,7 @@ is shared, and the ways of balancing the two losses are set side by side on MNIS
 Prints the table of `transom compare`, as Markdown with --markdown; the page with the plot is in
 --out. What is trained is kept there, so that the benchmark goes on after an interruption.
 
-    python benchmarks/multimnist.py --quick        about a quarter of an hour on one core
+    python benchmarks/multimnist.py --quick        about 20 minutes on one core
     python benchmarks/multimnist.py                all 60,000 digits, 20 epochs: hours
 """
 
@@ -96,7 +96,7 @@ def table(judgement: Judgement, *, is_markdown: bool) -> list[str]:
     head = [f"{'method':<18}", f"{'left':>18}", f"{'right':>18}", f"{'Δm':>20}", f"{'train s':>8}"]
     lines = [bar.join(head)]
     if is_markdown:
-        lines.append("|".join(["---", "---:", "---:", "---:", "---:"]))
+        lines.append(bar.join(["---", "---:", "---:", "---:", "---:"]))
     for line in judgement.table():
         cells = [f"{line['name']:<18}"]
         for task in ("left", "right"):

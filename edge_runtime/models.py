@@ -8,44 +8,45 @@ from transom.bundle import Bundle, read_bundle
 from transom.config import ModelsConfig
 from transom.errors import BundleError
 from transom.signing import PublicKey, load_trusted_keys
+from transom.starter import STARTER, bundle_path, starter_keys
 
 _log = logging.getLogger(__name__)
 
 
 def serving_bundle(config: ModelsConfig) -> Bundle:
-    """Return the bundle to serve: the one that the configuration names, or the store's newest.
+    """Return the bundle to serve: the one that is named, else the store's newest, else the starter.
 
     A damaged or foreign bundle in the store is passed over, with a warning: an older one that
     works is better than none.
 
     Raises:
         SignatureError: No key is trusted, or none has signed the bundle that is named.
-        BundleError: The bundle that is named cannot be used, or the store holds none that can.
+        BundleError: The bundle that is named cannot be used, or the store holds none that can and
+            this installation has no starter.
     """
-    keys = load_trusted_keys(Path(config.trusted_keys))
+    if config.bundle == STARTER:
+        return _read(bundle_path(STARTER), starter_keys())
     if config.bundle is not None:
-        return _read(Path(config.bundle), keys)
-    return _newest(Path(config.store), keys)
+        return _read(Path(config.bundle), load_trusted_keys(Path(config.trusted_keys)))
+    store = Path(config.store)
+    stored = sorted(store.glob("*.bundle"))
+    newest = _newest(stored, load_trusted_keys(Path(config.trusted_keys))) if stored else None
+    if newest is None:
+        _log.warning("no bundle of your own store=%s serving=%s", store, STARTER)
+        return _read(bundle_path(STARTER), starter_keys())
+    return newest
 
 
-def _newest(store: Path, keys: tuple[PublicKey, ...]) -> Bundle:
+def _newest(stored: list[Path], keys: tuple[PublicKey, ...]) -> Bundle | None:
     newest: Bundle | None = None
-    refused: list[str] = []
-    for path in sorted(store.glob("*.bundle")):
+    for path in stored:
         try:
             bundle = _read(path, keys)
         except BundleError as error:
             _log.warning("bundle passed over reason=%s", error)
-            refused.append(str(error))
             continue
         if newest is None or _age(bundle) > _age(newest):
             newest = bundle
-    if newest is None:
-        found = "; ".join(refused) or "holds no *.bundle"
-        raise BundleError(
-            f"{store}: has no bundle to serve ({found}); "
-            "copy one there, or name one as models.bundle"
-        )
     return newest
 
 

@@ -10,7 +10,6 @@ from train.charts import Dot, dot_chart, percent
 from train.noise import Interval
 from train.page import write_page
 
-_NAMED_DOTS = 16
 _CHOICE, _SINGLE = 1, 5  # colours of the series
 
 
@@ -38,7 +37,6 @@ def _plot(judgement: Judgement) -> str:
     comparison, draws = judgement.comparison, judgement.comparison.draws
     timed = all(ms is not None for ms in judgement.int8_ms)
     accuracy = draws.means_of_tasks
-    named = len(comparison.rows) <= _NAMED_DOTS
     dots = []
     for place, row in enumerate(comparison.rows):
         ms = judgement.int8_ms[place]
@@ -50,7 +48,7 @@ def _plot(judgement: Judgement) -> str:
                 x=x,
                 y=float(accuracy[place]),
                 interval=draws.interval_of_share(draws.of_tasks[:, place]),
-                name=row.variant.name if named or is_choice else "",
+                name=row.variant.name if is_choice or on_front or row.variant.is_single else "",
                 title=f"{row.variant.name}: {percent(float(accuracy[place]), 1)}, {x:.2f}",
                 colour=_CHOICE if is_choice else _SINGLE if row.variant.is_single else 0,
                 is_faint=not (on_front or is_choice or row.variant.is_single),

@@ -31,7 +31,7 @@ def headline(judgement: Judgement) -> str:
     if len(comparison.contenders) == 1:
         return f"{_capital(name)} gets {right}."
     if as_good == 1:
-        return f"Take {name}: with {right} it is ahead of every other by more than chance."
+        return f"Take {name}: with {right} it is ahead of every other {_by_more(comparison)}."
     if choice == comparison.best:
         return f"Take {name}: it came first with {right}, though {others} may be as good."
     return (
@@ -101,16 +101,11 @@ def _key_sentence(comparison: Comparison, key: str, values: Sequence[object]) ->
     averaged = ", averaged over the rest that was varied" if len(_varied(comparison)) > 1 else ""
     if not equal:
         return f"{key}: {values[best]}. It is ahead of {_listed(worse)}{averaged}."
-    others = f" It is ahead of {_listed(worse)} by more than chance." if worse else ""
-    first = values[0]
-    advice = (
-        f"Keep {first}, the one you named first"
-        if best == 0 or any(said.startswith(f"{first} (") for said in equal)
-        else "Choose among these by cost"
-    )
+    others = f" It is ahead of {_listed(worse)} {_by_more(comparison)}." if worse else ""
     return (
         f"{key}: these data do not decide. {_capital(str(values[best]))} came out first, but it "
-        f"cannot be told from {_listed(equal)}{averaged}.{others} {advice}."
+        f"cannot be told from {_listed(equal)}{averaged}.{others} It may stay as it is, or be "
+        "chosen by what it costs."
     )
 
 
@@ -192,6 +187,12 @@ def _doubts(comparison: Comparison) -> tuple[str, ...]:
             "from more than the others do."
         )
     return tuple(said)
+
+
+def _by_more(comparison: Comparison) -> str:
+    if comparison.draws.knows_seeds:
+        return "by more than chance"
+    return "by more than the choice of groups explains (of the seed's part one seed says nothing)"
 
 
 def _points(value: float, interval: Interval | None) -> str:

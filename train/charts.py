@@ -9,6 +9,7 @@ Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 24, 14, 44
+_FARTHEST_NAME = 32  # pixels that a name may be moved down from its point
 _SERIES_COLOURS = 6  # the page defines --series-0 to --series-5
 
 
@@ -143,7 +144,9 @@ def dot_chart(
         marks.append(f'<polyline class="ideal" fill="none" points="{line}"/>')
     taken: list[tuple[float, float]] = []
     for dot in dots:
-        marks += _dot_marks(dot, _share(scale(dot.x), across), up, taken)
+        marks += _dot_marks(dot, _share(scale(dot.x), across), up)
+    for dot in reversed(dots):  # what lies on top has the first choice of place
+        marks += _name_marks(dot, _share(scale(dot.x), across), up, taken)
     shown = [
         (tick, percent(tick, _digits(y_ticks)) if is_share else f"{tick:g}") for tick in y_ticks
     ]
@@ -151,9 +154,7 @@ def dot_chart(
     return _svg(y_label, _axes(scaled, shown, across, up, x_label, y_label) + marks)
 
 
-def _dot_marks(
-    dot: Dot, x_share: float, up: tuple[float, float], taken: list[tuple[float, float]]
-) -> list[str]:
+def _dot_marks(dot: Dot, x_share: float, up: tuple[float, float]) -> list[str]:
     x, y = _at(x_share, _share(dot.y, up))
     opacity = ' style="opacity:.35"' if dot.is_faint else ""
     marks = [f"<g{opacity}>"]
@@ -162,17 +163,24 @@ def _dot_marks(
         marks.append(f'<line class="spread" {_ends((x, low), (x, high))}/>')
     colour = f"var(--series-{dot.colour % _SERIES_COLOURS})"
     marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" style="fill:{colour}">')
-    marks.append(f"<title>{escape(dot.title)}</title></circle>")
-    if dot.name:
-        is_right = x_share > 0.6
-        at = y + 4
-        while any(abs(at - other) < 13 and abs(x - beside) < 150 for beside, other in taken):
-            at += 13
-        taken.append((x, at))
-        side, anchor = (-9, "end") if is_right else (9, "start")
-        marks.append(f'<text class="name" x="{x + side:.1f}" y="{at:.1f}" text-anchor="{anchor}">')
-        marks.append(f"{escape(dot.name)}</text>")
-    return [*marks, "</g>"]
+    return [*marks, f"<title>{escape(dot.title)}</title></circle></g>"]
+
+
+def _name_marks(
+    dot: Dot, x_share: float, up: tuple[float, float], taken: list[tuple[float, float]]
+) -> list[str]:
+    x, y = _at(x_share, _share(dot.y, up))
+    at = y + 4
+    while any(abs(at - other) < 13 and abs(x - beside) < 150 for beside, other in taken):
+        at += 13
+    if not dot.name or at - y > _FARTHEST_NAME:
+        return []  # farther away it would seem to be another's; the title says it still
+    taken.append((x, at))
+    side, anchor = (-9, "end") if x_share > 0.6 else (9, "start")
+    return [
+        f'<text class="name" x="{x + side:.1f}" y="{at:.1f}" text-anchor="{anchor}">'
+        f"{escape(dot.name)}</text>"
+    ]
 
 
 def _x_ticks(
@@ -192,7 +200,7 @@ def _x_ticks(
 def _digits(ticks: Sequence[float]) -> int:
     """How many digits percent need, so that no two ticks look alike."""
     step = 100 * (ticks[1] - ticks[0])
-    return 0 if step >= 1 else 1
+    return next((digits for digits in range(3) if math.isclose(step, round(step, digits))), 3)
 
 
 def interval_bar(value: float, interval: tuple[float, float] | None) -> str:

@@ -1,5 +1,6 @@
 """The command `transom train`."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,7 @@ def train_command(
         transom train doors home --out runs/home --epochs 12 --set augment.flip=0
         transom train home --out runs/better --start runs/home
         transom train doors --out runs/first --resume
+        torchrun --nproc-per-node 2 -m transom train doors --out runs/first
         transom train doors --out runs/small --backbone tiny --teacher runs/first
     """
     chosen = {key: value for key, value in shortcuts.items() if value is not None}
@@ -75,6 +77,8 @@ def train_command(
         )
     recipe = load_recipe(out / "recipe.toml") if resume else _resolve(recipe_file, chosen)
     run = _train(recipe, datasets, out, resume, teachers)
+    if int(os.environ.get("RANK", "0")):
+        return  # under torchrun one of the processes speaks for all
     if as_json:
         click.echo(msgspec.json.encode(run.metrics).decode())
     else:
@@ -95,7 +99,13 @@ def read_settings(settings: tuple[str, ...]) -> dict[str, object]:
 
 def _resolve(recipe_file: Path | None, values: dict[str, object]) -> Recipe:
     recipe = load_recipe(recipe_file) if recipe_file else Recipe()
-    return recipe.with_values(values)
+    start = values.get("start", recipe.start)
+    if not start:
+        return recipe.with_values(values)
+    from train.start import shape_of  # torch is seconds: not for --help
+
+    # A start fixes what the network looks like, unless something is asked for by name.
+    return recipe.with_values({**shape_of(str(start)), **values})
 
 
 def _train(

@@ -75,8 +75,7 @@ class Engine:
         if self.world == 1:
             return network
         share_norms(network)
-        # Normalisation has the same statistics everywhere already.
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        return DistributedDataParallel(network)
 
     def part(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return this process's share of a batch's row indices."""

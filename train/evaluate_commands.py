@@ -1,7 +1,6 @@
 """The command `transom evaluate`."""
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import click
@@ -15,10 +14,7 @@ from train.progress import progress_bar
 from train.report import write_report
 from transom.bundle import read_bundle
 from transom.dataset import Mistake
-from transom.errors import BundleError
-
-STARTER = "starter"
-_STARTER_FILE = "starter.bundle"
+from transom.starter import bundle_path
 
 
 @click.command("evaluate")
@@ -100,7 +96,7 @@ def load_predictor(model: str) -> Predictor:
         BundleError: There is no such bundle, or it is damaged.
         RunError: The folder is not that of a run.
     """
-    path = _starter() if model == STARTER else Path(model)
+    path = bundle_path(model)
     if path.is_dir():
         from train.predictor import TorchPredictor
         from train.run import read_run  # torch: not for a bundle
@@ -140,16 +136,6 @@ def _load(predictor: Predictor, datasets: Sequence[Path]) -> Corpus:
             progress=progress,
             allow_leaks=True,
         )
-
-
-def _starter() -> Path:
-    found = resources.files("transom") / _STARTER_FILE
-    if not found.is_file():
-        raise BundleError(
-            "starter: this installation of Transom has no starter bundle; name a run's folder or "
-            "a bundle file instead (transom train, transom export)"
-        )
-    return Path(str(found))
 
 
 def _range(interval: tuple[float, float] | None) -> str:

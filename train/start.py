@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 from train.network import Network
-from train.run import read_run
+from train.run import Run, read_run
 from transom.errors import ConfigurationError
 from transom.starter import STARTER
 from transom.tasks import TaskSet
@@ -13,6 +13,19 @@ from transom.tasks import TaskSet
 def starter_run() -> Path:
     """Return the folder of the run behind the starter bundle; it need not exist."""
     return Path(str(resources.files("train"))) / "starter"
+
+
+_SHAPE = ("size", "margin", "preprocess", "backbone", "fusion", "maps", "maps_fusion", "embedding")
+
+
+def shape_of(start: str) -> dict[str, object]:
+    """Return the keys of a start's recipe that decide which network it is, and what it is fed.
+
+    Raises:
+        RunError: There is no such run.
+    """
+    recipe = _read(start).recipe
+    return {key: getattr(recipe, key) for key in _SHAPE}
 
 
 def begin_from(network: Network, start: str) -> None:
@@ -28,7 +41,7 @@ def begin_from(network: Network, start: str) -> None:
         RunError: There is no such run.
         ConfigurationError: It has another backbone or another fusion.
     """
-    run = read_run(starter_run() if start == STARTER else Path(start))
+    run = _read(start)
     theirs, mine = run.network().state_dict(), network.state_dict()
     anew = {
         f"heads.{key}"
@@ -48,6 +61,10 @@ def begin_from(network: Network, start: str) -> None:
             f"{missing[0]}; take the same, or another start"
         )
     network.load_state_dict(fits, strict=False)
+
+
+def _read(start: str) -> Run:
+    return read_run(starter_run() if start == STARTER else Path(start))
 
 
 def _has_task(theirs: TaskSet, mine: TaskSet, name: str) -> bool:

@@ -4,6 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 from transom.errors import BundleError
+from transom.signing import PublicKey, load_public_key
 
 STARTER = "starter"
 """What a person writes instead of a path."""
@@ -24,3 +25,12 @@ def bundle_path(name: str) -> Path:
             "instead (transom train, transom export)"
         )
     return Path(str(found))
+
+
+def starter_keys() -> tuple[PublicKey, ...]:
+    """Return the key that signed the starter: it is trusted because it was installed with it.
+
+    Raises:
+        SignatureError: This installation has none.
+    """
+    return (load_public_key(Path(str(resources.files("transom") / "starter.pub"))),)

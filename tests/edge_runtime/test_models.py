@@ -96,15 +96,23 @@ def test_a_bundle_that_a_stranger_signed_never_serves(
     new_key(tmp_path / "stranger.key")
     path = write("foreign.bundle", sequence=99, key=tmp_path / "stranger.key")
 
-    with pytest.raises(BundleError, match="no trusted key has signed this"):
-        serving_bundle(config)
+    assert serving_bundle(config).manifest.name == "starter"
     with pytest.raises(SignatureError, match="no trusted key"):
         serving_bundle(msgspec.structs.replace(config, bundle=str(path)))
 
 
-def test_an_empty_store_says_what_to_do(config: ModelsConfig) -> None:
-    with pytest.raises(BundleError, match=r"holds no \*\.bundle\); copy one there"):
-        serving_bundle(config)
+def test_without_a_bundle_of_ones_own_the_starter_serves_and_the_log_says_so(
+    config: ModelsConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert serving_bundle(config).manifest.name == "starter"
+    assert "serving=starter" in caplog.text
+
+
+def test_the_starter_needs_no_trusted_key(tmp_path: Path) -> None:
+    named = ModelsConfig(bundle="starter", trusted_keys=str(tmp_path / "none"))
+
+    assert serving_bundle(named).manifest.task_set().names == ("kind", "state")
 
 
 def test_no_trusted_key_is_no_bundle(config: ModelsConfig, write: Write, tmp_path: Path) -> None:
@@ -126,5 +134,6 @@ def test_a_bundle_for_a_later_transom_is_refused(
     if serves:
         assert serving_bundle(config).manifest.minimum_runtime == needed
     else:
+        assert serving_bundle(config).manifest.name == "starter"
         with pytest.raises(BundleError, match=r"needs Transom 99\.0\.0 or later"):
-            serving_bundle(config)
+            serving_bundle(msgspec.structs.replace(config, bundle=f"{config.store}/one.bundle"))

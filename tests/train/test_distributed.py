@@ -45,6 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr
     assert (folder / "begun-by-two" / CHECKPOINT).is_file()
     trainings.resume(folder / "begun-by-two")
     torch.set_num_threads(before)

@@ -2,14 +2,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from train.commands import train_command
 from train.corpus import load_corpus
 from train.engine import Engine
 from train.fit import fit
 from train.mutual import Learner
 from train.network import build_network
 from train.recipe import Recipe
-from train.run import Run
+from train.run import Run, read_run
 from train.start import begin_from
 from transom.errors import ConfigurationError, RunError
 from transom.tasks import Task, TaskSet
@@ -65,3 +67,17 @@ def test_refuses_a_start_of_another_shape_and_says_what_it_is(finished: Run) -> 
 def test_refuses_a_folder_that_is_no_run(tmp_path: Path, finished: Run) -> None:
     with pytest.raises(RunError, match="is that the folder of a run"):
         begin_from(finished.network(), str(tmp_path / "nothing"))
+
+
+def test_the_command_takes_the_shape_of_the_network_from_its_start(
+    finished: Run, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    arguments = [str(tiny_dataset), "--out", str(tmp_path / "next"), "--epochs", "1"]
+
+    outcome = CliRunner().invoke(
+        train_command, [*arguments, "--start", str(finished.folder), "--set", "batch=8"]
+    )
+
+    assert outcome.exit_code == 0, outcome.output
+    recipe = read_run(tmp_path / "next").recipe
+    assert (recipe.backbone, recipe.size, recipe.embedding) == ("tiny", 32, 16)

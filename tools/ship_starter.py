@@ -1,0 +1,64 @@
+"""Put a trained run into the package: as the starter bundle, and as the start of trainings.
+
+Usage: python tools/ship_starter.py RUN
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from train.run import read_run
+from transom.atomic import write_file
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_BYTES = 3_000_000
+
+
+def main(folder: Path) -> None:
+    """Export, sign with a key that is thrown away, and copy what is shipped."""
+    ship_bundle(folder)
+    ship_run(folder, ROOT / "train" / "starter")
+
+
+def ship_bundle(folder: Path) -> None:
+    """Write `transom/starter.bundle` and the public key that it is trusted by."""
+    with tempfile.TemporaryDirectory() as temporary:
+        key, bundle = Path(temporary) / "starter.pem", Path(temporary) / "starter.bundle"
+        transom("keys", "new", str(key))
+        transom("export", str(folder), "--out", str(bundle), "--key", str(key), "--name", "starter")
+        size = bundle.stat().st_size
+        if size > MAX_BYTES:
+            raise SystemExit(f"{bundle}: has {size:,} bytes, {MAX_BYTES:,} is the most")
+        shutil.copy(bundle, ROOT / "transom" / "starter.bundle")
+        shutil.copy(key.with_suffix(".pub"), ROOT / "transom" / "starter.pub")
+
+
+def ship_run(folder: Path, target: Path) -> None:
+    """Write the run's weights in half precision: a start needs no more, and half the bytes."""
+    run = read_run(folder)
+    target.mkdir(exist_ok=True)
+    tensors = {
+        name: tensor.half().contiguous() if tensor.dtype == torch.float32 else tensor
+        for name, tensor in run.network().state_dict().items()
+    }
+    write_file(target / "weights.safetensors", safetensors.torch.save(tensors))
+    for name in ("recipe.toml", "metrics.json"):
+        # Where the training's data lay is no business of who installs the package.
+        text = (folder / name).read_text("utf-8")
+        for dataset in run.datasets:
+            text = text.replace(str(dataset), dataset.name)
+        write_file(target / name, text.encode())
+
+
+def transom(*arguments: str) -> None:
+    """Run a command of this environment."""
+    subprocess.run([sys.executable, "-m", "transom", *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
