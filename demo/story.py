@@ -89,7 +89,7 @@ def tell(story: Story) -> Outcome:
     )  # fmt: skip
 
     story.chapter(
-        "2/5 Train one network, from the starter on, for two questions: what is it, is it open?"
+        "2/5 Train one network for two questions, from the starter on: what is it, is it open?"
     )
     story.run(
         "train", str(scenes), "--out", str(run), "--start", "starter",

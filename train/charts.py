@@ -9,7 +9,7 @@ Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 24, 14, 44
-_FARTHEST_NAME = 32  # pixels that a name may be moved down from its point
+_LETTER = 6.3  # pixels, about the width of a letter of a name
 _SERIES_COLOURS = 6  # the page defines --series-0 to --series-5
 
 
@@ -142,7 +142,7 @@ def dot_chart(
     if places:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         marks.append(f'<polyline class="ideal" fill="none" points="{line}"/>')
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float]] = []
     for dot in dots:
         marks += _dot_marks(dot, _share(scale(dot.x), across), up)
     for dot in reversed(dots):  # what lies on top has the first choice of place
@@ -167,18 +167,26 @@ def _dot_marks(dot: Dot, x_share: float, up: tuple[float, float]) -> list[str]:
 
 
 def _name_marks(
-    dot: Dot, x_share: float, up: tuple[float, float], taken: list[tuple[float, float]]
+    dot: Dot, x_share: float, up: tuple[float, float], taken: list[tuple[float, float, float]]
 ) -> list[str]:
+    """Write a name beside its point, or a little below or above where another is in the way."""
+    if not dot.name:
+        return []
     x, y = _at(x_share, _share(dot.y, up))
-    at = y + 4
-    while any(abs(at - other) < 13 and abs(x - beside) < 150 for beside, other in taken):
-        at += 13
-    if not dot.name or at - y > _FARTHEST_NAME:
-        return []  # farther away it would seem to be another's; the title says it still
-    taken.append((x, at))
-    side, anchor = (-9, "end") if x_share > 0.6 else (9, "start")
+    width = _LETTER * len(dot.name)
+    is_left = x + 9 + width > _WIDTH - _RIGHT
+    first = x - 9 - width if is_left else x + 9
+    for shift in (4, 17, -9, 30, -22):  # farther away it would seem to be another's
+        at = y + shift
+        if all(abs(at - other) > 12 or first > end or first + width < start
+               for start, end, other in taken):  # fmt: skip
+            break
+    else:
+        return []  # the title says it still
+    taken.append((first, first + width, at))
+    side, anchor = (x - 9, "end") if is_left else (x + 9, "start")
     return [
-        f'<text class="name" x="{x + side:.1f}" y="{at:.1f}" text-anchor="{anchor}">'
+        f'<text class="name" x="{side:.1f}" y="{at:.1f}" text-anchor="{anchor}">'
         f"{escape(dot.name)}</text>"
     ]
 

@@ -1,7 +1,7 @@
 """Every backbone that is registered learns, becomes an ONNX graph and becomes INT8.
 
 The crops are as small as a backbone takes and two in a batch: what is tested is that all its parts
-can do so, not how well. `benchmarks/backbones.py` measures cost, and a training accuracy.
+can do so, not how well. `benchmarks/backbones.py` measures what each costs.
 """
 
 import gc
