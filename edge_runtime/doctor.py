@@ -16,7 +16,7 @@ from edge_runtime.clock import Clock
 from edge_runtime.diagnostics import SINCE_BOOT, UNDERVOLTAGE, Machine
 from edge_runtime.link import Acknowledged, Connected, Link, Lost, Received, Subscribed, read_access
 from edge_runtime.redaction import redact, shown_source
-from transom.config import CameraConfig, Config, load_config, read_secret
+from transom.config import CameraConfig, Config, ModelsConfig, load_config, read_secret
 from transom.errors import EXIT_DONE, EXIT_FAILED, ConfigurationError, TransomError
 from transom.messages import Message, Topics
 from transom.signing import load_trusted_keys
@@ -101,7 +101,7 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
     cameras = ", ".join(camera.name for camera in config.cameras)
     yield Check(check="configuration", ok=True, what=f"device {config.device}, cameras {cameras}")
     yield check_disk(Path(config.state_directory))
-    yield check_keys(Path(config.models.trusted_keys))
+    yield check_keys(config.models)
     yield check_bundle(config)
     yield from check_broker(config, config_file, clock)
     for camera in config.cameras:
@@ -198,8 +198,13 @@ def check_disk(folder: Path) -> Check:
     return Check(check="disk", ok=ok, what=what, do=do)
 
 
-def check_keys(folder: Path) -> Check:
-    """Return whether there is a key to trust bundles by."""
+def check_keys(models: ModelsConfig) -> Check:
+    """Return whether there is a key to trust bundles by, where one is needed."""
+    from edge_runtime.models import needs_keys
+
+    if not needs_keys(models):
+        return Check(check="keys", ok=True, what="none needed: no bundle of your own is installed")
+    folder = Path(models.trusted_keys)
     try:
         keys = load_trusted_keys(folder)
     except TransomError as error:

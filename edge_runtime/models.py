@@ -37,6 +37,13 @@ def serving_bundle(config: ModelsConfig) -> Bundle:
     return newest
 
 
+def needs_keys(config: ModelsConfig) -> bool:
+    """Return whether a bundle is to serve that a key of the device's own must have signed."""
+    if config.bundle is not None:
+        return config.bundle != STARTER
+    return any(Path(config.store).glob("*.bundle"))
+
+
 def _newest(stored: list[Path], keys: tuple[PublicKey, ...]) -> Bundle | None:
     newest: Bundle | None = None
     for path in stored:

@@ -43,6 +43,8 @@ STABLE_AFTER_S = 10.0
 
 _TURN_S = 0.5
 _QUOTA_PAUSE_S = 10.0
+_GOODBYE_S = 0.2
+"""For the thread to end; one that still waits for TCP or TLS has sent nothing and is left."""
 _STUCK_AFTER_S = 180.0
 """Looking up a host name may block this long; longer and the thread counts as dead."""
 
@@ -143,7 +145,7 @@ class Publisher:
         self._stop_at_s = self._clock.monotonic_s() + timeout_s
         self._wake()
         if self._thread.is_alive():
-            self._thread.join(timeout_s + 1.0)
+            self._thread.join(timeout_s + _GOODBYE_S)
 
     @property
     def is_connected(self) -> bool:

@@ -1,7 +1,7 @@
 """Golden vectors: real crops with the answers that a correct device gives to them.
 
-A device tries them before it trusts a new network. They cover every class, and on each of them
-the most probable class is far enough ahead that a permitted difference cannot change it.
+A device tries them before it trusts a new network. On each of them the most probable class is far
+enough ahead that a permitted difference cannot change it; they cover every class that has such.
 """
 
 from collections.abc import Callable
@@ -82,13 +82,18 @@ def _lead(logits: Logits, tasks: TaskSet) -> npt.NDArray[np.float32]:
 def _choose(
     targets: npt.NDArray[np.int64], is_sure: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Pick some of every class of every task, sure ones first, and at least `LEAST` in all."""
-    order = np.argsort(~is_sure, kind="stable")
+    """Pick some of every class of every task, and at least `LEAST` in all, as far as there are any.
+
+    Only sure ones, where there are any: of another a correct device may say another class.
+    """
+    order = np.flatnonzero(is_sure if is_sure.any() else ~is_sure)
     chosen: list[int] = []
-    for column in targets[order].T:
-        for label in np.unique(column[column >= 0]):
-            chosen += order[column == label][:_EACH_CLASS].tolist()
-    distinct = list(dict.fromkeys(chosen))
-    rest = [index for index in order.tolist() if index not in set(distinct)]
-    distinct += rest[: max(0, LEAST - len(distinct))]
-    return np.sort(np.asarray(distinct, np.int64))
+    for column in targets.T:
+        for label in np.unique(column[order][column[order] >= 0]):
+            # A crop that was chosen for another task counts: each one weighs on the bundle.
+            wanting = _EACH_CLASS - int((column[chosen] == label).sum())
+            free = [row for row in order[column[order] == label].tolist() if row not in chosen]
+            chosen += free[: max(0, wanting)]
+    rest = [row for row in order.tolist() if row not in chosen]
+    chosen += rest[: max(0, LEAST - len(chosen))]
+    return np.sort(np.asarray(chosen, np.int64))

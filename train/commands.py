@@ -12,7 +12,7 @@ import msgspec
 
 from train.history import EpochRecord
 from train.progress import Progress, progress_bar
-from train.recipe import Recipe, load_recipe, parse_setting
+from train.recipe import Recipe, load_recipe, parse_setting, read_toml
 from transom.dataset import Mistake
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ def _resolve(recipe_file: Path | None, values: dict[str, object]) -> Recipe:
     from train.start import shape_of  # torch is seconds: not for --help
 
     # A start fixes what the network looks like, unless something is asked for by name.
-    return recipe.with_values({**shape_of(str(start)), **values})
+    asked = {*(read_toml(recipe_file) if recipe_file else ()), *values}
+    shape = {key: value for key, value in shape_of(str(start)).items() if key not in asked}
+    return recipe.with_values({**shape, **values})
 
 
 def _train(

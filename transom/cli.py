@@ -57,6 +57,13 @@ class _LazyGroup(click.Group):
             raise click.ClickException(_what_to_install(module, error)) from error
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImportError as error:  # what is heavy is imported when a command has begun
+            module = _COMMANDS[ctx.invoked_subcommand or ""][0]
+            raise click.ClickException(_what_to_install(module, error)) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])

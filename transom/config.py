@@ -97,9 +97,10 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Where bundles are, and whose signature counts.
 
     Attributes:
-        store: Folder of the installed bundles; the newest sequence serves.
+        store: Folder of the installed bundles; the newest sequence serves, or the starter where
+            there is none.
         trusted_keys: Folder of public keys (`*.pub`).
-        bundle: One bundle file to serve instead of the store's newest.
+        bundle: One bundle file to serve instead of the store's newest, or the word `starter`.
         threads: Threads of the network, 1 to 8.
     """
 

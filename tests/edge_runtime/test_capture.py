@@ -617,11 +617,16 @@ def test_a_source_is_shown_without_user_and_query() -> None:
 # RTSP, served by a real server
 
 
+def require_ffmpeg() -> None:
+    if shutil.which("ffmpeg") is None:
+        text = "ffmpeg is not installed"
+        pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+
+
 @pytest.fixture
 def rtsp(clip: Path) -> Iterator[str]:
     """The address of a real RTSP server on loopback that plays the clip."""
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("ffmpeg is not installed")
+    require_ffmpeg()
     server = RtspServer(clip)
     yield server.url
     server.close()
@@ -745,8 +750,7 @@ def test_a_usb_camera_that_is_not_there_says_what_to_look_at() -> None:
 def test_pictures_that_the_decoder_calls_damaged_are_not_delivered(
     tmp_path: Path, start: Callable[..., CameraProcess]
 ) -> None:
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("ffmpeg is not installed")
+    require_ffmpeg()
     whole_path, damaged_path = tmp_path / "whole.ts", tmp_path / "damaged.ts"
     command = (
         "ffmpeg -v error -f lavfi -i testsrc2=s=320x240:r=30:d=4 -c:v libx264 -threads 1 -bf 0"

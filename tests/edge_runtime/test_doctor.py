@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from edge_runtime import doctor
 from edge_runtime.clock import Clock
 from edge_runtime.diagnostics import Machine
-from edge_runtime.doctor import Check, check_clock, check_disk, check_heat, check_onnxruntime
+from edge_runtime.doctor import (
+    Check,
+    check_clock,
+    check_disk,
+    check_heat,
+    check_keys,
+    check_onnxruntime,
+)
 from tests.edge_runtime.broker import Broker, free_port
+from transom.config import ModelsConfig
 
 CANARY = "canary-secret"
 
@@ -203,6 +212,16 @@ def test_a_folder_that_cannot_be_made_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert not check_disk(tmp_path / "file" / "state").ok
     assert check_disk(tmp_path / "state").ok
+
+
+def test_keys_are_asked_for_only_where_a_bundle_of_ones_own_must_be_trusted(
+    tmp_path: Path,
+) -> None:
+    models = ModelsConfig(store=str(tmp_path), trusted_keys=str(tmp_path / "nobody"))
+    assert check_keys(models).ok
+    assert check_keys(msgspec.structs.replace(models, bundle="starter")).ok
+    (tmp_path / "home.bundle").touch()
+    assert not check_keys(models).ok
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import json
 import logging
 import random
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -289,6 +290,21 @@ def test_stops_in_time_when_the_broker_is_frozen(
         publisher.stop(1.0)
         assert time.monotonic() - started_s < 2.5
         assert outbox.counts().queued == 1
+
+
+# paho leaves a socket open whose handshake fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_stops_in_time_while_a_broker_does_not_answer_the_tls_handshake(
+    publish: Callable[..., Publisher],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10.0)
+        port = silent.getsockname()[1]
+        publisher = publish(MqttConfig(host="127.0.0.1", port=port, tls=True))
+        with silent.accept()[0]:
+            started_s = time.monotonic()
+            publisher.stop(0.5)
+            assert time.monotonic() - started_s < 1.0
 
 
 def test_wrong_credentials_are_told_once_and_without_the_secret(

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from export.goldens import LEAST, make_goldens
+from export.goldens import _choose as choose
 from train.network import Network
 
 RunGraph = Callable[..., Mapping[str, npt.NDArray[np.float32]]]
@@ -46,6 +47,14 @@ def test_a_permitted_difference_changes_the_class_of_no_golden(
     for values in goldens.logits.values():
         ordered = np.sort(values, axis=1)
         assert ((ordered[:, -1] - ordered[:, -2]) > 2 * goldens.tolerance).all()
+
+
+def test_a_crop_that_is_not_sure_is_no_golden_even_alone_of_its_class() -> None:
+    targets = np.array([[0], [0], [1], [0]])
+    sure = np.array([True, True, False, True])
+    assert choose(targets, sure).tolist() == [0, 1, 3]
+    assert choose(targets, ~sure).tolist() == [2]
+    assert choose(targets, np.zeros(4, bool)).tolist() == [0, 1, 2, 3]
 
 
 def test_the_tolerance_tells_a_broken_network_from_another_machine(

@@ -47,10 +47,10 @@ def whole_way(
     shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path | dict[str, object]]:
     folder = tmp_path_factory.mktemp("whole_way")
-    doors = some_groups(shared_data / "doors", folder / "doors", train=120, val=60)
-    kinds = some_groups(shared_data / "kinds", folder / "kinds", train=60, val=30)
+    doors = some_groups(shared_data / "doors", folder / "doors", train=60, val=40)
+    kinds = some_groups(shared_data / "kinds", folder / "kinds", train=40, val=30)
     cache = folder / "cache"
-    options = ["--size", "96", "--epochs", "3", "--set", "frozen_epochs=1"]
+    options = ["--start", "starter", "--epochs", "1", "--set", "frozen_epochs=0"]
     transom("train", str(doors), str(kinds), "--out", str(folder / "run"), *options, cache=cache)
     transom("keys", "new", str(folder / "keys" / "test.pem"), cache=cache)
     said = transom(
@@ -79,7 +79,7 @@ def test_the_bundle_is_signed_int8_and_knows_both_tasks(whole_way: dict[str, Pat
 
     assert bundle.manifest.precision == "int8"
     assert bundle.manifest.task_set().names == ("kind", "state")
-    assert bundle.manifest.input.size == 96
+    assert bundle.manifest.input.size == 128
 
 
 def test_the_bundle_is_better_than_chance_on_doors_it_has_never_seen(
@@ -102,9 +102,9 @@ def test_the_bundle_is_better_than_chance_on_doors_it_has_never_seen(
 
     state, kind = said["tasks"]["state"], said["tasks"]["kind"]
     assert said["precision"] == "int8"
-    # Chance is a third; a frozen probe reaches two thirds with twenty times the doors.
-    assert state["balanced_accuracy"] > 0.42
-    assert kind["accuracy"] > 0.6
+    # Chance is a third. The starter's training never saw these groups either.
+    assert state["balanced_accuracy"] > 0.5
+    assert kind["accuracy"] > 0.8
     assert np.asarray(state["confusion"]).sum() == state["n"] < said["n"]
 
 

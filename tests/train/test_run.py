@@ -155,16 +155,21 @@ def test_a_full_folder_is_refused_before_a_picture_is_read(data, folder, own_cac
 def test_ctrl_c_leaves_whole_files_and_resume_goes_on(data, tmp_path):
     out = tmp_path / "run"
     train = [sys.executable, "-m", "transom", "train", str(data), "--out", str(out)]
-    started = subprocess.Popen(
+    with subprocess.Popen(
         [*train, *QUICK, "--epochs", "100000"],
         stderr=subprocess.PIPE,
         text=True,
-    )
-    for line in started.stderr:
-        if line.startswith("epoch 2/"):
-            break
-    started.send_signal(signal.SIGINT)
-    _, errors = started.communicate(timeout=60)
+        # A shell lets what runs in its background ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as started:
+        try:
+            for line in started.stderr:
+                if line.startswith("epoch 2/"):
+                    break
+            started.send_signal(signal.SIGINT)
+            _, errors = started.communicate(timeout=60)
+        finally:
+            started.kill()
     assert started.returncode == 130, errors
     assert "Traceback" not in errors
     assert {path.name for path in out.iterdir()} == {RECIPE, "checkpoint.safetensors", "events"}

@@ -125,6 +125,20 @@ def test_what_is_not_installed_is_named_with_the_way_to_install_it(
     assert advice in message
 
 
+def test_what_a_command_misses_when_it_has_begun_is_named_too(
+    commands: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (commands / "cli_begins.py").write_text(
+        "import click\n@click.command()\ndef begins():\n    import a_package_that_nobody_has\n"
+    )
+    monkeypatch.setitem(cli_module._COMMANDS, "begins", ("cli_begins", "begins", ""))
+    monkeypatch.setitem(cli_module._EXTRAS, "cli_begins", "train")
+    assert main(["begins"]) == 1
+    message = capsys.readouterr().err
+    assert "a_package_that_nobody_has is not installed; " in message
+    assert "pip install 'transom[train]'" in message
+
+
 def test_a_library_that_does_not_load_is_no_traceback(
     commands: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
