@@ -1,0 +1,63 @@
+"""The documentation names what there is: every key, topic, command and error."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+
+from transom import config, errors
+from transom.cli import cli
+from transom.messages import Topics
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pages() -> str:
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return "\n".join(file.read_text("utf-8") for file in files)
+
+
+def keys() -> Iterator[str]:
+    for _, part in inspect.getmembers(config, inspect.isclass):
+        if issubclass(part, msgspec.Struct) and part is not msgspec.Struct:
+            yield from part.__struct_fields__
+
+
+@pytest.mark.parametrize("key", sorted(set(keys())))
+def test_every_key_of_the_configuration_is_documented(key: str) -> None:
+    assert f"`{key}`" in (ROOT / "docs" / "configuration.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("command", cli.list_commands(click.Context(cli)))
+def test_every_command_is_documented(command: str) -> None:
+    assert f"transom {command}" in pages()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, member in vars(errors).items() if name.endswith("Error")]
+)
+def test_every_error_is_documented(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "messages.md").read_text("utf-8")
+
+
+def test_every_topic_is_documented() -> None:
+    text = (ROOT / "docs" / "messages.md").read_text("utf-8")
+    topics = Topics("transom", "<device>")
+    found = [topics.status, topics.diagnostics, topics.model_state]
+    found += [f("<zone>") for f in (topics.state, topics.event, topics.snapshot)]
+    found += [f("<camera>") for f in (topics.camera_status, topics.camera_problem)]
+
+    assert [topic for topic in found if f"`{topic}`" not in text] == []
+
+
+def test_every_link_of_the_documentation_leads_to_a_file() -> None:
+    broken = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for part in page.read_text("utf-8").split("](")[1:]:
+            target = part.partition(")")[0].partition("#")[0]
+            if target and "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
