@@ -45,6 +45,9 @@ class Notifier:
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                # A manager that has stopped reading must not stop the daemon: what does not fit
+                # into its queue is dropped, and the next one says the same.
+                channel.setblocking(False)
                 channel.connect(address)
                 channel.sendall(message.encode())
         except OSError as error:

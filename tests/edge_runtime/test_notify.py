@@ -40,6 +40,16 @@ def test_tells_the_service_manager(
     assert manager.recv(1024) == expected
 
 
+@pytest.mark.timeout(10)
+def test_a_manager_that_stops_reading_never_blocks_the_daemon(manager: socket.socket) -> None:
+    notifier = Notifier(environment(manager))
+
+    for _ in range(1000):  # many times the length of a socket's queue
+        notifier.watchdog()
+
+    assert manager.recv(1024) == b"WATCHDOG=1"
+
+
 def test_says_nothing_without_a_service_manager(tmp_path: Path) -> None:
     Notifier({}).ready()
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
