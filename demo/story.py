@@ -13,9 +13,9 @@ from demo.judge import Alert, Verdict, judge, true_changes
 from demo.processes import Subscriber, run_command, running_daemon
 from transom.geometry import Zone
 
-GROUPS = 120
+GROUPS = 180
 PICTURES = 6
-EPOCHS = 3
+EPOCHS = 5
 CLIP_FPS = 10
 CLIP_SECONDS = 40.0
 DEVICE = "demo-pi"
