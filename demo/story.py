@@ -13,9 +13,9 @@ from demo.judge import Alert, Verdict, judge, true_changes
 from demo.processes import Subscriber, run_command, running_daemon
 from transom.geometry import Zone
 
-GROUPS = 180
+GROUPS = 120
 PICTURES = 6
-EPOCHS = 5
+EPOCHS = 3
 CLIP_FPS = 10
 CLIP_SECONDS = 40.0
 DEVICE = "demo-pi"
@@ -99,7 +99,17 @@ def tell(story: Story) -> Outcome:
     story.chapter("3/5 Quantise it to INT8, check that nothing was lost, sign it")
     story.run("keys", "new", str(key))
     export = json.loads(
-        story.run("export", str(run), "--out", str(bundle), "--key", str(key), "--json")
+        story.run(
+            "export",
+            str(run),
+            "--out",
+            str(bundle),
+            "--key",
+            str(key),
+            "--precision",
+            "auto",
+            "--json",
+        )  # fmt: skip
     )
 
     story.chapter("4/5 Judge the INT8 bundle on doors and rooms it has never seen")

@@ -19,11 +19,15 @@ def describe(outcome: Outcome, seconds: float) -> str:
         f"The clip shows {changes} changes: {len(verdict.found)} announced, "
         f"{len(verdict.missed)} missed; {len(verdict.false)} false alerts.",
         "",
-        "Right on pictures of doors, windows and rooms never seen in training (INT8):",
+        "Right on pictures of doors, windows and rooms never seen in training "
+        f"({outcome.export['precision'].upper()}):",
         *(f"  {_accuracy(name, task)}" for name, task in outcome.evaluation["tasks"].items()),
-        "INT8 against float32, same pictures:",
-        *(f"  {_agreement(name, task)}" for name, task in outcome.export["tasks"].items()),
     ]
+    if outcome.export["precision"] == "int8":
+        lines.append("INT8 against float32, same pictures:")
+        lines += [f"  {_agreement(name, task)}" for name, task in outcome.export["tasks"].items()]
+    else:
+        lines.append(f"The bundle is not INT8 this time: {outcome.export['why']}.")
     if verdict.median_latency_ms is not None:
         lines.append(
             "From the frame that decided an alert to its message: "
