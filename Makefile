@@ -61,7 +61,9 @@ starter: $(VENV)/.dev
 	$(BIN)/transom data generate build/starter/scenes --groups 450 --pictures 6 --seed 7001
 	$(BIN)/transom data generate build/starter/plain --groups 120 --pictures 6 --seed 7002 --plain
 	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/scenes build/starter/plain \
-	  --recipe train/starter.toml --out build/starter/run
+	  --recipe train/starter.toml --out build/starter/first
+	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/plain --start build/starter/first \
+	  --recipe train/starter_second.toml --out build/starter/run
 	$(BIN)/python tools/ship_starter.py build/starter/run
 
 clean:

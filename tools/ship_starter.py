@@ -52,6 +52,7 @@ def ship_run(folder: Path, target: Path) -> None:
         text = (folder / name).read_text("utf-8")
         for dataset in run.datasets:
             text = text.replace(str(dataset), dataset.name)
+        text = text.replace(f'start = "{run.recipe.start}"', 'start = ""')
         write_file(target / name, text.encode())
 
 
