@@ -120,7 +120,7 @@ def _watch_a_clip(story: Story, bundle: Path, keys: Path) -> tuple[Verdict, list
     folder = story.folder
     clip = folder / "clip.mp4"
     # A seed far from the training scenes' own: a room that nobody has seen.
-    truth = generate_clip(clip, seed=10_000 + story.seed, seconds=CLIP_SECONDS, fps=CLIP_FPS)
+    truth = generate_clip(clip, seed=10_001 + story.seed, seconds=CLIP_SECONDS, fps=CLIP_FPS)
     with running_broker(folder) as broker:
         config = folder / "transom.toml"
         config.write_text(_configuration(folder, clip, bundle, keys, broker, truth.zones))
