@@ -37,6 +37,7 @@ from tests.edge_runtime.broker import Broker
 from tests.edge_runtime.conftest import draw_scene, tiny_goldens, tiny_manifest, tiny_model
 from transom.bundle import read_bundle, write_bundle
 from transom.config import load_config
+from transom.geometry import Zone
 from transom.messages import Message, ZoneEvent, decode
 from transom.signing import load_private_key, new_key
 
@@ -150,7 +151,12 @@ def filter_delays_s(config_file: Path, clip: Path, bundle: Path) -> list[float]:
 
 
 def measure(
-    folder: Path, clip: Path | None, bundle: Path | None, keys: Path | None, seconds: float
+    folder: Path,
+    clip: Path | None,
+    bundle: Path | None,
+    keys: Path | None,
+    seconds: float,
+    zone: str = "",
 ) -> dict[str, Any]:
     """Run the daemon and the bare loop side by side, and return the figures."""
     drawn = clip is None
@@ -169,7 +175,7 @@ def measure(
                 bundle=bundle,
                 clip=clip,
                 fps=WATCHED_FPS,
-                zone=ZONE,
+                zone=[list(p) for p in Zone.from_text(zone).points] if zone else ZONE,
             )
         )
         client, received = listen(broker.port)
@@ -240,10 +246,16 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="a bundle, with --keys")
     parser.add_argument("--keys", type=Path, help="folder of the keys that it is trusted by")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--zone", default="", help="x1 y1 … x4 y4, fractions of the frame")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(
-            Path(folder), arguments.clip, arguments.bundle, arguments.keys, arguments.seconds
+            Path(folder),
+            arguments.clip,
+            arguments.bundle,
+            arguments.keys,
+            arguments.seconds,
+            arguments.zone,
         )
     print(json.dumps(msgspec.to_builtins(figures), indent=1))
 
