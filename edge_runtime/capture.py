@@ -82,6 +82,7 @@ class _Child:
     ring: FrameRing
     started_ns: int
     numbers_from: int
+    key_frames_from: int
     unread: bytes = b""
     has_delivered: bool = False
 
@@ -120,6 +121,7 @@ class CameraProcess:
         self._detail = "not started"
         self._is_wanted = False
         self._number = 0
+        self._key_frames = 0
         self._retry_ns = 0
         self._pause_s = RETRY_FIRST_S
         self._gone_ns: int | None = None
@@ -180,7 +182,8 @@ class CameraProcess:
             child.has_delivered = True
             self._came_online()
         self._number = child.numbers_from + frame.number
-        return Frame(frame.image, frame.taken_ns, self._number)
+        self._key_frames = child.key_frames_from + (frame.key_frames or 0)
+        return Frame(frame.image, frame.taken_ns, self._number, self._key_frames)
 
     def _supervise(self) -> None:
         now_ns = self._monotonic_ns()
@@ -231,7 +234,7 @@ class CameraProcess:
             env=_environment(),
             start_new_session=True,  # Ctrl-C is for the daemon, which then stops its cameras
         )
-        self._child = _Child(process, ring, now_ns, self._number)
+        self._child = _Child(process, ring, now_ns, self._number, self._key_frames)
         self._memory_checked_ns = now_ns
         if process.stdin is None or process.stdout is None:
             raise AssertionError("pipes were asked for")

@@ -180,22 +180,24 @@ def _deliver(
     stopping: threading.Event,
 ) -> bool:
     """Write frames until told to stop (True) or the file's end (False)."""
-    damaged_until_ns = 0
+    damaged_until_ns = key_frames = 0
     while not stopping.is_set():
         if not source.grab():
             return False
         now_ns = time.monotonic_ns()
         ring.mark_alive(now_ns)
+        is_key_frame = source.has_key_frame()
+        key_frames += is_key_frame
         if diagnostics.pass_on():
             damaged_until_ns = now_ns + int(_DAMAGE_S * 1e9)
-        elif source.has_key_frame():
+        elif is_key_frame:
             damaged_until_ns = 0
         if now_ns < damaged_until_ns or not pace.is_due(now_ns):
             continue
         image = source.retrieve()
         if image is not None:
             try:
-                ring.write(image, now_ns)
+                ring.write(image, now_ns, key_frames)
             except ValueError as error:
                 raise CameraError(str(error)) from error
     return True

@@ -294,7 +294,7 @@ class CameraWatch:
         self._frame_s = frame.taken_ns / 1e9
         self._frames += 1
         self.has_verdict = True
-        reason = self._health.judge(frame.image, self._frame_s)
+        reason = self._health.judge(frame.image, self._frame_s, frame.key_frames)
         self._follow_health(reason, self._frame_s)
         if reason is not None:
             for zone in self.zones:

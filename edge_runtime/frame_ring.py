@@ -22,7 +22,7 @@ MAX_FRAME_BYTES = 4096 * 4096 * 3
 """Room for one frame: 16 megapixels."""
 
 _SLOTS = 2
-_HEADER = struct.Struct("=QQII")  # number, taken_ns, height, width
+_HEADER = struct.Struct("=QQQII")  # number, taken_ns, key frames, height, width
 _HEADER_BYTES = 4096  # pixels begin on a page
 _SLOT_BYTES = _HEADER_BYTES + MAX_FRAME_BYTES
 _ALIVE = struct.Struct("=Q")
@@ -37,11 +37,14 @@ class Frame:
         image: (H, W, 3) uint8 BGR; belongs to whoever asked for it.
         taken_ns: CLOCK_MONOTONIC when the picture left the camera, nanoseconds.
         number: Grows with every frame of a camera; a gap is a frame nobody asked for in time.
+        key_frames: How many key frames the camera's stream has had so far; None = its pictures
+            stand each for itself.
     """
 
     image: Image
     taken_ns: int
     number: int
+    key_frames: int | None = None
 
 
 class FrameRing:
@@ -75,12 +78,13 @@ class FrameRing:
         moment: int = _ALIVE.unpack_from(self._memory, _ALIVE_OFFSET)[0]
         return moment
 
-    def write(self, image: Image, taken_ns: int) -> None:
+    def write(self, image: Image, taken_ns: int, key_frames: int = 0) -> None:
         """Put a frame into the older slot.
 
         Args:
             image: (H, W, 3) uint8 BGR.
             taken_ns: Monotonic nanoseconds.
+            key_frames: How many key frames the stream has had so far.
 
         Raises:
             ValueError: The image has another form, or more than `MAX_FRAME_BYTES`.
@@ -95,7 +99,8 @@ class FrameRing:
         slot = self._written % _SLOTS
         with self._locked(slot, fcntl.LOCK_EX):
             np.copyto(self._pixels(slot, image.shape[0], image.shape[1]), image)
-            header = (self._written + 1, taken_ns, image.shape[0], image.shape[1])
+            height, width = image.shape[:2]
+            header = (self._written + 1, taken_ns, key_frames, height, width)
             _HEADER.pack_into(self._memory, slot * _SLOT_BYTES, *header)
         self._written += 1
 
@@ -110,16 +115,18 @@ class FrameRing:
                 return None
             try:
                 with self._locked(slot, fcntl.LOCK_SH | fcntl.LOCK_NB):
-                    number, taken_ns, height, width = self._header(slot)
+                    number, taken_ns, key_frames, height, width = self._header(slot)
                     image = self._pixels(slot, height, width).copy()
             except BlockingIOError:
                 continue
-            return Frame(image, taken_ns, number)
+            return Frame(image, taken_ns, number, key_frames)
         return None
 
-    def _header(self, slot: int) -> tuple[int, int, int, int]:
-        number, taken_ns, height, width = _HEADER.unpack_from(self._memory, slot * _SLOT_BYTES)
-        return number, taken_ns, height, width
+    def _header(self, slot: int) -> tuple[int, int, int, int, int]:
+        number, taken_ns, key_frames, height, width = _HEADER.unpack_from(
+            self._memory, slot * _SLOT_BYTES
+        )
+        return number, taken_ns, key_frames, height, width
 
     def _pixels(self, slot: int, height: int, width: int) -> Image:
         start = slot * _SLOT_BYTES + _HEADER_BYTES

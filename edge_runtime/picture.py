@@ -9,21 +9,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.frozen import FreezeWatch
 from transom.crop import Image
 from transom.messages import Reason
 
 HEAL_S = 1.5
 """How long pictures must be good again before they are believed."""
-FROZEN_S = 4.0
-FROZEN_PICTURES = 4
-"""A picture is frozen when it came again, bit for bit, this often and for this long. No sensor
-does that; a video encoder does for a moment, where nothing moves."""
 
 _THUMB = (80, 60)
 _SAMPLED_ROWS = 120
 _SAMPLED_COLUMNS = 64
 _MIN_BLANK_ROWS = 0.08
-"""Share of rows without content that makes a picture half decoded."""
+"""Share of rows without content of their own that makes a picture half decoded."""
+_SMEARED_CONTRAST = 8.0
+"""Deviation along a row, grey levels, above which no second row is like it by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +49,16 @@ class PictureHealth:
     def __init__(self) -> None:
         self._reason: Reason | None = None
         self._good_since_s: float | None = None
-        self._rows: Image | None = None
-        self._changed_s = 0.0
-        self._repeats = 0
+        self._freeze = FreezeWatch()
 
-    def judge(self, image: Image, now_s: float) -> Reason | None:
+    def judge(self, image: Image, now_s: float, key_frames: int | None = None) -> Reason | None:
         """Return why a picture cannot be used, or None.
 
         Args:
             image: (H, W, 3) uint8 BGR, in the order in which the camera took them.
             now_s: When it was taken, monotonic seconds.
+            key_frames: How many key frames the stream has had up to this picture; None = each
+                picture stands for itself.
 
         Raises:
             ValueError: `image` is not as described.
@@ -67,7 +66,7 @@ class PictureHealth:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
         rows = np.ascontiguousarray(image[:: max(image.shape[0] // _SAMPLED_ROWS, 1)])
-        is_frozen = self._is_frozen(rows, now_s)
+        is_frozen = self._freeze.is_frozen(image, now_s, key_frames)
         limits = _ENTER if self._reason is None else _LEAVE
         found = "corrupt" if _is_corrupt(rows) else _exposure(image, limits)
         if found is None and is_frozen:
@@ -85,20 +84,6 @@ class PictureHealth:
         if now_s - self._good_since_s >= HEAL_S:
             self._reason = None
         return self._reason
-
-    def _is_frozen(self, rows: Image, now_s: float) -> bool:
-        before, self._rows = self._rows, rows
-        # A few rows first: where anything lives, they differ, and the rest need not be looked at.
-        if (
-            before is None
-            or before.shape != rows.shape
-            or not np.array_equal(before[::16], rows[::16])
-            or not np.array_equal(before, rows)
-        ):
-            self._changed_s, self._repeats = now_s, 0
-            return False
-        self._repeats += 1
-        return self._repeats >= FROZEN_PICTURES and now_s - self._changed_s >= FROZEN_S
 
 
 def _exposure(image: Image, limits: _Limits) -> Reason | None:
@@ -151,6 +136,9 @@ def _is_corrupt(rows: Image) -> bool:
     is_same = np.ones(is_grey.shape, bool)
     is_same[:, 1:] = green[:, 1:] == green[:, :-1]
     blank_rows = ((is_empty | is_grey) & is_same).mean(axis=1) >= 0.95
+    # The last row that arrived, drawn down to the bottom.
+    is_like_above = (rows[2::2] == rows[:-2:2]).all(axis=(1, 2))[: len(blank_rows) - 1]
+    blank_rows[1:] |= is_like_above & (green[1:].std(axis=1) >= _SMEARED_CONTRAST)
     if float(blank_rows.mean()) >= _MIN_BLANK_ROWS:
         return True
     without_colour = (green - np.maximum(red, blue) >= 60) & (np.minimum(red, blue) <= 16)

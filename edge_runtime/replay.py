@@ -23,6 +23,7 @@ from edge_runtime.daemon import Daemon
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.notify import Notifier
 from edge_runtime.outbox import OutboxCounts
+from edge_runtime.sources import FilePicture
 from transom.bundle import Bundle
 from transom.config import CameraConfig, Config
 from transom.crop import Image
@@ -92,11 +93,11 @@ class ClipCamera:
     def stop(self, timeout_s: float = 1.0) -> None:
         """Do nothing."""
 
-    def show(self, image: Image, taken_ns: int) -> None:
+    def show(self, image: Image, taken_ns: int, key_frames: int | None = None) -> None:
         """Make a picture the newest frame."""
         self._number += 1
         self._status = "online"
-        self._frame = Frame(image, taken_ns, self._number)
+        self._frame = Frame(image, taken_ns, self._number, key_frames)
 
     def end(self) -> None:
         """Have no more frames."""
@@ -196,16 +197,16 @@ def replay(
     )
     began_s, busy_s, frames = time.perf_counter(), _cpu_s(), 0
     daemon.start()
-    for taken_ns, name, image in _together(watched, clips):
+    for taken_ns, name, picture in _together(watched, clips):
         while clock.now_ns + LONGEST_TURN_NS < taken_ns:
             clock.now_ns += LONGEST_TURN_NS
             daemon.step()
         clock.now_ns = max(taken_ns, clock.now_ns)
-        if image is None:
+        if picture is None:
             cameras[name].end()
             progress(clock.monotonic_s())
             continue
-        cameras[name].show(image, taken_ns)
+        cameras[name].show(picture.image, taken_ns, picture.key_frames)
         frames += 1
         daemon.step()
         progress(clock.monotonic_s())
@@ -235,20 +236,20 @@ def _shown(payload: bytes) -> Any:
 
 def _together(
     cameras: tuple[CameraConfig, ...], clips: Mapping[str, Path]
-) -> Iterator[tuple[int, str, Image | None]]:
+) -> Iterator[tuple[int, str, FilePicture | None]]:
     """Yield the frames of all clips by their time; None where one ends before the others."""
     streams = [_frames(camera, clips[camera.name]) for camera in cameras]
     return heapq.merge(*streams, key=lambda item: item[:2])
 
 
-def _frames(camera: CameraConfig, path: Path) -> Iterator[tuple[int, str, Image | None]]:
+def _frames(camera: CameraConfig, path: Path) -> Iterator[tuple[int, str, FilePicture | None]]:
     """Yield the frames that the camera's process would deliver, then None."""
     pace = Pace(camera.fps)
     taken_ns = 0
-    for clip_s, image in read_file(path):
-        taken_ns = int(clip_s * 1e9)
+    for picture in read_file(path):
+        taken_ns = int(picture.clip_s * 1e9)
         if pace.is_due(taken_ns):
-            yield taken_ns, camera.name, image
+            yield taken_ns, camera.name, picture
     yield taken_ns, camera.name, None
 
 

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import cv2
@@ -95,7 +95,22 @@ def read_timeout(fps: float) -> float:
     return max(READ_TIMEOUT_S, 3.0 / fps)
 
 
-def read_file(path: Path, folder_fps: float = 5.0) -> Iterator[tuple[float, Image]]:
+class FilePicture(NamedTuple):
+    """One picture of a clip.
+
+    Attributes:
+        clip_s: Seconds since the clip's start, growing.
+        image: (H, W, 3) uint8 BGR.
+        key_frames: How many key frames the clip has had so far; None = its pictures stand each
+            for itself.
+    """
+
+    clip_s: float
+    image: Image
+    key_frames: int | None = None
+
+
+def read_file(path: Path, folder_fps: float = 5.0) -> Iterator[FilePicture]:
     """Read a clip, or a folder of pictures in the order of their names, as fast as it goes.
 
     Args:
@@ -103,7 +118,7 @@ def read_file(path: Path, folder_fps: float = 5.0) -> Iterator[tuple[float, Imag
         folder_fps: Pictures of a folder per second of its time.
 
     Yields:
-        Seconds since the clip's start, growing, and the frame, (H, W, 3) uint8 BGR.
+        The pictures, in the order of their time.
 
     Raises:
         CameraError: There is nothing that can be read.
@@ -116,24 +131,26 @@ def read_file(path: Path, folder_fps: float = 5.0) -> Iterator[tuple[float, Imag
     yield from frames
 
 
-def _read_folder(path: Path, fps: float) -> Iterator[tuple[float, Image]]:
+def _read_folder(path: Path, fps: float) -> Iterator[FilePicture]:
     names = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in _PICTURES)
     for index, name in enumerate(names):
         image = cv2.imread(str(name), cv2.IMREAD_COLOR)
         if image is None:
             raise CameraError(f"{name}: is not a picture that can be read")
-        yield index / fps, np.asarray(image, np.uint8)
+        yield FilePicture(index / fps, np.asarray(image, np.uint8))
 
 
-def _read_clip(path: Path) -> Iterator[tuple[float, Image]]:
+def _read_clip(path: Path) -> Iterator[FilePicture]:
     capture = _open_file(path, str(path))
     try:
         times = _MediaTime(capture)
+        key_frames = 0
         while capture.grab():
             seconds = times.of_grabbed()
+            key_frames += _is_key_frame(capture)
             done, image = capture.retrieve()
             if done:
-                yield seconds, np.asarray(image, np.uint8)
+                yield FilePicture(seconds, np.asarray(image, np.uint8), key_frames)
     finally:
         capture.release()
 
@@ -173,6 +190,10 @@ def _open_file(path: Path, shown: str) -> cv2.VideoCapture:
     return capture
 
 
+def _is_key_frame(capture: cv2.VideoCapture) -> bool:
+    return int(capture.get(cv2.CAP_PROP_FRAME_TYPE)) == ord("I")
+
+
 class _OpenCvSource:
     """A source that OpenCV reads."""
 
@@ -190,7 +211,7 @@ class _OpenCvSource:
         return np.asarray(image, np.uint8) if done else None
 
     def has_key_frame(self) -> bool:
-        return int(self._capture.get(cv2.CAP_PROP_FRAME_TYPE)) == ord("I")
+        return _is_key_frame(self._capture)
 
     def release(self) -> None:
         self._capture.release()

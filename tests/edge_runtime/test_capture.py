@@ -120,8 +120,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_clip_is_read_whole_and_in_its_own_time(clip: Path) -> None:
     frames = list(read_file(clip))
 
-    assert [round(seconds, 3) for seconds, _ in frames] == [round(i / 10, 3) for i in range(30)]
-    levels = [float(image.mean()) for _, image in frames]
+    assert [round(frame.clip_s, 3) for frame in frames] == [round(i / 10, 3) for i in range(30)]
+    levels = [float(frame.image.mean()) for frame in frames]
     np.testing.assert_allclose(levels, [21 + 5 * i for i in range(30)], atol=2.0)
 
 
@@ -132,8 +132,8 @@ def test_a_folder_of_pictures_is_read_by_name(tmp_path: Path) -> None:
 
     frames = list(read_file(tmp_path, folder_fps=2.0))
 
-    assert [seconds for seconds, _ in frames] == [0.0, 0.5, 1.0]
-    assert np.array_equal(frames[2][1], numbered(2))
+    assert [frame.clip_s for frame in frames] == [0.0, 0.5, 1.0]
+    assert np.array_equal(frames[2].image, numbered(2))
 
 
 def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
@@ -764,8 +764,8 @@ def test_pictures_that_the_decoder_calls_damaged_are_not_delivered(
         if not data[packet * 188 + 1] & 0x40:  # the start of a picture stays as it is
             data[packet * 188 + 100 : packet * 188 + 104] = rng.bytes(4)
     damaged_path.write_bytes(data)
-    originals = [shrunk(image) for _, image in read_file(whole_path)]
-    decoded = [is_damaged(image, originals) for _, image in read_file(damaged_path)]
+    originals = [shrunk(frame.image) for frame in read_file(whole_path)]
+    decoded = [is_damaged(frame.image, originals) for frame in read_file(damaged_path)]
 
     camera = start(camera_config(f"file:{damaged_path}"))
     delivered = []

@@ -31,6 +31,13 @@ def half_decoded(scene: Scene, filling: tuple[int, int, int], share: float = 0.5
     return image
 
 
+def smeared(scene: Scene) -> Image:
+    """The scene of which a decoder draws the last row that arrived down to the bottom."""
+    image = scene()
+    image[350:] = image[350]
+    return image
+
+
 def without_chroma(scene: Scene) -> Image:
     """The scene as it looks when a decoder gives the luma and no chroma planes."""
     planes = cv2.cvtColor(scene(), cv2.COLOR_BGR2YUV_I420)
@@ -54,6 +61,7 @@ def without_chroma(scene: Scene) -> Image:
         (lambda scene: half_decoded(scene, (128, 128, 128), 1.0), "corrupt"),
         (lambda scene: half_decoded(scene, (0, 135, 0), 1.0), "corrupt"),
         (without_chroma, "corrupt"),
+        (smeared, "corrupt"),
     ],
 )
 def test_names_what_is_wrong_with_a_picture(
@@ -106,20 +114,9 @@ def test_the_same_picture_again_and_again_is_frozen_after_four_seconds(scene: Sc
 
 def test_a_still_scene_with_a_sensors_noise_is_not_frozen(scene: Scene) -> None:
     health = PictureHealth()
-    moments = [scene(seed=seed, noise=1.0) for seed in range(3)]
+    moments = (scene(seed=seed, noise=0.5, height=240) for seed in range(60))
 
-    assert {health.judge(moments[index % 3], index / 5) for index in range(60)} == {None}
-
-
-def test_one_changed_row_in_a_hundred_is_enough_to_be_alive(scene: Scene) -> None:
-    health, image = PictureHealth(), scene()
-    reasons = set()
-    for index in range(60):
-        image = image.copy()
-        image[240, 300] = index
-        reasons.add(health.judge(image, index / 5))
-
-    assert reasons == {None}
+    assert {health.judge(moment, index / 5) for index, moment in enumerate(moments)} == {None}
 
 
 def test_a_few_exact_repeats_are_not_frozen(scene: Scene) -> None:
@@ -159,11 +156,12 @@ def test_one_corrupt_picture_is_refused_at_once_and_healed_soon(scene: Scene) ->
 
 
 def test_a_picture_at_the_border_of_darkness_does_not_flicker() -> None:
+    random = np.random.default_rng(0)
+
     def evening(top: float) -> Image:
-        columns = np.arange(SHAPE[1]) // 40 % 2
-        return np.repeat(
-            np.tile((columns * top).astype(np.uint8), (SHAPE[0], 1))[:, :, None], 3, axis=2
-        )
+        columns = np.arange(SHAPE[1])[None, :, None] // 40 % 2
+        noise = random.integers(0, 2, SHAPE)
+        return (columns * top + noise).astype(np.uint8)
 
     health = PictureHealth()
     assert health.judge(evening(27.0), 0.0) is None
