@@ -48,6 +48,7 @@ _TRAINING_ONLY = frozenset(
         "ordinal_loss",
         "class_weights",
         "sampling",
+        "dataset_weights",
         "precision",
         "augment",
     }

@@ -42,7 +42,7 @@ from train.run import (
     write_metrics,
     write_weights,
 )
-from train.sampling import SAMPLINGS, draw
+from train.sampling import draw, row_shares
 from transom.errors import DatasetError, RunError
 from transom.tasks import TaskSet
 
@@ -172,7 +172,8 @@ class Training:
         self._columns = [corpus.tasks.names.index(name) for name in tasks.names]
         targets = corpus.targets[rows][:, self._columns]
         groups = [corpus.groups[row] for row in rows]
-        self._shares = SAMPLINGS[recipe.sampling](targets, groups)
+        origins = [corpus.origins[row] for row in rows]
+        self._shares = row_shares(recipe.sampling, targets, groups, origins, recipe.dataset_weights)
         self._val = corpus.split("val")
 
         # The first learner is the one that is kept; its peers learn beside it.

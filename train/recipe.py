@@ -154,6 +154,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             others, `earth_mover` adds the squared distance between cumulative distributions.
         class_weights: Weigh rare classes up in the loss; not together with balanced sampling.
         sampling: How rows are drawn; name in `train.sampling`.
+        dataset_weights: By data set, how much is drawn from it, relative to the others; names
+            every one, or none. Without it, a large data set outweighs a small one.
         precision: Of the forward and backward pass: `bf16` computes what it can in bfloat16,
             `auto` does so where that is faster: on a GPU that has it.
         augment: How pictures are varied.
@@ -194,6 +196,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ordinal_loss: Literal["cross_entropy", "earth_mover"] = "cross_entropy"
     class_weights: bool = False
     sampling: str = "class_balanced"
+    dataset_weights: dict[str, NotNegative] = {}
     precision: Literal["float32", "bf16", "auto"] = "auto"
     augment: Augmentation = Augmentation()
     mix: Mixing = Mixing()

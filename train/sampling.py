@@ -1,11 +1,12 @@
 """Which rows an epoch draws, and in which order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from train.registry import Registry
+from transom.errors import ConfigurationError
 
 Targets = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
@@ -38,6 +39,45 @@ def group_balanced(targets: Targets, groups: Sequence[str]) -> Shares:
     """
     _, codes, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     return _balanced(targets, 1.0 / np.sqrt(sizes[codes]))
+
+
+def row_shares(
+    sampling: str,
+    targets: Targets,
+    groups: Sequence[str],
+    origins: Sequence[str],
+    dataset_weights: Mapping[str, float],
+) -> Shares:
+    """Return how often each row is drawn, (N,), sum 1.
+
+    Args:
+        sampling: Its name.
+        targets: (N, T) int64, -1 = not labelled.
+        groups: N names.
+        origins: N names of data sets.
+        dataset_weights: By data set, how much is drawn from it, relative to the others; the
+            sampling then balances within each. Empty = it sees all rows as of one.
+
+    Raises:
+        ConfigurationError: There is no such sampling, or `dataset_weights` does not name just the
+            data sets that there are.
+    """
+    balance = SAMPLINGS[sampling]
+    if not dataset_weights:
+        return balance(targets, groups)
+    present = sorted(set(origins))
+    if sorted(dataset_weights) != present or not sum(dataset_weights.values()) > 0:
+        raise ConfigurationError(
+            f"recipe: dataset_weights must name just the data sets that are trained on "
+            f"({', '.join(present)}), one of them above 0; "
+            f"it names {', '.join(sorted(dataset_weights))}"
+        )
+    shares = np.zeros(len(targets))
+    for origin in present:
+        rows = np.flatnonzero([name == origin for name in origins])
+        within = balance(targets[rows], [groups[row] for row in rows.tolist()])
+        shares[rows] = within * dataset_weights[origin]
+    return np.asarray(shares / shares.sum())
 
 
 def _balanced(targets: Targets, importance: Shares) -> Shares:

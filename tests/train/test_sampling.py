@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.sampling import SAMPLINGS, draw
+from train.sampling import SAMPLINGS, draw, row_shares
+from transom.errors import ConfigurationError
 
 TARGETS = np.array([[0, 0], [0, 0], [0, 1], [1, -1], [-1, 1], [-1, 2]])
 GROUPS = ["a", "a", "b", "c", "d", "e"]
@@ -40,6 +41,27 @@ def test_a_big_group_counts_by_the_root_of_its_size():
     targets = np.zeros((17, 1), np.int64)
     shares = SAMPLINGS["group_balanced"](targets, ["big"] * 16 + ["small"])
     assert shares[:16].sum() / shares[16] == pytest.approx(4.0)
+
+
+def test_a_data_set_is_drawn_from_as_its_weight_says_however_large_it_is():
+    targets = np.array([[0]] * 90 + [[1]] * 6 + [[0]] * 4)
+    groups = [f"g{row}" for row in range(100)]
+    origins = ["drawn"] * 90 + ["real"] * 10
+    shares = row_shares("class_balanced", targets, groups, origins, {"drawn": 1, "real": 3})
+    assert shares[:90].sum() == pytest.approx(0.25)
+    assert shares[90:96].sum() == pytest.approx(shares[96:].sum())
+
+
+def test_without_weights_data_sets_are_one():
+    origins = ["a", "a", "a", "b", "b", "b"]
+    shares = row_shares("group_balanced", TARGETS, GROUPS, origins, {})
+    assert shares == pytest.approx(SAMPLINGS["group_balanced"](TARGETS, GROUPS))
+
+
+@pytest.mark.parametrize("weights", [{"a": 1}, {"a": 1, "b": 1, "c": 1}, {"a": 0, "b": 0}])
+def test_refuses_weights_that_do_not_name_just_the_data_sets(weights):
+    with pytest.raises(ConfigurationError, match=r"must name just the data sets .*a, b"):
+        row_shares("shuffled", TARGETS, GROUPS, ["a", "a", "a", "b", "b", "b"], weights)
 
 
 def test_equal_shares_draw_every_row_once():
