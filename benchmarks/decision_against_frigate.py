@@ -1,71 +1,55 @@
 """Compare Transom's decision filter with Frigate's rule, on the same streams of probabilities.
 
-    python benchmarks/decision_against_frigate.py            # the reported figures
-    python benchmarks/decision_against_frigate.py --tuning   # the seeds defaults were chosen on
+    python -m benchmarks.decision_against_frigate                 # the reported figures
+    python -m benchmarks.decision_against_frigate --tuning        # the seeds defaults came from
+    python -m benchmarks.decision_against_frigate --recorded      # drawn rooms, the starter's words
+    python -m benchmarks.decision_against_frigate --clip FOLDER   # the real clip, with states.csv
 
-A stream is one zone for one day at 5 frames a second. Its truth lasts 600 s at a time
-(exponential, at least 20 s). Its feature is the true class's mean plus noise of variance 1, of
-which a part is white and a part keeps its value for a while (AR(1)); the probabilities are the
-exact posterior of one frame, so they are calibrated, as a bundle's are. In some streams somebody
-walks past: for a second or so the feature comes from another class.
+How streams are made: `benchmarks/decision_streams.py`. Where a stream says what moved, the filter
+is told; Frigate's rule has no use for it. The rows "without motion" withhold it from the filter.
 
 Frigate's rule (frigate/data_processing/real_time/custom_classification.py, state classification
 with its defaults): a look every 0.5 s; the probability rounded to two decimals; below 0.8 the look
 is skipped and nothing is reset; three equal labels in a row, other than the current one, are a
 change.
 
-A change is false when the state that it announces is not the true one at that time. Delay is from a
-true change to the first announcement of it. A true change that ends before it is announced is
-missed and counted apart.
+A change is false when the state that it announces is not the true one at that time; while a leaf
+swings nothing is false. Delay is from a true change (of a swinging leaf: from the beginning of the
+swing) to the first announcement of it. A true change that ends before it is announced is missed and
+counted apart.
 """
 
 import argparse
+import csv
 import itertools
 import json
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from benchmarks.decision_streams import FPS, Bools, Ints, Scene, Stream, make_stream, record
 from edge_runtime.decision import StateFilter
-from transom.bundle import TaskSpec
+from train.scenes.clip import SUBJECTS, Move, generate_clip
+from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import DecisionConfig
+from transom.geometry import Zone
+from transom.starter import STARTER, bundle_path
 from transom.tasks import UNKNOWN
 
 CLASSES = ("closed", "ajar", "open")
-FPS = 5.0
-DAY_S = 86400.0
-DWELL_S = 600.0
-REPORTED_SEEDS = (201, 202, 203, 204, 205)
+REPORTED_SEEDS = (301, 302, 303, 304, 305)
 TUNING_SEEDS = (1, 2, 3, 4, 5, 6)
+CLIP_SEEDS = (30_000, 30_001, 30_002, 30_003)
+CLIP_FPS = 5
+CLIP_S = 150.0
+DAY_S = 86400.0
 
-Floats = npt.NDArray[np.float32]
-Rule = Callable[[Floats], list[tuple[int, int]]]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """How hard a stream is.
-
-    Attributes:
-        name: What it is called in the table.
-        distance: Between two classes' means, in standard deviations of the noise.
-        slow_share: Share of the noise's variance that is correlated in time.
-        slow_s: Its correlation time.
-        passers_per_hour: How often somebody walks past.
-        passing_s: How long that takes, on average.
-    """
-
-    name: str
-    distance: float
-    slow_share: float
-    slow_s: float
-    passers_per_hour: float
-    passing_s: float = 1.0
-
+Rule = Callable[[Stream], list[tuple[int, int]]]
 
 SCENES = (
     Scene("clear view", 5.0, 0.3, 0.5, 0.0),
@@ -73,6 +57,10 @@ SCENES = (
     Scene("poor light", 2.5, 0.5, 0.5, 0.0),
     Scene("slow noise", 3.5, 0.5, 1.0, 0.0),
     Scene("passers-by", 4.0, 0.3, 0.5, 6.0),
+    Scene("swings", 3.5, 0.5, 0.5, 0.0, has_motion=True),
+    Scene("swings, busy", 3.5, 0.5, 0.5, 6.0, has_motion=True, stirs_per_hour=60.0),
+    Scene("swings, passers-by", 4.0, 0.3, 0.5, 6.0, has_motion=True),
+    Scene("swings, slow passers", 4.0, 0.3, 0.5, 6.0, passing_s=2.0, has_motion=True),
 )
 
 
@@ -88,65 +76,17 @@ class Score:
     unknown_share: float = 0.0
 
 
-def make_day(scene: Scene, seed: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return the true class (N,) and the probabilities (N, 3) of one day."""
-    random = np.random.default_rng([seed, sum(scene.name.encode())])
-    count = int(DAY_S * FPS)
-    truth = _truth(random, count)
-    shown = _with_passers(random, truth, scene)
-    # Means at the corners of an equilateral triangle, `distance` apart; noise in three dimensions.
-    means = np.eye(3) * scene.distance / np.sqrt(2.0)
-    keep = np.exp(-1.0 / (FPS * scene.slow_s))
-    slow = _autoregressive(random, count, keep)
-    noise = np.sqrt(scene.slow_share) * slow
-    noise += np.sqrt(1.0 - scene.slow_share) * random.standard_normal((count, 3))
-    feature = means[shown] + noise
-    logits = -0.5 * ((feature[:, None, :] - means[None]) ** 2).sum(axis=2)
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return truth, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def _truth(random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-    truth = np.zeros(count, np.int64)
-    start, state = 0, 0
-    while start < count:
-        length = int(FPS * (20.0 + random.exponential(DWELL_S - 20.0)))
-        truth[start : start + length] = state
-        start, state = start + length, (state + int(random.integers(1, 3))) % 3
-    return truth
-
-
-def _with_passers(
-    random: np.random.Generator, truth: npt.NDArray[np.int64], scene: Scene
-) -> npt.NDArray[np.int64]:
-    shown = truth.copy()
-    for start in np.flatnonzero(random.random(len(truth)) < scene.passers_per_hour / 3600.0 / FPS):
-        length = max(1, round(FPS * random.exponential(scene.passing_s)))
-        shown[start : start + length] = (truth[start] + int(random.integers(1, 3))) % 3
-    return shown
-
-
-def _autoregressive(
-    random: np.random.Generator, count: int, keep: float
-) -> npt.NDArray[np.float64]:
-    steps = random.standard_normal((count, 3)) * np.sqrt(1.0 - keep**2)
-    value = random.standard_normal(3)
-    values = np.empty((count, 3))
-    for index in range(count):
-        value = keep * value + steps[index]
-        values[index] = value
-    return values
-
-
-def transom_rule(config: DecisionConfig) -> Rule:
+def transom_rule(config: DecisionConfig, *, is_told_of_motion: bool = True) -> Rule:
     """Return the daemon's own filter as a rule."""
     spec = TaskSpec(name="state", classes=CLASSES, ordinal=True, thresholds=(0.6, 0.6, 0.6))
 
-    def rule(probabilities: Floats) -> list[tuple[int, int]]:
+    def rule(stream: Stream) -> list[tuple[int, int]]:
         state_filter = StateFilter(spec, config)
         announced = []
-        for index, row in enumerate(probabilities):
-            decision = state_filter.update(row, index / FPS)
+        moving = stream.moving if is_told_of_motion else None
+        for index, row in enumerate(stream.probabilities):
+            is_moving = None if moving is None else bool(moving[index])
+            decision = state_filter.update(row, index / FPS, is_moving=is_moving)
             if decision.changed:
                 state = -1 if decision.state == UNKNOWN else CLASSES.index(decision.state)
                 announced.append((index, state))
@@ -155,9 +95,10 @@ def transom_rule(config: DecisionConfig) -> Rule:
     return rule
 
 
-def frigate_rule(probabilities: Floats) -> list[tuple[int, int]]:
+def frigate_rule(stream: Stream) -> list[tuple[int, int]]:
     """Return the changes that Frigate's state classification announces, with its defaults."""
     announced: list[tuple[int, int]] = []
+    probabilities = stream.probabilities
     labels, scores = probabilities.argmax(axis=1), probabilities.max(axis=1).round(2)
     current, pending, agreeing, looked_s = None, None, 0, -1.0
     for index, (label, score) in enumerate(zip(labels.tolist(), scores.tolist(), strict=True)):
@@ -178,14 +119,17 @@ def frigate_rule(probabilities: Floats) -> list[tuple[int, int]]:
     return announced
 
 
-def add_score(score: Score, truth: npt.NDArray[np.int64], announced: list[tuple[int, int]]) -> None:
-    """Add one day's announcements to a score."""
+def add_score(score: Score, stream: Stream, announced: list[tuple[int, int]]) -> None:
+    """Add one stream's announcements to a score."""
+    truth = stream.truth
     starts = np.flatnonzero(np.diff(truth)) + 1
     ends = np.append(starts[1:], len(truth))
     known = [(index, state) for index, state in announced if state >= 0]
     # Coming back from unknown to the state last announced is not a change of a door.
     changes = [item for i, item in enumerate(known) if i == 0 or known[i - 1][1] != item[1]]
-    score.false += sum(truth[index] != state for index, state in changes[1:])
+    score.false += sum(
+        truth[index] != state and not stream.swings[index] for index, state in changes[1:]
+    )
     times, states = np.array([c[0] for c in changes]), np.array([c[1] for c in changes])
     for start, end in zip(starts, ends, strict=True):
         inside = (times >= start) & (times < end) & (states == truth[start])
@@ -202,33 +146,84 @@ def add_score(score: Score, truth: npt.NDArray[np.int64], announced: list[tuple[
 
 def summary(score: Score) -> dict[str, float]:
     """Return the figures of a score."""
-    delays = np.array(score.delays_s)
+    delays = np.array(score.delays_s or [np.nan])
     return {
         "false_per_day": score.false / score.days,
         "delay_median_s": float(np.median(delays)),
         "delay_mean_s": float(delays.mean()),
         "delay_p95_s": float(np.quantile(delays, 0.95)),
-        "missed_share": score.missed / score.changes,
+        "missed_share": score.missed / max(score.changes, 1),
         "unknown_share": score.unknown_share / score.days,
     }
 
 
-def compare(scene: Scene, seeds: tuple[int, ...], config: DecisionConfig) -> dict[str, Any]:
-    """Run both rules over the same days of one scene; return their scores and what they cost."""
-    rules: dict[str, Rule] = {"transom": transom_rule(config), "frigate": frigate_rule}
+def compare(streams: list[Stream], config: DecisionConfig) -> dict[str, Any]:
+    """Run the rules over the same streams; return their scores and what they cost."""
+    rules: dict[str, Rule] = {"frigate": frigate_rule, "transom": transom_rule(config)}
+    if any(stream.moving is not None for stream in streams):
+        rules["without motion"] = transom_rule(config, is_told_of_motion=False)
     scores = {name: Score() for name in rules}
     right, spent_s, looks = 0.0, 0.0, 0
-    for seed in seeds:
-        truth, probabilities = make_day(scene, seed)
-        right += float((probabilities.argmax(axis=1) == truth).mean()) / len(seeds)
+    for stream in streams:
+        is_right = stream.probabilities.argmax(axis=1) == stream.truth
+        right += float(is_right.mean()) / len(streams)
         for name, rule in rules.items():
             began = time.perf_counter()
-            announced = rule(probabilities)
+            announced = rule(stream)
             if name == "transom":
                 spent_s += time.perf_counter() - began
-                looks += len(probabilities)
-            add_score(scores[name], truth, announced)
+                looks += len(is_right)
+            add_score(scores[name], stream, announced)
     return {"frame_accuracy": right, "update_us": 1e6 * spent_s / looks, "scores": scores}
+
+
+def drawn_rooms(folder: Path, bundle: Bundle) -> Iterator[list[Stream]]:
+    """Yield what a bundle says of the door and the window of drawn rooms, a clip at a time."""
+    for seed in CLIP_SEEDS:
+        path = folder / f"{seed}.mp4"
+        moves = _draw_moves(np.random.default_rng(seed))
+        truth = generate_clip(path, seed=seed, seconds=CLIP_S, fps=CLIP_FPS, script=moves)
+        yield [
+            record(path, truth.zones[subject], bundle, "state", *_truth_of(moves, subject))
+            for subject in SUBJECTS
+        ]
+
+
+def _draw_moves(random: np.random.Generator) -> list[Move]:
+    """Return a script: every six seconds a leaf moves or somebody walks past, one after another."""
+    moves: list[Move] = []
+    states = dict.fromkeys(SUBJECTS, "closed")
+    for start_s in np.arange(6.0, CLIP_S - 8.0, 6.0).tolist():
+        if random.random() < 0.4:
+            way = str(random.choice(["left", "right"]))
+            moves.append(Move("person", start_s, float(random.uniform(3.0, 5.0)), way))
+            continue
+        subject = str(random.choice(SUBJECTS))
+        states[subject] = str(random.choice([c for c in CLASSES if c != states[subject]]))
+        moves.append(Move(subject, start_s, float(random.uniform(0.6, 1.6)), states[subject]))
+    return moves
+
+
+def _truth_of(moves: list[Move], subject: str) -> tuple[Ints, Bools]:
+    frames = round(CLIP_S * CLIP_FPS)
+    truth, swings = np.zeros(frames, np.int64), np.zeros(frames, bool)
+    for move in moves:
+        if move.subject == subject:
+            first = round(move.start_s * CLIP_FPS)
+            truth[first:] = CLASSES.index(move.to)
+            swings[first : first + round(move.duration_s * CLIP_FPS)] = True
+    return truth, swings
+
+
+def real_clip(folder: Path, zone: Zone, bundle: Bundle) -> Stream:
+    """Return what a bundle says of a zone of a clip whose folder has a `states.csv`."""
+    with (folder / "states.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    frames = 1 + max(int(row["end_frame"] or row["start_frame"]) for row in rows) + 100
+    truth = np.zeros(frames, np.int64)
+    for row in rows:
+        truth[int(row["start_frame"]) :] = CLASSES.index(row["state"])
+    return record(folder / rows[0]["clip"], zone, bundle, "state", truth, truth == 1)
 
 
 def pool(scores: list[Score]) -> Score:
@@ -244,16 +239,15 @@ def pool(scores: list[Score]) -> Score:
 
 
 def show(name: str, accuracy: float | None, scores: dict[str, Score], as_json: bool) -> None:
-    """Print one scene: two rows of the table, or one JSON line."""
+    """Print one scene: a row of the table for each rule, or one JSON line."""
     summaries = {rule: summary(score) for rule, score in scores.items()}
     if as_json:
         print(json.dumps({"scene": name, "frame_accuracy": accuracy, **summaries}), flush=True)
         return
     shown = "" if accuracy is None else f"{accuracy:.1%}"
-    for rule in ("frigate", "transom"):
-        figures = summaries[rule]
+    for rule, figures in summaries.items():
         print(
-            f"{name:12} {shown:>12}  {rule:8}"
+            f"{name:20} {shown:>12}  {rule:14}"
             f" {figures['false_per_day']:9.2f} {figures['delay_median_s']:9.1f}"
             f" {figures['delay_mean_s']:7.2f} {figures['delay_p95_s']:6.1f}"
             f" {figures['missed_share']:7.1%} {figures['unknown_share']:8.2%}",
@@ -261,27 +255,49 @@ def show(name: str, accuracy: float | None, scores: dict[str, Score], as_json: b
         )
 
 
+def _groups(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Stream]]]:
+    if arguments.recorded or arguments.clip:
+        bundle = read_bundle(arguments.bundle or bundle_path(STARTER), None)
+        if arguments.clip:
+            yield "real clip", [real_clip(arguments.clip, Zone.from_text(arguments.zone), bundle)]
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for number, streams in enumerate(drawn_rooms(Path(folder), bundle)):
+                yield f"room {number}", streams
+        return
+    seeds = TUNING_SEEDS if arguments.tuning else REPORTED_SEEDS
+    for scene in SCENES:
+        yield scene.name, [make_stream(scene, seed) for seed in seeds]
+
+
 def main() -> None:
     """Print the table, or one JSON line a scene."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tuning", action="store_true", help="the seeds the defaults came from")
+    parser.add_argument("--recorded", action="store_true", help="drawn rooms, judged by a bundle")
+    parser.add_argument("--clip", type=Path, help="folder of a real clip and its states.csv")
+    parser.add_argument("--zone", default="0 0 1 0 1 1 0 1", help="of the clip, in fractions")
+    parser.add_argument("--bundle", type=Path, help="who judges clips; default: the starter")
     parser.add_argument("--json", action="store_true", help="one JSON object a scene")
     parser.add_argument("--budget", type=float, help="false changes per zone and day")
     parser.add_argument("--correlation", type=float, help="correlation time in seconds")
+    parser.add_argument("--passing", type=float, help="correlation time in motion, seconds")
     arguments = parser.parse_args()
-    given = {"false_changes_per_day": arguments.budget, "correlation_s": arguments.correlation}
+    given = {
+        "false_changes_per_day": arguments.budget,
+        "correlation_s": arguments.correlation,
+        "passing_s": arguments.passing,
+    }
     config = DecisionConfig(**{key: value for key, value in given.items() if value is not None})
-    seeds = TUNING_SEEDS if arguments.tuning else REPORTED_SEEDS
     if not arguments.json:
-        print(f"{config}\nseeds {seeds}, one day each")
         print(
-            f"{'scene':12} {'frames right':>12}  {'rule':8} {'false/day':>9} {'median s':>9}"
-            f" {'mean s':>7} {'p95 s':>6} {'missed':>7} {'unknown':>8}"
+            f"{config}\n{'scene':20} {'frames right':>12}  {'rule':14} {'false/day':>9}"
+            f" {'median s':>9} {'mean s':>7} {'p95 s':>6} {'missed':>7} {'unknown':>8}"
         )
     rows = []
-    for scene in SCENES:
-        rows.append(compare(scene, seeds, config))
-        show(scene.name, rows[-1]["frame_accuracy"], rows[-1]["scores"], arguments.json)
+    for name, streams in _groups(arguments):
+        rows.append(compare(streams, config))
+        show(name, rows[-1]["frame_accuracy"], rows[-1]["scores"], arguments.json)
     pooled = {rule: pool([row["scores"][rule] for row in rows]) for rule in ("frigate", "transom")}
     show("all", None, pooled, arguments.json)
     if not arguments.json:

@@ -11,6 +11,7 @@ from edge_runtime.clock import Clock, iso
 from edge_runtime.decision import Decision
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.outbox import OutboxCounts
+from edge_runtime.zone_memory import ZoneMemory, decode_memory, encode_memory
 from transom.bundle import Manifest
 from transom.crop import Image
 from transom.geometry import Zone
@@ -37,8 +38,13 @@ _SNAPSHOT_MARGIN = 0.1
 class EventStore(Protocol):
     """Where events are safe until the broker has them; see `outbox.Outbox`."""
 
-    def put(self, message: Message, event_id: str) -> None:
-        """Accept an event; it is durable when this returns."""
+    def put(
+        self, message: Message, event_id: str, memory: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Accept an event, and what to remember with it; durable when this returns."""
+
+    def recall(self, key: str) -> bytes | None:
+        """Return what was remembered last under a key."""
 
     def counts(self) -> OutboxCounts:
         """Return what waits and what was lost."""
@@ -104,6 +110,7 @@ class Announcer:
         decision: Decision,
         taken_ns: int,
         open_s: float | None = None,
+        memory: ZoneMemory | None = None,
     ) -> None:
         """Store an event, then have it sent.
 
@@ -113,6 +120,7 @@ class Announcer:
             decision: What was decided; its `previous` is the state before.
             taken_ns: Monotonic time of the frame that decided it.
             open_s: Seconds that the zone has been open, with `left_open`.
+            memory: What the zone must still know after a restart.
         """
         at = iso(self.wall_at(taken_ns))
         topic = self._topics.event(zone)
@@ -130,8 +138,31 @@ class Announcer:
             open_s=None if open_s is None else round(open_s, 1),
             reason=decision.reason,
         )
-        self._outbox.put(Message(topic, encode(event), qos=1), event.event_id)
+        kept = None if memory is None else {_memory_key(zone): encode_memory(memory)}
+        self._outbox.put(Message(topic, encode(event), qos=1), event.event_id, kept)
         self._broker.flush_events()
+
+    def recall(self, zone: str) -> ZoneMemory | None:
+        """Return what a zone knew at its newest event, in this run or one before it."""
+        return decode_memory(self._outbox.recall(_memory_key(zone)))
+
+    def age_s(self, memory: ZoneMemory) -> float | None:
+        """Return the seconds since a memory; None where no clock knows."""
+        return memory.age_s(self._clock)
+
+    def memory(
+        self, state: str, taken_ns: int, open_s: float | None, *, is_told: bool
+    ) -> ZoneMemory:
+        """Return what a zone must still know after a restart; see `ZoneMemory`."""
+        return ZoneMemory(
+            state=state,
+            at=iso(self.wall_at(taken_ns)),
+            time_synced=self._clock.is_synchronised(),
+            boot_id=self._boot_id,
+            monotonic_ns=taken_ns,
+            open_s=open_s,
+            is_told=is_told,
+        )
 
     def state(
         self,
@@ -207,3 +238,7 @@ class Announcer:
         """Return an id that the same event has in every copy, and no other event."""
         what = f"{self._boot_id} {topic} {event_type} {taken_ns} {at}"
         return str(uuid.uuid5(uuid.NAMESPACE_URL, what))
+
+
+def _memory_key(zone: str) -> str:
+    return f"zone/{zone}"

@@ -16,7 +16,7 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +30,10 @@ from edge_runtime.diagnostics import Machine, collect
 from edge_runtime.homeassistant import discovery
 from edge_runtime.notify import Notifier
 from edge_runtime.picture import PictureHealth
+from edge_runtime.two_states import told_spec
 from edge_runtime.zone_watch import ZoneWatch
 from transom import __version__
-from transom.bundle import Bundle, TaskSpec
+from transom.bundle import Bundle, Manifest
 from transom.config import CameraConfig, Config
 from transom.crop import Image
 from transom.errors import ConfigurationError
@@ -78,7 +79,7 @@ class Daemon:
         inference_ms: What the newest batches took in the network, at most 100.
 
     Raises:
-        ConfigurationError: A zone asks for a task that the bundle does not have.
+        ConfigurationError: A zone asks for a task or classes that the bundle does not have.
         ClassifierError: The bundle's network does not run here, or answers its goldens wrongly.
     """
 
@@ -94,7 +95,7 @@ class Daemon:
         *,
         processes: Callable[[], list[int]] | None = lambda: [os.getpid()],
     ) -> None:
-        specs = _specs(config, bundle)
+        _check_zones(config, bundle.manifest)
         self._config = config
         self._manifest = bundle.manifest
         self._classifier = Classifier(bundle, threads=config.models.threads)
@@ -110,7 +111,7 @@ class Daemon:
             CameraWatch(
                 camera_config,
                 camera,
-                self._zones(camera_config, specs),
+                self._zones(camera_config),
                 self._announcer,
                 patience_s=config.decision.unknown_after_s - GRACE_S,
             )
@@ -120,14 +121,16 @@ class Daemon:
         self.inference_ms: deque[float] = deque(maxlen=_TIMED_BATCHES)
         self._pause_s = _pause_s(config)
         self._diagnosed_s = clock.monotonic_s()
+        self._refused = 0
+        self._was_synchronised = clock.is_synchronised()
         self._fed_s = -_FEED_S
         self._is_ready = False
         self._is_stopping = False
 
-    def _zones(self, camera: CameraConfig, specs: Mapping[str, TaskSpec]) -> list[ZoneWatch]:
-        input_spec, decision = self._manifest.input, self._config.decision
+    def _zones(self, camera: CameraConfig) -> list[ZoneWatch]:
         return [
-            ZoneWatch(zone, specs, input_spec, decision, self._announcer) for zone in camera.zones
+            ZoneWatch(zone, self._manifest, self._config.decision, self._announcer)
+            for zone in camera.zones
         ]
 
     # ---------------------------------------------------------------- start, loop, end
@@ -210,11 +213,29 @@ class Daemon:
             self._is_ready = True
             self._notifier.ready()
             self._notifier.status(f"watching {len(self._watches)} cameras")
-        if now_s - self._fed_s >= _FEED_S and self._makes_progress(now_s):
+        if now_s - self._fed_s < _FEED_S:
+            return
+        if self._makes_progress(now_s):
             self._fed_s = now_s
             self._notifier.watchdog()
-        if self._processes is not None and now_s - self._diagnosed_s >= DIAGNOSTICS_S:
+        self._follow_clock()
+        if self._processes is not None and self._is_diagnosis_due(now_s):
             self._diagnose(self._processes(), now_s)
+
+    def _is_diagnosis_due(self, now_s: float) -> bool:
+        """Whether the time has come, or the broker refuses something: that is an alarm."""
+        refused, self._refused = self._refused, self._broker.counters().refused
+        return self._refused > refused or now_s - self._diagnosed_s >= DIAGNOSTICS_S
+
+    def _follow_clock(self) -> None:
+        """Publish the states anew once the clock is right: their times were wrong before."""
+        was_synchronised = self._was_synchronised
+        self._was_synchronised = self._clock.is_synchronised()
+        if self._was_synchronised and not was_synchronised:
+            _log.info("clock was synchronised; states are published with their right times")
+            for watch in self._watches:
+                for zone in watch.zones:
+                    zone.tell_again()
 
     def _makes_progress(self, now_s: float) -> bool:
         return self._broker.alive() and all(
@@ -350,18 +371,16 @@ class CameraWatch:
                 _log.warning("camera picture is of no use camera=%s reason=%s", self.name, reason)
 
 
-def _specs(config: Config, bundle: Bundle) -> dict[str, TaskSpec]:
-    specs = {spec.name: spec for spec in bundle.manifest.tasks}
-    mistakes = [
-        f"zone {zone.name}: task {zone.task!r} is not in bundle {bundle.manifest.name}, which has "
-        f"{', '.join(specs)}"
-        for camera in config.cameras
-        for zone in camera.zones
-        if zone.task not in specs
-    ]
+def _check_zones(config: Config, manifest: Manifest) -> None:
+    mistakes = []
+    for camera in config.cameras:
+        for zone in camera.zones:
+            try:
+                told_spec(manifest, zone)
+            except ValueError as error:
+                mistakes.append(str(error))
     if mistakes:
         raise ConfigurationError(mistakes)
-    return specs
 
 
 def _pause_s(config: Config) -> float:

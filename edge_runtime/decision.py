@@ -11,7 +11,7 @@ and Bayes' rule gives the forward filter (Rabiner 1989, eq. 19 and 20):
 **A network may be wrong with conviction**, so q_j = p_j mixed with a share `OUTLIER_SHARE` of
 "says nothing": no single look weighs more than ln(C / OUTLIER_SHARE) nats or so.
 
-**Frames are not independent.** Noise with the correlation time tau (`correlation_s`) gives
+**Frames are not independent.** Noise with the correlation time tau gives
 frames dt apart a correlation rho = exp(-dt / tau), and n such frames tell as much as
 n (1 - rho) / (1 + rho) independent ones (Bartlett 1946). Hence w = tanh(dt / (2 tau)): 30 frames
 a second weigh no more than 5, and two frames a minute apart count in full. Tempering is safe
@@ -38,6 +38,23 @@ What is paid for a smaller budget is delay, h / (nats per look) looks of 2 tau e
 with the logarithm of the budget only. The bound holds for a network that is right about its own
 mistakes; against errors that last longer than tau (somebody stands in the door) no rule on single
 pictures' probabilities helps but a longer tau.
+
+**What moves.** A door does not change without moving, and what passes in front of one moves as long
+as it is there. Where it is known whether the zone moved since the look before, both are used:
+
+- tau is `correlation_s` at rest, where only the noise is wrong for a while, and `passing_s` in
+  motion, where looks resemble each other for as long as something takes to pass: a change is
+  believed once the picture has come to rest in it, or when what moves goes on for several times as
+  long as anybody takes to walk by.
+- Changes begin `MOTION_RATIO` times likelier in a second of motion than in one of rest. dt is
+  therefore counted as g dt in both statistics, with g the likelihood of a change in such a second
+  against its mean over the past day. The mean of g is 1, so that the time in which a false change
+  may happen stays the day's, and the budget holds however busy a zone is. A quiet zone, in which a
+  second of motion means most, needs the fewest looks after it; a change that nothing was seen to
+  move for needs ln(1 / g) nats more.
+
+Where nothing is known of motion, tau is twice `correlation_s` and g is 1; then no rule can tell
+somebody who looks like an open door from an open door, but by how long it lasts.
 
 **Entering and leaving** are not the same. Every state is entered at pi_j >= `known_above`; another
 one than the last known must have reached the budget's R_j as well, also after a spell of `unknown`,
@@ -72,6 +89,14 @@ GRACE_S = 2.0
 
 Longer than `picture.HEAL_S`, so that one bad picture is no news."""
 
+MOTION_RATIO = 50.0
+"""How much likelier a change begins in a second of motion than in a second of rest.
+
+Not endless: a door may move while the camera is away, or too slowly for the gate."""
+
+FIRST_MOVING_SHARE = 0.1
+"""The share of a day in motion that a filter expects before it has seen one; more than is usual."""
+
 HARD_REASONS: frozenset[Reason] = frozenset(
     {"gone", "frozen", "covered", "dark", "bright", "corrupt", "moved"}
 )
@@ -82,6 +107,10 @@ DOUBTS: frozenset[Reason | None] = frozenset({"unlike", "unsure"})
 
 DAY_S = 86400.0
 
+_BLIND_FACTOR = 2.0
+"""How much longer errors last where motion is not told from rest: some of them pass by."""
+
+_LOOKS_AT_REST = 100
 _FLOOR = 1e-12
 _MOST_S = 1e30
 
@@ -114,6 +143,7 @@ class StateFilter:
     """
 
     def __init__(self, spec: TaskSpec, config: DecisionConfig) -> None:
+        self._spec = spec
         self._classes = spec.classes
         self._thresholds = spec.thresholds
         self._config = config
@@ -127,6 +157,8 @@ class StateFilter:
         self._reason: Reason | None = "starting"
         self._observed_s: float | None = None
         self._believed_s: float | None = None
+        self._moving_share = FIRST_MOVING_SHARE
+        self._newest: list[float] | None = None
         self._unusable_since_s: float | None = None
         self._is_believed = False
 
@@ -137,20 +169,28 @@ class StateFilter:
 
     @property
     def evidence_nats(self) -> float:
-        """Evidence that a change needs from rest: h of the module's derivation."""
+        """Evidence that a change needs where nothing is known of motion: h of the derivation."""
         config = self._config
-        return math.log(DAY_S / (config.false_changes_per_day * 2.0 * config.correlation_s))
+        span_s = 2.0 * _BLIND_FACTOR * config.correlation_s
+        return math.log(DAY_S / (config.false_changes_per_day * span_s))
 
     def shortest_change_s(self, fps: float) -> float:
         """Return how long the clearest possible view of a new state takes to be believed.
 
+        It begins with motion, after a day without any, and is at rest from then on.
+
         Args:
             fps: Frames judged per second.
         """
-        size, interval_s = len(self._classes), 1.0 / fps
-        look_nats = math.log(1.0 + (1.0 - OUTLIER_SHARE) * size / OUTLIER_SHARE)
-        weight = math.tanh(interval_s / (2.0 * self._config.correlation_s))
-        return math.ceil(self.evidence_nats / (look_nats * weight)) * interval_s
+        old, new = np.eye(len(self._classes), dtype=np.float32)[:2]
+        fresh = StateFilter(self._spec, self._config)
+        fresh._moving_share = 0.0
+        for look in range(_LOOKS_AT_REST):
+            fresh.update(old, look / fps, is_moving=False)
+        looks = 1
+        while not fresh.update(new, (look + looks) / fps, is_moving=looks == 1).changed:
+            looks += 1
+        return looks / fps
 
     @property
     def is_settled(self) -> bool:
@@ -161,6 +201,8 @@ class StateFilter:
         return (
             self._state is not None
             and self._is_believed
+            and self._newest is not None
+            and _top(self._newest) == self._state
             and self._posterior[self._state] >= self._config.known_above
         )
 
@@ -169,6 +211,8 @@ class StateFilter:
         probabilities: npt.NDArray[np.float32] | None,
         now_s: float,
         reason: Reason | None = None,
+        *,
+        is_moving: bool | None = None,
     ) -> Decision:
         """Take one look at the zone into account.
 
@@ -177,6 +221,7 @@ class StateFilter:
                 one unlike anything trained on.
             now_s: Monotonic seconds of the frame; never earlier than the one before.
             reason: Why there is no usable picture; ignored when there is one.
+            is_moving: Whether something in the zone moved since the look before; None = not known.
 
         Raises:
             ValueError: The probabilities do not fit the task.
@@ -187,11 +232,14 @@ class StateFilter:
             raise ValueError(
                 f"probabilities must be ({len(self._classes)},), got {probabilities.shape}"
             )
-        self._observe(probabilities.tolist(), now_s)
+        self._newest = probabilities.tolist()
+        if not all(map(math.isfinite, self._newest)):
+            return self._without_picture(now_s, "unsure")
+        self._observe(self._newest, now_s, is_moving)
         self._unusable_since_s = None
         if self._is_believed or self._believed_s is None:
             self._believed_s = now_s
-        top = max(range(len(self._posterior)), key=self._posterior.__getitem__)
+        top = _top(self._posterior)
         if top != self._state and self._may_enter(top):
             return self._enter(top)
         if self._state is None:
@@ -200,35 +248,71 @@ class StateFilter:
             return self._leave("unsure")
         return self._stay()
 
+    @property
+    def believed_s(self) -> float | None:
+        """When a picture last showed the state without doubt, monotonic seconds."""
+        return self._believed_s
+
+    def resume(self, state: str, seen_s: float) -> None:
+        """Go on from a state of an earlier run: another one must reach the budget to be entered.
+
+        Args:
+            state: A class of the task.
+            seen_s: When it was seen last, seconds of the monotonic clock of this run.
+        """
+        self._known = self._classes.index(state)
+        self._observed_s = seen_s
+
     def hold(self, now_s: float) -> Decision:
-        """Take into account that the picture is usable and shows what it showed before."""
+        """Take into account that the picture is usable and shows what it did before."""
         self._unusable_since_s = None
+        if self.is_settled and self._newest is not None:
+            self._observe(self._newest, now_s, is_moving=False)
         if self._is_believed:
             self._believed_s = now_s
         return self._stay()
 
-    def _observe(self, probabilities: list[float], now_s: float) -> None:
+    def _observe(self, probabilities: list[float], now_s: float, is_moving: bool | None) -> None:
         size = len(probabilities)
-        top = max(range(size), key=probabilities.__getitem__)
+        top = _top(probabilities)
         self._is_believed = probabilities[top] >= self._thresholds[top]
-        elapsed = math.inf if self._observed_s is None else max(now_s - self._observed_s, 0.0)
+        elapsed_s = math.inf if self._observed_s is None else max(now_s - self._observed_s, 0.0)
         self._observed_s = now_s
-        kept = math.exp(-elapsed * self._rate)
-        spread = (1.0 - kept) / size
-        weight = math.tanh(elapsed / (2.0 * self._config.correlation_s))
+        likely_s = self._likely_s(elapsed_s, is_moving)
+        weight = math.tanh(elapsed_s / (2.0 * self._correlation_s(is_moving)))
         blank = OUTLIER_SHARE / size
         seen = [((1.0 - OUTLIER_SHARE) * p + blank) ** weight for p in probabilities]
         if self._known is not None:
-            share_s, current = elapsed / (size - 1), seen[self._known]
+            share_s, current = likely_s / (size - 1), seen[self._known]
             self._changes_s = [
                 min((change_s + share_s) * q / current, _MOST_S)
                 for change_s, q in zip(self._changes_s, seen, strict=True)
             ]
+        kept = math.exp(-likely_s * self._rate)
+        spread = (1.0 - kept) / size
         posterior = [
             (mass * kept + spread) * q for mass, q in zip(self._posterior, seen, strict=True)
         ]
         total = sum(posterior)
         self._posterior = [max(mass / total, _FLOOR) for mass in posterior]
+
+    def _correlation_s(self, is_moving: bool | None) -> float:
+        at_rest_s = self._config.correlation_s
+        if is_moving is None:
+            return _BLIND_FACTOR * at_rest_s
+        return max(at_rest_s, self._config.passing_s) if is_moving else at_rest_s
+
+    def _likely_s(self, elapsed_s: float, is_moving: bool | None) -> float:
+        """Return the span weighted by how likely a change is in it: g dt of the derivation."""
+        if is_moving is None:
+            return elapsed_s
+        # What moved after a long pause did so at some time in it; nothing is known of the rest.
+        seen_s = min(elapsed_s, self._config.passing_s)
+        self._moving_share += -math.expm1(-seen_s / DAY_S) * (is_moving - self._moving_share)
+        mean = self._moving_share + (1.0 - self._moving_share) / MOTION_RATIO
+        if is_moving:
+            return seen_s / mean + (elapsed_s - seen_s)
+        return elapsed_s / (MOTION_RATIO * mean)
 
     def _may_enter(self, state: int) -> bool:
         if self._posterior[state] < self._config.known_above:
@@ -274,3 +358,7 @@ class StateFilter:
 
     def _confidence(self) -> float:
         return 0.0 if self._state is None else min(self._posterior[self._state], 1.0)
+
+
+def _top(values: list[float]) -> int:
+    return max(range(len(values)), key=values.__getitem__)

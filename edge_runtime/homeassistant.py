@@ -13,13 +13,11 @@ from typing import Any, get_args
 
 import msgspec
 
+from edge_runtime.two_states import told_spec
 from transom.bundle import Manifest
 from transom.config import CameraConfig, Config, ZoneConfig
 from transom.messages import EventType, Message, Topics
-from transom.tasks import UNKNOWN
-
-CLOSED = "closed"
-"""The class that a door or window has when it is not open at all."""
+from transom.tasks import CLOSED, UNKNOWN
 
 Component = dict[str, Any]
 
@@ -33,7 +31,7 @@ def discovery(config: Config, manifest: Manifest, version: str) -> Message:
         version: Of Transom.
 
     Raises:
-        ValueError: A zone asks for a task that the bundle does not have.
+        ValueError: A zone asks for a task or classes that the bundle does not have.
     """
     device_id = f"transom_{config.device}"
     payload = {
@@ -65,7 +63,8 @@ def _components(config: Config, manifest: Manifest) -> Iterator[tuple[str, Compo
     topics = _topics(config)
     for camera in config.cameras:
         for zone in camera.zones:
-            yield from _zone_components(topics, camera, zone, _classes(manifest, zone))
+            classes = told_spec(manifest, zone).classes
+            yield from _zone_components(topics, camera, zone, classes)
         yield f"camera-{camera.name}-problem", _camera_problem(topics, camera)
         yield from _camera_figures(topics, camera)
     yield "model", _model(topics)
@@ -243,16 +242,6 @@ def _model(topics: Topics) -> Component:
         "entity_category": "diagnostic",
         "state_topic": topics.model_state,
     }
-
-
-def _classes(manifest: Manifest, zone: ZoneConfig) -> tuple[str, ...]:
-    for spec in manifest.tasks:
-        if spec.name == zone.task:
-            return spec.classes
-    raise ValueError(
-        f"zone {zone.name} asks for task {zone.task!r}, bundle {manifest.name} has "
-        f"{', '.join(spec.name for spec in manifest.tasks)}"
-    )
 
 
 def _topics(config: Config) -> Topics:

@@ -41,6 +41,12 @@ class MotionGate:
         self._noise = 1.0
         self._looked_s = 0.0
         self._moved_s: float | None = None
+        self._is_moving = False
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the newest picture differed from the last one that was let through before it."""
+        return self._is_moving
 
     def is_due(self, crop: Image, now_s: float) -> bool:
         """Return whether the network should see this picture of the zone.
@@ -54,7 +60,8 @@ class MotionGate:
             self._look(thumb, now_s)
             self._moved_s = now_s  # the state that a camera starts with needs evidence too
             return True
-        if self._has_moved(thumb - self._reference):
+        self._is_moving = self._has_moved(thumb - self._reference)
+        if self._is_moving:
             self._moved_s = now_s
         is_held = self._moved_s is not None and now_s - self._moved_s <= self._hold_s
         if is_held or now_s - self._looked_s >= self._look_every_s:

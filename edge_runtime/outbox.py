@@ -4,6 +4,9 @@ One SQLite file, write-ahead log, synchronous=FULL: what `put` accepted is on th
 returns, and is removed only when the broker has acknowledged it. A kill at any moment loses
 nothing and may deliver again what was in flight; the event's id tells a copy from a new event.
 
+Beside an event, in the same transaction, a few bytes can be kept that outlive the process: what a
+zone must still know after a restart.
+
 The store is bounded in events and in bytes. Beyond either the oldest is dropped and counted. On a
 disk that others have filled, deleting needs room too, so a ballast file gives some back; where
 even that is not enough, events wait in memory, and say so, until the disk has room again.
@@ -18,7 +21,8 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,7 @@ MAX_HELD_EVENTS = 1000
 
 _BALLAST_BYTES = 262_144
 _BATCH = 100
+_IDS_PER_S_BITS = 20
 _CHECKPOINT_PAGES = 256
 _RESERVED_PAGES = 16
 """Pages that a transaction may need beside the payload's own: tree nodes, counters, free list."""
@@ -54,6 +59,7 @@ CREATE TABLE IF NOT EXISTS refused (
     id INTEGER PRIMARY KEY, event_id TEXT NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
     qos INTEGER NOT NULL, retain INTEGER NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS memory (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _COLUMNS = "id, event_id, topic, payload, qos, retain"
 
@@ -120,6 +126,7 @@ class Outbox:
         self._queued = 0
         self._counters = {"dropped": 0, "refused": 0}
         self._unsaved = {"dropped": 0, "refused": 0}
+        self._unsaved_memory: dict[str, bytes] = {}
         self._ids = itertools.count(1)
         self._in_trouble = False
         self._store: sqlite3.Connection | None = None
@@ -128,12 +135,22 @@ class Outbox:
         except OSError as error:
             raise OutboxError(f"{path.parent}: cannot be made: {error.strerror}") from error
         self._open_or_wait()
+        if self._store is None:
+            # The ids in the file cannot be seen. These come after them, as no store counts so far.
+            self._ids = itertools.count(int(time.time()) << _IDS_PER_S_BITS)
         self._lay_ballast()
 
-    def put(self, message: Message, event_id: str) -> None:
+    def put(
+        self, message: Message, event_id: str, memory: Mapping[str, bytes] | None = None
+    ) -> None:
         """Accept an event; it is on the disk when this returns.
 
         On a disk that takes nothing it waits in memory instead, counted as `held`.
+
+        Args:
+            message: The event.
+            event_id: The same in every copy of it.
+            memory: Values to keep for `recall`, written with the event or not at all.
 
         Raises:
             ValueError: The message is larger than a quarter of the store.
@@ -145,9 +162,24 @@ class Outbox:
             )
         with self._lock:
             self.settle()
+            self._unsaved_memory |= memory or {}
             entry = Entry(next(self._ids), message, event_id)
             if not self._attempt(lambda store: self._insert(store, entry)):
                 self._hold(entry)
+
+    def recall(self, key: str) -> bytes | None:
+        """Return what was kept last under a key, by this process or one before it."""
+        with self._lock:
+            if key in self._unsaved_memory or self._store is None:
+                return self._unsaved_memory.get(key)
+            try:
+                row = self._store.execute(
+                    "SELECT value FROM memory WHERE key = ?", (key,)
+                ).fetchone()
+            except sqlite3.Error as error:
+                self._meet(error)
+                return None
+            return None if row is None else bytes(row[0])
 
     def pending(self, limit: int, after: int = 0) -> list[Entry]:
         """Return the oldest events with an id greater than `after`, at most `limit`."""
@@ -226,6 +258,7 @@ class Outbox:
                     return False
                 continue
             self._unsaved = dict.fromkeys(self._unsaved, 0)
+            self._unsaved_memory.clear()
             self._leave_trouble()
             return True
         return False
@@ -233,6 +266,9 @@ class Outbox:
     def _save(self, store: sqlite3.Connection) -> int:
         for name, more in self._unsaved.items():
             _count(store, name, more)
+        store.executemany(
+            "INSERT OR REPLACE INTO memory VALUES (?, ?)", list(self._unsaved_memory.items())
+        )
         return 0
 
     def _insert(self, store: sqlite3.Connection, *entries: Entry) -> int:

@@ -120,6 +120,7 @@ class Recorder:
         self._topics = topics
         self._clock = clock
         self._tell = tell
+        self._memory: dict[str, bytes] = {}
 
     def start(self) -> None:
         """Say what the connection says when it is up."""
@@ -129,9 +130,16 @@ class Recorder:
         """Hand a value on."""
         self._tell(self._clock.monotonic_s(), message)
 
-    def put(self, message: Message, event_id: str) -> None:
+    def put(
+        self, message: Message, event_id: str, memory: Mapping[str, bytes] | None = None
+    ) -> None:
         """Hand an event on."""
+        self._memory |= memory or {}
         self._tell(self._clock.monotonic_s(), message)
+
+    def recall(self, key: str) -> bytes | None:
+        """Return what was put beside an event of this replay."""
+        return self._memory.get(key)
 
     def flush_events(self) -> None:
         """Do nothing: events are handed on when they are put."""

@@ -1,21 +1,21 @@
 """One zone from crop to message: is it worth a look, what is decided, who is told."""
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from edge_runtime.announcer import Announcer
 from edge_runtime.capture import Frame
 from edge_runtime.classifier import Answers
 from edge_runtime.decision import Decision, StateFilter
-from edge_runtime.homeassistant import CLOSED
 from edge_runtime.motion import MotionGate
-from transom.bundle import InputSpec, TaskSpec
+from edge_runtime.two_states import told_probabilities, told_spec
+from edge_runtime.zone_memory import OpenTimer, ZoneMemory
+from transom.bundle import Manifest
 from transom.config import DecisionConfig, ZoneConfig
 from transom.crop import Image, crop_zone
 from transom.messages import EventType, Reason, TaskAnswer
 from transom.prediction import UNKNOWN_INDEX
 from transom.preprocess import preprocess
-from transom.tasks import UNKNOWN
+from transom.tasks import CLOSED, UNKNOWN
 
 KIND_TASK = "kind"
 
@@ -25,35 +25,38 @@ class ZoneWatch:
 
     Args:
         config: The zone.
-        specs: The bundle's tasks by name; the zone's own among them.
-        input_spec: What the network is fed.
+        manifest: Of the bundle that serves; its tasks, and what the network is fed.
         decision: Budget of the filter.
         announcer: Told of every change.
+
+    Raises:
+        ValueError: The bundle has not the task, or the task not the classes, that the zone needs.
     """
 
     def __init__(
         self,
         config: ZoneConfig,
-        specs: Mapping[str, TaskSpec],
-        input_spec: InputSpec,
+        manifest: Manifest,
         decision: DecisionConfig,
         announcer: Announcer,
     ) -> None:
         self.name = config.name
         self._config = config
         self._zone = config.zone
-        self._specs = specs
-        self._input = input_spec
+        self._specs = {spec.name: spec for spec in manifest.tasks}
+        self._input = manifest.input
         self._gate = MotionGate()
-        self._filter = StateFilter(specs[config.task], decision)
+        told = told_spec(manifest, config)
+        self._classes = told.classes
+        self._filter = StateFilter(told, decision)
         self._announcer = announcer
         self._told = Decision(UNKNOWN, 0.0, False, UNKNOWN, "starting")
-        self._since: datetime | None = None
-        self._last_known: tuple[str, datetime] | None = None
+        self._since_ns: int | None = None
+        self._last_known: tuple[str, int | datetime] | None = None
         self._tasks: dict[str, TaskAnswer] = {}
         self._kind: str | None = None
-        self._open_since_ns: int | None = None
-        self._left_open_due_ns = 0
+        self._timer = OpenTimer(config.left_open_after_s, config.left_open_repeat_s)
+        self._frame: Frame | None = None  # the newest, where snapshots are wanted
 
     @property
     def state(self) -> str:
@@ -61,8 +64,22 @@ class ZoneWatch:
         return self._told.state
 
     def start(self, now_ns: int) -> None:
-        """Say that nothing is known yet, in place of what was retained by an earlier run."""
-        self._since = self._announcer.wall_at(now_ns)
+        """Say that nothing is known yet, in place of what was retained by an earlier run.
+
+        What that run knew last, and for how long the zone had been open, counts on.
+        """
+        self._since_ns = now_ns
+        memory = self._announcer.recall(self.name)
+        if memory is not None and memory.state in self._classes:
+            age_s = self._announcer.age_s(memory)
+            self._timer.resume(now_ns, memory, age_s or 0.0)
+            self._last_known = (memory.state, datetime.fromisoformat(memory.at))
+            if age_s is not None:
+                self._filter.resume(memory.state, now_ns / 1e9 - age_s)
+        self._tell_state(self._told)
+
+    def tell_again(self) -> None:
+        """Publish the state anew: the clock was set, and its times were wrong before."""
         self._tell_state(self._told)
 
     def crop_if_due(self, frame: Frame) -> Image | None:
@@ -81,15 +98,20 @@ class ZoneWatch:
     def judge(self, answers: Answers, row: int, frame: Frame) -> None:
         """Take in what the network says of the zone's crop in `frame`, row `row` of a batch."""
         prediction = answers.predictions[self._config.task]
-        unknown = self._specs[self._config.task].unknown
-        is_unlike = unknown.max_energy is not None and prediction.energy[row] > unknown.max_energy
+        spec = self._specs[self._config.task]
+        max_energy = spec.unknown.max_energy
+        is_unlike = max_energy is not None and prediction.energy[row] > max_energy
         self._remember(answers, row)
         # A probability below its threshold is evidence all the same, so the filter gets it; a
         # picture unlike training has probabilities that mean nothing.
         decision = (
             self._filter.update(None, frame.taken_ns / 1e9, "unlike")
             if is_unlike
-            else self._filter.update(prediction.probabilities[row], frame.taken_ns / 1e9)
+            else self._filter.update(
+                told_probabilities(prediction.probabilities[row], spec.classes, self._classes),
+                frame.taken_ns / 1e9,
+                is_moving=self._gate.is_moving,
+            )
         )
         self._take(decision, frame.taken_ns, frame)
 
@@ -98,63 +120,79 @@ class ZoneWatch:
         self._take(self._filter.update(None, taken_ns / 1e9, reason), taken_ns, None)
 
     def check_left_open(self, now_ns: int) -> None:
-        """Say that the zone is still open when it has been so for too long."""
-        after_s = self._config.left_open_after_s
-        if after_s is None or self._open_since_ns is None or self._told.state in (UNKNOWN, CLOSED):
+        """Say, with a picture where wanted, that the zone has been open for too long."""
+        told = self._told
+        if told.state in (UNKNOWN, CLOSED) or not self._timer.is_due(now_ns):
             return
-        if now_ns >= self._left_open_due_ns:
-            self._left_open_due_ns = now_ns + int(self._config.left_open_repeat_s * 1e9)
-            told = self._told
-            still = Decision(told.state, told.confidence, False, told.state, None)
-            open_s = (now_ns - self._open_since_ns) / 1e9
-            self._announcer.event(self.name, "left_open", still, now_ns, open_s)
+        still = Decision(told.state, told.confidence, False, told.state, None)
+        self._announcer.event(
+            self.name,
+            "left_open",
+            still,
+            now_ns,
+            self._timer.open_s(now_ns),
+            self._memory(told.state, now_ns),
+        )
+        if self._frame is not None:
+            self._announcer.snapshot(self.name, self._zone, self._frame.image)
 
     def _take(self, decision: Decision, taken_ns: int, frame: Frame | None) -> None:
+        self._frame = frame if self._config.snapshot else None
         if decision.changed:
-            self._change(decision, taken_ns, frame)
+            self._change(decision, taken_ns)
         elif decision.reason != self._told.reason:
             self._tell_state(decision)
 
-    def _change(self, decision: Decision, taken_ns: int, frame: Frame | None) -> None:
-        self._since = self._announcer.wall_at(taken_ns)
+    def _change(self, decision: Decision, taken_ns: int) -> None:
+        self._since_ns = taken_ns
         event_type = self._event_type(decision)
+        memory: ZoneMemory | None = None
         if decision.state != UNKNOWN:
-            self._last_known = (decision.state, self._since)
+            self._last_known = (decision.state, taken_ns)
             self._time_opening(decision.state, taken_ns)
+            memory = self._memory(decision.state, taken_ns)
+        elif self._last_known is not None and self._filter.believed_s is not None:
+            self._last_known = (self._last_known[0], int(self._filter.believed_s * 1e9))
         # The event first: it is the one that must never be lost.
-        self._announcer.event(self.name, event_type, decision, taken_ns)
+        self._announcer.event(self.name, event_type, decision, taken_ns, memory=memory)
         self._tell_state(decision)
-        if self._config.snapshot and frame is not None:
-            self._announcer.snapshot(self.name, self._zone, frame.image)
+        if self._frame is not None:
+            self._announcer.snapshot(self.name, self._zone, self._frame.image)
+
+    def _memory(self, state: str, taken_ns: int) -> ZoneMemory:
+        open_s, is_told = self._timer.open_s(taken_ns), self._timer.is_told
+        return self._announcer.memory(state, taken_ns, open_s, is_told=is_told)
 
     def _event_type(self, decision: Decision) -> EventType:
         if decision.state == UNKNOWN:
             return "unknown"
-        can_close = CLOSED in self._specs[self._config.task].classes
+        can_close = CLOSED in self._classes
         before = self._last_known[0] if self._last_known else None
         if before in (None, decision.state) or not can_close:
             return "known"
         return "closed" if decision.state == CLOSED else "opened"
 
     def _time_opening(self, state: str, taken_ns: int) -> None:
-        if state == CLOSED or CLOSED not in self._specs[self._config.task].classes:
-            self._open_since_ns = None
-        elif self._open_since_ns is None:
-            self._open_since_ns = taken_ns
-            self._left_open_due_ns = taken_ns + int((self._config.left_open_after_s or 0.0) * 1e9)
+        if state == CLOSED or CLOSED not in self._classes:
+            self._timer.closed()
+        else:
+            self._timer.opened(taken_ns)
 
     def _tell_state(self, decision: Decision) -> None:
         self._told = decision
-        if self._since is None:
+        if self._since_ns is None:
             raise AssertionError("start comes first")
         self._announcer.state(
             self.name,
             decision,
-            since=self._since,
-            last_known=self._last_known,
+            since=self._wall(self._since_ns),
+            last_known=self._last_known and (self._last_known[0], self._wall(self._last_known[1])),
             tasks=self._tasks,
             kind=self._kind,
         )
+
+    def _wall(self, moment: int | datetime) -> datetime:
+        return moment if isinstance(moment, datetime) else self._announcer.wall_at(moment)
 
     def _remember(self, answers: Answers, row: int) -> None:
         for name, prediction in answers.predictions.items():

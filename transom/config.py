@@ -121,15 +121,17 @@ class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         unknown_after_s: Seconds without a usable picture or a believed class, after which the
             state is `unknown`.
         known_above: Probability above which a state is entered, 0.5 to 1.
-        correlation_s: Seconds over which errors of the network resemble each other: somebody
-            walks past, a cloud. Frames within it count as one.
+        correlation_s: Seconds over which errors of the network resemble each other while nothing
+            moves in the zone: light, noise. Frames within twice that count as one.
+        passing_s: The same while something moves: seconds that somebody takes to walk past, about.
     """
 
     false_changes_per_day: Annotated[float, Meta(gt=0.0, le=1000.0)] = 0.1
     settle_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 600.0
     unknown_after_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 5.0
     known_above: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.95
-    correlation_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 0.2
+    correlation_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 0.1
+    passing_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 1.0
 
 
 class HomeAssistantConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,6 +166,7 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         device_class: What Home Assistant shows it as.
         polygon: Four corners (x, y) in fractions of the frame, clockwise from the top left.
         task: The bundle's task whose class is the zone's state.
+        ajar_is_open: Tell two states: what the network calls `ajar` is `open`.
         left_open_after_s: Seconds open before `left_open` is published; None = never.
         left_open_repeat_s: Seconds between two `left_open` while it stays open.
         snapshot: Publish a picture of the zone at each change.
@@ -173,6 +176,7 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     device_class: Literal["door", "window", "garage_door", "opening"] = "door"
     polygon: tuple[Corner, Corner, Corner, Corner]
     task: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")] = "state"
+    ajar_is_open: bool = False
     left_open_after_s: Annotated[float, Meta(gt=0.0, le=604800.0)] | None = None
     left_open_repeat_s: Annotated[float, Meta(ge=1.0, le=604800.0)] = 300.0
     snapshot: bool = False

@@ -119,7 +119,8 @@ class ZoneState(_Payload, frozen=True, kw_only=True):
         kind: Class of the task `kind`, where the bundle has one and believes it.
         confidence: The filter's probability of `state`; 0 when unknown.
         since: UTC, ISO 8601: when this state began.
-        last_known: The last state that was not `unknown`, and `last_known_at` when it was seen.
+        last_known: The last state that was not `unknown`, and `last_known_at` when it was last
+            seen: kept while the state is `unknown`, and over a restart.
         reason: Why the state is unknown; None when it is known.
         model: Name of the bundle.
         sequence: Sequence of the bundle.

@@ -1,10 +1,12 @@
 """The loop: cameras that play lists, the real network, filter and messages."""
 
+import json
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.announcer import EventStore
 from edge_runtime.daemon import DIAGNOSTICS_S, Daemon
 from edge_runtime.notify import Notifier
 from edge_runtime.replay import ClipClock, Recorder
@@ -72,11 +75,13 @@ class Play:
         camera_type: Any,
         *frames: Iterable[Image | None],
         notifier: Notifier | None = None,
+        clock: ClipClock | None = None,
+        outbox: EventStore | None = None,
         **more: Any,
     ) -> None:
-        self.clock = ClipClock()
+        self.clock = clock or ClipClock()
         self.sent: list[tuple[float, Message]] = []
-        recorder = Recorder(
+        self.recorder = Recorder(
             Topics("transom", "pi"), self.clock, lambda s, message: self.sent.append((s, message))
         )
         self.cameras = [
@@ -87,8 +92,8 @@ class Play:
             config,
             bundle,
             self.cameras,
-            recorder,
-            recorder,
+            self.recorder,
+            outbox or self.recorder,
             self.clock,
             notifier or Notifier({}),
             **more,
@@ -252,6 +257,170 @@ def test_a_door_left_open_is_told_again_until_it_closes(
     assert types == ["known", "opened", "opened", *["left_open"] * 3, "closed"]
     left_open = [e["open_s"] for e in play.payloads("door/event") if e["event_type"] == "left_open"]
     assert left_open == pytest.approx([10.0, 15.0, 20.0], abs=0.5)
+
+
+@pytest.mark.parametrize("downtime_s", [0.0, 3.0, 60.0])
+def test_the_time_that_a_door_was_open_counts_on_over_a_restart(
+    bundle: Bundle, pictures: Any, play_list_camera: Any, downtime_s: float
+) -> None:
+    config = config_of(camera_config(left_open_after_s=10.0, left_open_repeat_s=30.0))
+    first = Play(bundle, config, play_list_camera, pictures(CLOSED, 4) + pictures(OPEN, 6))
+    first.turn(10)
+    first.clock.now_ns += int(downtime_s * 1e9)
+    second = Play(
+        bundle, config, play_list_camera, pictures(OPEN, 20), clock=first.clock,
+        outbox=first.recorder,
+    )  # fmt: skip
+    began_s = first.clock.monotonic_s()
+    second.turn(20)
+    events = [e for e in first.payloads("door/event") if e["monotonic_ns"] / 1e9 > began_s]
+    assert [e["event_type"] for e in events] == ["known", "left_open"]
+    # It was seen open 4 s after the start and some looks later.
+    assert events[1]["open_s"] == pytest.approx(max(10.0, 4.8 + downtime_s), abs=0.7)
+
+
+def test_a_repetition_that_was_told_before_a_restart_is_not_told_again_early(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    config = config_of(camera_config(left_open_after_s=5.0, left_open_repeat_s=30.0))
+    first = Play(bundle, config, play_list_camera, pictures(CLOSED, 4) + pictures(OPEN, 8))
+    first.turn(12)
+    second = Play(
+        bundle, config, play_list_camera, pictures(OPEN, 40), clock=first.clock,
+        outbox=first.recorder,
+    )  # fmt: skip
+    second.turn(40)
+    told = [e["open_s"] for e in first.payloads("door/event") if e["event_type"] == "left_open"]
+    assert told == pytest.approx([5.0, 35.0], abs=0.5)
+
+
+def test_a_door_that_was_closed_before_a_restart_and_is_open_after_it_has_opened(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
+    first.turn(4)
+    last_known = first.payloads("door/state")[-1]["since"]
+    second = Play(
+        bundle, config_of(), play_list_camera, pictures(OPEN, 6), clock=first.clock,
+        outbox=first.recorder,
+    )  # fmt: skip
+    starting = second.payloads("door/state")[0]
+    assert (starting["state"], starting["last_known"]) == ("unknown", "closed")
+    assert starting["last_known_at"] == last_known
+    second.turn(6)
+    assert first.events()[-1] == ("opened", "unknown", "open")
+
+
+def test_what_no_clock_knows_the_length_of_is_not_made_up(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    class NextBoot(ClipClock):
+        def boot_id(self) -> str:
+            return "another"
+
+    config = config_of(camera_config(left_open_after_s=10.0))
+    first = Play(bundle, config, play_list_camera, pictures(OPEN, 6))
+    first.turn(6)
+    clock = NextBoot()
+    second = Play(
+        bundle, config, play_list_camera, pictures(OPEN, 12), clock=clock, outbox=first.recorder
+    )
+    second.turn(12)
+    event = first.payloads("door/event")[-1]
+    assert event["event_type"] == "left_open"
+    assert event["monotonic_ns"] / 1e9 == pytest.approx(10.0, abs=0.5)
+
+
+def test_unknown_says_when_the_door_was_last_seen(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 30) + pictures(0.0, 10))
+    play.turn(40)
+    state = play.payloads("door/state")[-1]
+    assert (state["state"], state["last_known"]) == ("unknown", "open")
+    seen_s = datetime.fromisoformat(state["last_known_at"]).timestamp()
+    assert seen_s == pytest.approx(30.0, abs=0.5)
+
+
+def test_left_open_comes_with_a_picture_of_now(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    config = config_of(camera_config(snapshot=True, left_open_after_s=10.0))
+    play = Play(bundle, config, play_list_camera, pictures(OPEN, 12))
+    play.turn(12)
+    topics = [m.topic.removeprefix("transom/pi/door/") for _, m in play.sent if "door" in m.topic]
+    assert topics[-2:] == ["event", "snapshot"]
+    assert [t for t in topics if t == "snapshot"] == ["snapshot"] * 2
+
+
+def test_ajar_is_open_where_two_states_are_enough(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    frames = pictures(CLOSED, 4) + pictures(AJAR, 6) + pictures(OPEN, 6) + pictures(CLOSED, 6)
+    config = config_of(camera_config(ajar_is_open=True))
+    play = Play(bundle, config, play_list_camera, frames)
+    play.turn(22)
+    assert [state for _, _, state in play.events()] == ["closed", "open", "closed"]
+    components = json.loads(
+        next(m.payload for _, m in play.sent if m.topic.startswith("homeassistant"))
+    )["components"]
+    assert components["door-state"]["options"] == ["closed", "open", "unknown"]
+
+
+class JumpingClock(ClipClock):
+    """Its wall time is set to another one again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = timedelta()
+        self.is_right = False
+
+    def wall(self) -> datetime:
+        return super().wall() + self.shift
+
+    def is_synchronised(self) -> bool:
+        return self.is_right
+
+
+@pytest.mark.parametrize("jump_days", [1, -1, 20_000])
+def test_a_clock_that_jumps_causes_nothing(
+    bundle: Bundle, pictures: Any, play_list_camera: Any, jump_days: int
+) -> None:
+    def events(clock: JumpingClock, jump: timedelta) -> list[Any]:
+        config = config_of(camera_config(left_open_after_s=10.0, left_open_repeat_s=10.0))
+        frames = pictures(CLOSED, 10) + pictures(OPEN, 30) + pictures(CLOSED, 10)
+        clock.shift = timedelta(days=max(-jump.days, 0))  # so that it never is before 1970
+        play = Play(bundle, config, play_list_camera, frames, clock=clock)
+        for seconds in (12, 13, 25):
+            play.turn(seconds)
+            clock.shift += jump
+            clock.is_right = True
+        problems = [p for p in play.payloads("camera/hall/problem") if p["problem"]]
+        assert problems == []
+        timed = play.payloads("door/event")
+        return [(e["event_type"], e["monotonic_ns"], e["open_s"]) for e in timed]
+
+    told = events(JumpingClock(), timedelta(days=jump_days))
+    assert told == events(JumpingClock(), timedelta())
+    assert [event_type for event_type, _, _ in told] == [
+        "known", "opened", "left_open", "left_open", "closed"
+    ]  # fmt: skip
+
+
+def test_states_are_told_again_with_the_right_time_once_the_clock_is_set(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    clock = JumpingClock()
+    play = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 20), clock=clock)
+    play.turn(10)
+    assert play.payloads("door/state")[-1]["since"].startswith("1970-01-01")
+    assert play.payloads("door/event")[-1]["time_synced"] is False
+    clock.shift, clock.is_right = timedelta(days=20_000), True
+    play.turn(2)
+    right = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=20_000)
+    since = datetime.fromisoformat(play.payloads("door/state")[-1]["since"])
+    assert timedelta() <= since - right < timedelta(seconds=1)
+    assert len(play.events()) == 1
 
 
 def test_a_snapshot_is_sent_where_configured_and_shows_the_zone(

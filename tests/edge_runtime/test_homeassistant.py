@@ -170,5 +170,5 @@ def test_a_zone_whose_task_the_bundle_lacks_is_refused() -> None:
         "source": "usb:0",
         "zones": [{"name": "a", "polygon": SQUARE, "task": "kind"}],
     }
-    with pytest.raises(ValueError, match="zone a asks for task 'kind', bundle home has state"):
+    with pytest.raises(ValueError, match="zone a: task 'kind' is not in bundle home, which has"):
         discovery(config(cameras=[camera]), manifest(), "1.2.3")

@@ -250,6 +250,62 @@ def test_starts_on_a_full_disk(disk: _FullDisk) -> None:
     outbox.close()
 
 
+def test_a_store_that_can_be_opened_only_later_keeps_the_events_of_before_and_of_meanwhile(
+    disk: _FullDisk,
+) -> None:
+    path = disk.folder / "outbox.sqlite3"
+    before = Outbox(path, OutboxConfig())
+    fill(before, *range(3))
+    before.close()
+    with contextlib.closing(sqlite3.connect(path)) as store:
+        store.execute("DROP TABLE memory")  # opening it must write, and there is no room
+        store.execute("PRAGMA journal_mode = DELETE")
+    (disk.folder / "outbox.sqlite3.ballast").unlink()
+    disk.fill()
+    outbox = Outbox(path, OutboxConfig())
+    fill(outbox, 3)
+    assert numbers(outbox) == [3], "the disk must be too full to open the store"
+    sent = outbox.pending(1)[0]
+    disk.free()
+    fill(outbox, 4)
+    assert outbox.counts().held == 0
+    assert numbers(outbox) == list(range(5))
+    outbox.done(sent.id)
+    assert numbers(outbox) == [0, 1, 2, 4]
+    outbox.close()
+
+
+def test_what_was_remembered_with_an_event_outlives_the_process(path: Path) -> None:
+    outbox = Outbox(path, OutboxConfig())
+    assert outbox.recall("zone/door") is None
+    for number in range(3):
+        outbox.put(message(number), str(number), {"zone/door": b"state %d" % number})
+    fill(outbox, 3)
+    outbox.done(*(entry.id for entry in outbox.pending(10)))
+    outbox.close()
+    again = Outbox(path, OutboxConfig())
+    assert again.recall("zone/door") == b"state 2"
+    assert again.recall("zone/gate") is None
+    again.close()
+
+
+def test_what_is_remembered_on_a_full_disk_is_known_and_written_later(disk: _FullDisk) -> None:
+    path = disk.folder / "outbox.sqlite3"
+    outbox = Outbox(path, OutboxConfig())
+    fill(outbox, *range(20))
+    disk.fill()
+    fill(outbox, *range(20, 900))
+    outbox.put(message(900), "900", {"zone/door": b"open"})
+    assert outbox.counts().held > 0
+    assert outbox.recall("zone/door") == b"open"
+    disk.free()
+    outbox.settle()
+    outbox.close()
+    again = Outbox(path, OutboxConfig())
+    assert again.recall("zone/door") == b"open"
+    again.close()
+
+
 def test_writes_nothing_while_nothing_happens(outbox: Outbox) -> None:
     fill(outbox, 1)
     before = _bytes_written()
@@ -263,7 +319,7 @@ def test_writes_nothing_while_nothing_happens(outbox: Outbox) -> None:
 def test_an_event_costs_at_most_24_kib_of_writing(outbox: Outbox) -> None:
     before = _bytes_written()
     for number in range(100):
-        fill(outbox, number, size=300)
+        outbox.put(message(number, 450), str(number), {"zone/front_door": b"x" * 200})
         outbox.done(outbox.pending(1)[0].id)
     assert (_bytes_written() - before) / 100 <= 24 * 1024
 
