@@ -16,7 +16,7 @@ change.
 A change is false when the state that it announces is not the true one at that time; while a leaf
 swings nothing is false. Delay is from a true change (of a swinging leaf: from the beginning of the
 swing) to the first announcement of it. A true change that ends before it is announced is missed and
-counted apart.
+counted apart; "both s" is the mean delay of those changes that the rule and Frigate's announced.
 """
 
 import argparse
@@ -73,6 +73,7 @@ class Score:
     missed: int = 0
     false: int = 0
     delays_s: list[float] = field(default_factory=list)
+    delay_of_s: dict[tuple[int, int], float] = field(default_factory=dict)
     unknown_share: float = 0.0
 
 
@@ -119,8 +120,10 @@ def frigate_rule(stream: Stream) -> list[tuple[int, int]]:
     return announced
 
 
-def add_score(score: Score, stream: Stream, announced: list[tuple[int, int]]) -> None:
-    """Add one stream's announcements to a score."""
+def add_score(
+    score: Score, stream: Stream, announced: list[tuple[int, int]], number: int = 0
+) -> None:
+    """Add the announcements in a stream, of this number, to a score."""
     truth = stream.truth
     starts = np.flatnonzero(np.diff(truth)) + 1
     ends = np.append(starts[1:], len(truth))
@@ -135,6 +138,7 @@ def add_score(score: Score, stream: Stream, announced: list[tuple[int, int]]) ->
         inside = (times >= start) & (times < end) & (states == truth[start])
         if inside.any():
             score.delays_s.append((times[inside][0] - start) / FPS)
+            score.delay_of_s[number, int(start)] = score.delays_s[-1]
         else:
             score.missed += 1
     score.changes += len(starts)
@@ -144,14 +148,16 @@ def add_score(score: Score, stream: Stream, announced: list[tuple[int, int]]) ->
     score.unknown_share += unknown / len(truth)
 
 
-def summary(score: Score) -> dict[str, float]:
-    """Return the figures of a score."""
+def summary(score: Score, other: Score) -> dict[str, float]:
+    """Return the figures of a score; those of delay also for changes that `other` has as well."""
     delays = np.array(score.delays_s or [np.nan])
+    both = [delay for key, delay in score.delay_of_s.items() if key in other.delay_of_s]
     return {
         "false_per_day": score.false / score.days,
         "delay_median_s": float(np.median(delays)),
         "delay_mean_s": float(delays.mean()),
         "delay_p95_s": float(np.quantile(delays, 0.95)),
+        "delay_mean_of_both_s": float(np.mean(both or [np.nan])),
         "missed_share": score.missed / max(score.changes, 1),
         "unknown_share": score.unknown_share / score.days,
     }
@@ -164,7 +170,7 @@ def compare(streams: list[Stream], config: DecisionConfig) -> dict[str, Any]:
         rules["without motion"] = transom_rule(config, is_told_of_motion=False)
     scores = {name: Score() for name in rules}
     right, spent_s, looks = 0.0, 0.0, 0
-    for stream in streams:
+    for number, stream in enumerate(streams):
         is_right = stream.probabilities.argmax(axis=1) == stream.truth
         right += float(is_right.mean()) / len(streams)
         for name, rule in rules.items():
@@ -173,7 +179,7 @@ def compare(streams: list[Stream], config: DecisionConfig) -> dict[str, Any]:
             if name == "transom":
                 spent_s += time.perf_counter() - began
                 looks += len(is_right)
-            add_score(scores[name], stream, announced)
+            add_score(scores[name], stream, announced, number)
     return {"frame_accuracy": right, "update_us": 1e6 * spent_s / looks, "scores": scores}
 
 
@@ -234,13 +240,18 @@ def pool(scores: list[Score]) -> Score:
         missed=sum(score.missed for score in scores),
         false=sum(score.false for score in scores),
         delays_s=[delay for score in scores for delay in score.delays_s],
+        delay_of_s={
+            (1000 * group + key[0], key[1]): delay
+            for group, score in enumerate(scores)
+            for key, delay in score.delay_of_s.items()
+        },
         unknown_share=sum(score.unknown_share for score in scores),
     )
 
 
 def show(name: str, accuracy: float | None, scores: dict[str, Score], as_json: bool) -> None:
     """Print one scene: a row of the table for each rule, or one JSON line."""
-    summaries = {rule: summary(score) for rule, score in scores.items()}
+    summaries = {rule: summary(score, scores["frigate"]) for rule, score in scores.items()}
     if as_json:
         print(json.dumps({"scene": name, "frame_accuracy": accuracy, **summaries}), flush=True)
         return
@@ -250,7 +261,8 @@ def show(name: str, accuracy: float | None, scores: dict[str, Score], as_json: b
             f"{name:20} {shown:>12}  {rule:14}"
             f" {figures['false_per_day']:9.2f} {figures['delay_median_s']:9.1f}"
             f" {figures['delay_mean_s']:7.2f} {figures['delay_p95_s']:6.1f}"
-            f" {figures['missed_share']:7.1%} {figures['unknown_share']:8.2%}",
+            f" {figures['delay_mean_of_both_s']:7.2f} {figures['missed_share']:7.1%}"
+            f" {figures['unknown_share']:8.2%}",
             flush=True,
         )
 
@@ -292,7 +304,8 @@ def main() -> None:
     if not arguments.json:
         print(
             f"{config}\n{'scene':20} {'frames right':>12}  {'rule':14} {'false/day':>9}"
-            f" {'median s':>9} {'mean s':>7} {'p95 s':>6} {'missed':>7} {'unknown':>8}"
+            f" {'median s':>9} {'mean s':>7} {'p95 s':>6} {'both s':>7} {'missed':>7}"
+            f" {'unknown':>8}"
         )
     rows = []
     for name, streams in _groups(arguments):

@@ -166,11 +166,11 @@ def record(clip: Path, zone: Zone, bundle: Bundle, task: str, truth: Ints, swing
     classifier, gate, pace = Classifier(bundle), MotionGate(), Pace(FPS)
     spec = bundle.manifest.input
     kept, rows, moving = [], [], []
-    for number, (clip_s, image) in enumerate(read_file(clip)):
-        if number >= len(truth) or not pace.is_due(int(clip_s * 1e9)):
+    for number, picture in enumerate(read_file(clip)):
+        if number >= len(truth) or not pace.is_due(int(picture.clip_s * 1e9)):
             continue
-        crop = crop_zone(image, zone, spec.size, spec.margin)
-        gate.is_due(crop, clip_s)
+        crop = crop_zone(picture.image, zone, spec.size, spec.margin)
+        gate.is_due(crop, picture.clip_s)
         crops = preprocess(crop, spec.preprocess)[None]
         rows.append(classifier.classify(crops).predictions[task].probabilities[0])
         moving.append(gate.is_moving)

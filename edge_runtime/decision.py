@@ -94,8 +94,8 @@ MOTION_RATIO = 50.0
 
 Not endless: a door may move while the camera is away, or too slowly for the gate."""
 
-FIRST_MOVING_SHARE = 0.1
-"""The share of a day in motion that a filter expects before it has seen one; more than is usual."""
+FIRST_MOVING_SHARE = 0.03
+"""The share of a day in motion, about three quarters of an hour, that a filter expects at first."""
 
 HARD_REASONS: frozenset[Reason] = frozenset(
     {"gone", "frozen", "covered", "dark", "bright", "corrupt", "moved"}

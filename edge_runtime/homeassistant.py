@@ -204,19 +204,31 @@ def _figures(topics: Topics) -> Iterator[tuple[str, Component]]:
         yield f"diagnostics-{key}", _figure(topics, title, name, f"value_json.{key}", details)
     yield (
         "diagnostics-throttled",
-        {
-            "platform": "binary_sensor",
-            "name": "Throttled",
-            "default_entity_id": f"binary_sensor.{topics.device.replace('-', '_')}_throttled",
-            "device_class": "problem",
-            "entity_category": "diagnostic",
-            "state_topic": topics.diagnostics,
-            "value_template": (
-                "{{ 'None' if value_json.throttled is none"
-                " else 'ON' if value_json.throttled else 'OFF' }}"
-            ),
-        },
+        _alarm(
+            topics,
+            "throttled",
+            "'None' if value_json.throttled is none else 'ON' if value_json.throttled else 'OFF'",
+        ),
     )
+    # What the broker refused is lost to everybody: that must be seen, not looked for.
+    yield (
+        "diagnostics-refused",
+        _alarm(topics, "events refused", "'ON' if value_json.refused_events else 'OFF'"),
+    )
+
+
+def _alarm(topics: Topics, what: str, value: str) -> Component:
+    """Return a problem sensor of the diagnostics message."""
+    name = f"{topics.device}_{what}".replace("-", "_").replace(" ", "_")
+    return {
+        "platform": "binary_sensor",
+        "name": what.capitalize(),
+        "default_entity_id": f"binary_sensor.{name}",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "state_topic": topics.diagnostics,
+        "value_template": f"{{{{ {value} }}}}",
+    }
 
 
 def _figure(topics: Topics, title: str, name: str, value: str, details: Component) -> Component:

@@ -16,7 +16,9 @@ import pytest
 
 from edge_runtime.announcer import EventStore
 from edge_runtime.daemon import DIAGNOSTICS_S, Daemon
+from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.notify import Notifier
+from edge_runtime.outbox import OutboxCounts
 from edge_runtime.replay import ClipClock, Recorder
 from tests.edge_runtime.service_manager import ServiceManager
 from transom.bundle import Bundle, Goldens, read_bundle
@@ -77,11 +79,12 @@ class Play:
         notifier: Notifier | None = None,
         clock: ClipClock | None = None,
         outbox: EventStore | None = None,
+        recorder_type: type[Recorder] = Recorder,
         **more: Any,
     ) -> None:
         self.clock = clock or ClipClock()
         self.sent: list[tuple[float, Message]] = []
-        self.recorder = Recorder(
+        self.recorder = recorder_type(
             Topics("transom", "pi"), self.clock, lambda s, message: self.sent.append((s, message))
         )
         self.cameras = [
@@ -461,6 +464,26 @@ def test_sends_diagnostics_every_thirty_seconds(
     assert figures[1]["fps"]["hall"] == pytest.approx(FPS, rel=0.05)
     assert figures[1]["inference_ms"] > 0.0
     assert figures[1]["frame_age_s"]["hall"] < 0.5
+
+
+def test_a_refusal_of_the_broker_is_told_at_once(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    class Refused(Recorder):
+        number = 0
+
+        def counters(self) -> PublisherCounters:
+            return PublisherCounters(0, self.number)
+
+        def counts(self) -> OutboxCounts:
+            return OutboxCounts(0, 0, 0, self.number)
+
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 10), recorder_type=Refused)
+    play.turn(4)
+    assert play.payloads("diagnostics") == []
+    Refused.number = 1
+    play.turn(6)
+    assert [figures["refused_events"] for figures in play.payloads("diagnostics")] == [1]
 
 
 def test_a_still_and_settled_zone_is_looked_at_rarely(
