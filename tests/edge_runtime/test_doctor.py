@@ -11,19 +11,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime import doctor
+from edge_runtime import doctor_children
 from edge_runtime.clock import Clock
 from edge_runtime.diagnostics import Machine
-from edge_runtime.doctor import (
-    Check,
-    check_clock,
-    check_disk,
-    check_heat,
-    check_keys,
-    check_onnxruntime,
-)
+from edge_runtime.doctor import check_clock, check_disk, check_heat, check_keys, check_outbox
+from edge_runtime.doctor_children import check_onnxruntime, check_speed
+from edge_runtime.finding import Check
+from edge_runtime.outbox import FILE_NAME, Outbox
 from tests.edge_runtime.broker import Broker, free_port
-from transom.config import ModelsConfig
+from transom.config import CameraConfig, Config, ModelsConfig, MqttConfig, ZoneConfig
+from transom.messages import Message
 
 CANARY = "canary-secret"
 
@@ -90,6 +87,7 @@ polygon = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.9], [0.1, 0.9]]
 """
 
 RIGHTS = ["user pi", "topic readwrite transom/pi/#", "topic read homeassistant/status"]
+RIGHTS += ["topic write homeassistant/device/transom_pi/#"]
 
 
 def _doctor(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -118,9 +116,16 @@ def test_finds_nothing_wrong_where_nothing_is(
         found = examine(broker.port, code=synchronised)
     assert failed(found) == {}
     expected = {"64-bit", "python", "onnxruntime", "clock", "configuration", "disk", "keys"}
-    assert expected | {"bundle", "broker", "broker rights", "camera hall"} <= set(found)
+    assert expected | {
+        "outbox",
+        "bundle",
+        "speed",
+        "broker",
+        "broker rights",
+        "camera hall",
+    } <= set(found)
     assert "64 x 48" in found["camera hall"][0].what
-    assert len(found["broker rights"]) == 3
+    assert len(found["broker rights"]) == 4
 
 
 def test_wrong_credentials_are_the_brokers_only_finding(
@@ -135,8 +140,9 @@ def test_wrong_credentials_are_the_brokers_only_finding(
 @pytest.mark.parametrize(
     ("access", "part"),
     [
-        (["user pi", "topic read transom/pi/#"], "Not authorized"),
-        (["user pi", "topic write transom/pi/#"], "nothing came back"),
+        ([*RIGHTS[:1], "topic read transom/pi/#", *RIGHTS[2:]], "Not authorized"),
+        ([*RIGHTS[:1], "topic write transom/pi/#", *RIGHTS[2:]], "nothing came back"),
+        (RIGHTS[:3], "homeassistant/device/transom_pi/doctor: Not authorized"),
     ],
 )
 def test_missing_rights_are_found_by_trying(
@@ -204,7 +210,7 @@ def test_an_onnxruntime_that_is_too_old_is_a_finding(
 def test_a_child_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "onnxruntime.py").write_text("import signal; signal.pause()")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(doctor, "_CHILD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(doctor_children, "_CHILD_TIMEOUT_S", 0.5)
     assert "does not end" in check_onnxruntime().what
 
 
@@ -234,3 +240,48 @@ def test_a_board_that_slows_down_is_a_finding(tmp_path: Path, bits: str, do: str
     (check,) = check_heat(Machine(Clock(), sys=tmp_path))
     assert check.ok == (bits == "0")
     assert do in check.do
+
+
+def tiny_config(tmp_path: Path, bundle: Path, keys: Path, fps: float) -> Config:
+    zone = ZoneConfig(name="door", polygon=((0.1, 0.1), (0.4, 0.1), (0.4, 0.9), (0.1, 0.9)))
+    return Config(
+        device="pi",
+        state_directory=str(tmp_path),
+        mqtt=MqttConfig(host="localhost"),
+        models=ModelsConfig(bundle=str(bundle), trusted_keys=str(keys)),
+        cameras=(CameraConfig(name="hall", source="usb:0", fps=fps, zones=(zone,)),),
+    )
+
+
+def test_a_network_that_keeps_up_is_well(tmp_path: Path, tiny_bundle: Any) -> None:
+    check = check_speed(tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0))
+    assert check.ok
+    assert "5 looks a second" in check.what
+
+
+def test_a_network_that_does_not_keep_up_is_a_finding(
+    tmp_path: Path, tiny_bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_children, "_MOST_LOAD", 1e-9)
+    check = check_speed(tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0))
+    assert not check.ok
+    assert "lower fps" in check.do
+
+
+def test_a_network_that_cannot_be_tried_is_a_finding(tmp_path: Path, tiny_bundle: Any) -> None:
+    check = check_speed(tiny_config(tmp_path, tmp_path / "none.bundle", tiny_bundle.keys, 5.0))
+    assert not check.ok
+    assert "none.bundle" in check.what
+
+
+def test_what_the_broker_refused_is_a_finding(tmp_path: Path, tiny_bundle: Any) -> None:
+    config = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0)
+    assert check_outbox(config).ok
+    outbox = Outbox(tmp_path / FILE_NAME, config.outbox)
+    outbox.put(Message("transom/pi/door/event", b"{}"), "a")
+    assert check_outbox(config).what == "in use by the daemon, whose figures count"
+    outbox.refuse(outbox.pending(1)[0].id, "Not authorized")
+    outbox.close()
+    check = check_outbox(config)
+    assert not check.ok
+    assert "transom/pi/door/event: Not authorized" in check.what

@@ -1,0 +1,142 @@
+"""`transom doctor`: what is tried in a process of its own, because it may block or crash."""
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edge_runtime.finding import Check
+from edge_runtime.redaction import redact, shown_source
+from transom.config import CameraConfig, Config, ModelsConfig, read_secret
+from transom.errors import ConfigurationError, TransomError
+
+_CHILD_TIMEOUT_S = 30.0
+_CAMERA_TIMEOUT_S = 15.0
+_LEAST_ONNXRUNTIME = (1, 24, 4)
+_MOST_LOAD = 0.5
+"""Share of one core that looking at every frame of every zone may take."""
+_TIMED_LOOKS = 20
+_TRY_CAMERA = "from edge_runtime.doctor_children import try_camera; try_camera()"
+_TRY_SPEED = "from edge_runtime.doctor_children import try_speed; try_speed()"
+
+
+def check_onnxruntime() -> Check:
+    """Return whether onnxruntime loads; in a child, because a wrong one kills its process."""
+    code = "import onnxruntime as o; o.set_default_logger_severity(4); print(o.__version__)"
+    child = _run_child(code, b"", _CHILD_TIMEOUT_S)
+    if child is None or child.returncode != 0:
+        how = "does not end" if child is None else _how_it_ended(child)
+        return Check(
+            check="onnxruntime",
+            ok=False,
+            what=f"import onnxruntime {how}",
+            do="pip install --upgrade onnxruntime; a 64-bit system is needed",
+        )
+    version = child.stdout.decode().split()[-1]
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
+    is_safe = numbers >= _LEAST_ONNXRUNTIME
+    least = ".".join(map(str, _LEAST_ONNXRUNTIME))
+    return Check(
+        check="onnxruntime",
+        ok=is_safe,
+        what=version,
+        do="" if is_safe else f"pip install 'onnxruntime>={least}': older ones read other files",
+    )
+
+
+def check_speed(config: Config) -> Check:
+    """Return whether the network keeps up with every zone at its camera's pace."""
+    child = _run_child(_TRY_SPEED, msgspec.json.encode(config.models), _CHILD_TIMEOUT_S)
+    if child is None or child.returncode != 0:
+        how = "does not end" if child is None else _how_it_ended(child)
+        do = "see the bundle's finding; else run: transom bench"
+        return Check(check="speed", ok=False, what=f"the network {how}", do=do)
+    look_ms = float(child.stdout)
+    looks = sum(camera.fps * len(camera.zones) for camera in config.cameras)
+    load = looks * look_ms / 1000.0
+    ok = load <= _MOST_LOAD
+    what = f"{look_ms:.1f} ms a look; {looks:g} looks a second at most are {load:.0%} of a core"
+    do = "" if ok else "lower fps in cameras, watch fewer zones, or export a smaller network"
+    return Check(check="speed", ok=ok, what=what, do=do)
+
+
+def try_speed() -> None:
+    """Print the median milliseconds of a look with the bundle that standard input describes."""
+    from edge_runtime.classifier import Classifier
+    from edge_runtime.models import serving_bundle
+
+    models = msgspec.json.decode(sys.stdin.buffer.read(), type=ModelsConfig)
+    try:
+        bundle = serving_bundle(models)
+        classifier = Classifier(bundle, threads=models.threads)
+    except TransomError as error:
+        sys.exit(str(error))
+    size = bundle.manifest.input.size
+    crop = np.full((1, size, size, 3), 127, np.uint8)
+    times_ms = []
+    for _ in range(_TIMED_LOOKS):
+        began_s = time.perf_counter()
+        classifier.classify(crop)
+        times_ms.append(1000.0 * (time.perf_counter() - began_s))
+    print(f"{statistics.median(times_ms):.3f}")  # noqa: T201
+
+
+def check_camera(camera: CameraConfig, config_file: Path) -> Check:
+    """Return whether a camera gives a picture; in a child, because drivers block and crash."""
+    name = f"camera {camera.name}"
+    secret: str | None = None
+    try:
+        secret = read_secret(camera.password_file, config_file) if camera.password_file else None
+    except ConfigurationError as error:
+        return Check(check=name, ok=False, what=str(error), do="mend password_file")
+    # On standard input: arguments and environment can be read by others.
+    request = msgspec.json.encode((camera, secret))
+    child = _run_child(_TRY_CAMERA, request, _CAMERA_TIMEOUT_S)
+    shown = shown_source(camera.source)
+    if child is not None and child.returncode == 0:
+        size = child.stdout.decode("utf-8", "replace").split("\n")[-2]
+        return Check(check=name, ok=True, what=f"{shown}: {size}")
+    how = "gives no picture in time" if child is None else _how_it_ended(child)
+    what = redact(f"{shown}: {how}", (secret,) if secret else ())
+    do = "check that it is on and that another program does not hold it"
+    return Check(check=name, ok=False, what=what, do=do)
+
+
+def try_camera() -> None:
+    """Read one picture of the camera that standard input describes, and print its size."""
+    from edge_runtime.sources import open_source
+
+    camera, secret = msgspec.json.decode(
+        sys.stdin.buffer.read(), type=tuple[CameraConfig, str | None]
+    )
+    try:
+        source = open_source(camera, secret)
+        image = source.retrieve() if source.grab() else None
+        source.release()
+    except TransomError as error:
+        sys.exit(str(error))
+    if image is None:
+        sys.exit("gives no picture")
+    print(f"{image.shape[1]} x {image.shape[0]}")  # noqa: T201
+
+
+def _run_child(
+    code: str, request: bytes, timeout_s: float
+) -> "subprocess.CompletedProcess[bytes] | None":
+    try:
+        return subprocess.run(  # noqa: S603
+            [sys.executable, "-c", code], input=request, capture_output=True, timeout=timeout_s
+        )
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _how_it_ended(child: "subprocess.CompletedProcess[bytes]") -> str:
+    if child.returncode < 0:
+        return f"ends its process with signal {-child.returncode}"
+    lines = child.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else f"ends with {child.returncode}"
