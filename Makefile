@@ -51,7 +51,7 @@ test: check
 
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in $$(grep -l '^if __name__' benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 # The starter: trained on the photographs of DATA and on drawn rooms, shipped in the package. Its
 # private key is made anew each time and not kept: nothing else is signed with it.

@@ -18,10 +18,11 @@ import torch
 
 from export.compare import Judgement, judge
 from export.compare_page import write_comparison
-from train.compare import compare, plan_variants
+from train.compare import compare
 from train.corpus import Corpus, load_corpus
 from train.multimnist import import_multimnist
 from train.recipe import Recipe
+from train.variants import plan_variants
 
 WEIGHTINGS = ("equal", "uncertainty", "dwa", "rlw", "db", "pcgrad", "mgda", "cagrad", "nash")
 NO_VARIATION = (
@@ -61,7 +62,7 @@ def measure(arguments: argparse.Namespace, out: Path) -> None:
     def load(_: Recipe) -> Corpus:
         return corpus
 
-    variants = plan_variants(recipe, {"weighting": arguments.weightings.split(",")})
+    variants = plan_variants(recipe.with_values, {"weighting": arguments.weightings.split(",")})
     comparison = compare(
         variants, load, out, seeds=arguments.seeds, split="test", datasets=[data], report=tell
     )

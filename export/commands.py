@@ -187,8 +187,7 @@ def keys_show_command(path: Path, as_json: bool) -> None:
 
 
 def _load(run: "Run", datasets: tuple[Path, ...]) -> "Corpus":
-    from train.corpus import load_corpus
-    from train.progress import progress_bar
+    from train.corpus_loader import read_corpus
 
     folders = datasets or run.datasets
     missing = [folder for folder in folders if not folder.is_dir()]
@@ -197,15 +196,7 @@ def _load(run: "Run", datasets: tuple[Path, ...]) -> "Corpus":
             f"export stopped: the run's data set {', '.join(map(str, missing)) or '(none named)'} "
             "is not there any more; name the data sets with --data"
         )
-    with progress_bar("reading pictures") as progress:
-        return load_corpus(
-            folders,
-            size=run.recipe.size,
-            margin=run.recipe.margin,
-            steps=run.recipe.preprocess,
-            report=lambda mistake: click.echo(f"left out: {mistake}", err=True),
-            progress=progress,
-        )
+    return read_corpus(folders, run.input)
 
 
 def _slug(text: str) -> str:

@@ -13,7 +13,9 @@ from export.benchmark import machine, time_models
 from export.graph import export_graph
 from export.latency import Timing
 from export.quantize import Quantization, calibration_indices, quantize
-from train.compare import Comparison, LoadCorpus, Row, held_out
+from train.compare import LoadCorpus
+from train.comparison import Comparison, Row, held_out
+from train.members import read_ensemble
 from train.progress import Progress
 from train.run import Run
 from transom.atomic import write_file
@@ -29,7 +31,10 @@ _ABOUT_EQUAL = 1.05
 _TRAINING_ONLY = frozenset(
     {
         "seed",
+        "margin",
+        "preprocess",
         "pretrained",
+        "start",
         "dropout",
         "epochs",
         "frozen_epochs",
@@ -45,12 +50,16 @@ _TRAINING_ONLY = frozenset(
         "weighting",
         "task_weights",
         "label_smoothing",
+        "reconstruction",
         "ordinal_loss",
         "class_weights",
         "sampling",
         "dataset_weights",
         "precision",
         "augment",
+        "mix",
+        "distill",
+        "mutual",
     }
 )
 """Recipe keys that leave the graph as it is; two runs that differ in no other are timed once."""
@@ -126,10 +135,12 @@ class Judgement:
         comparison = self.comparison
         row, draws = comparison.rows[place], comparison.draws
         delta = comparison.delta(place)
+        at_cost = comparison.delta(place, is_budget=True)
         line = {
             "name": row.variant.name,
             **row.variant.settings,
             "is_single": row.variant.is_single,
+            "is_budget": row.variant.is_budget,
             "split": comparison.split,
             "seeds": len(row.runs),
             "tasks": {
@@ -144,6 +155,8 @@ class Judgement:
             "interval": draws.interval_of_share(draws.of_tasks[:, place]),
             "delta_m": delta[0] if delta else None,
             "delta_m_interval": delta[1] if delta else None,
+            "delta_m_at_cost": at_cost[0] if at_cost else None,
+            "delta_m_at_cost_interval": at_cost[1] if at_cost else None,
             "parameters": row.cost.parameters,
             "macs": row.cost.macs,
             "int8_ms": self.int8_ms[place],
@@ -203,7 +216,12 @@ def judge(
 
 def _network_digest(run: Run) -> str:
     recipe = {k: v for k, v in msgspec.to_builtins(run.recipe).items() if k not in _TRAINING_ONLY}
-    described = msgspec.json.encode([recipe, list(run.tasks)], order="deterministic")
+    # What a class is called costs nothing: single-task networks of as many classes are alike.
+    classes = [len(task.classes) for task in run.tasks]
+    together = read_ensemble(run.folder)
+    members = [msgspec.to_builtins(m.recipe) for m in together.members] if together else []
+    shapes = [{k: v for k, v in member.items() if k not in _TRAINING_ONLY} for member in members]
+    described = msgspec.json.encode([recipe, classes, shapes], order="deterministic")
     return hashlib.sha256(described).hexdigest()[:16]
 
 

@@ -1,15 +1,16 @@
 """The command `transom compare`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from train.commands import read_settings
+from train.commands import read_settings, resolve_recipe
 from train.corpus_loader import CorpusLoader
 from train.progress import progress_bar
-from train.recipe import Recipe, load_recipe, parse_setting
+from train.recipe import Recipe, parse_setting
 from transom.atomic import write_file
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ RECOMMENDED = "recommended.toml"
 @click.option(
     "--single/--no-single", default=True, show_default=True, help="Train single-task networks too."
 )
+@click.option(
+    "--at-cost/--no-at-cost",
+    default=True,
+    show_default=True,
+    help="With --single: also on smaller crops, so that all together cost what a shared one does.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the table as one JSON list.")
 def compare_command(
     datasets: tuple[Path, ...],
@@ -63,6 +70,7 @@ def compare_command(
     epochs: int | None,
     split: str,
     single: bool,
+    at_cost: bool,
     as_json: bool,
 ) -> None:
     """Train networks in every combination and put them side by side.
@@ -79,14 +87,24 @@ def compare_command(
     """
     from export.compare import judge
     from export.compare_page import write_comparison
-    from train.compare import compare, plan_variants  # torch is seconds: not for --help
+    from train.compare import compare  # torch is seconds: not for --help
+    from train.fit import learnable
+    from train.variants import plan_variants
 
-    recipe = load_recipe(recipe_file) if recipe_file else Recipe()
-    recipe = recipe.with_values(read_settings(settings))
-    if epochs is not None:
-        recipe = recipe.with_values({"epochs": epochs})
-    variants = plan_variants(recipe, _varied(varied), has_singles=single)
+    values = read_settings(settings) | ({} if epochs is None else {"epochs": epochs})
+
+    def make(chosen: Mapping[str, object]) -> Recipe:
+        return resolve_recipe(recipe_file, {**values, **chosen})
+
     load = CorpusLoader(datasets)
+    tasks = len(learnable(load(make({})))[0])
+    has_singles = single and tasks > 1  # a network for the only task is the network itself
+    variants = plan_variants(
+        make,
+        _varied(varied),
+        has_singles=has_singles,
+        budget_tasks=tasks if has_singles and at_cost else 0,
+    )
     with progress_bar("training") as progress:
         comparison = compare(
             variants,
@@ -140,20 +158,26 @@ def _text(judgement: "Judgement", out: Path) -> str:
     width = max(len(line["name"]) for line in judgement.table())
     header = "".join(f"{task[:14]:>16}" for task in tasks)
     lines.append(
-        f"{'':<{width}}{header}{'Δm':>8}{'params':>10}{'MACs':>9}{'INT8 ms':>9}{'train s':>9}"
+        f"{'':<{width}}{header}{'Δm':>8}{'at cost':>9}{'params':>10}{'MACs':>9}{'INT8 ms':>9}"
+        f"{'train s':>9}"
     )
     for line in judgement.table():
         right = "".join(_cell(line["tasks"][task]) for task in tasks)
-        delta = "-" if line["delta_m"] is None else f"{line['delta_m']:+.1f} %"
+        delta, at_cost = (_percent(line[key]) for key in ("delta_m", "delta_m_at_cost"))
         ms = "-" if line["int8_ms"] is None else f"{line['int8_ms']:.2f}"
         lines.append(
-            f"{line['name']:<{width}}{right}{delta:>8}{line['parameters'] / 1e6:>8.2f} M"
+            f"{line['name']:<{width}}{right}{delta:>8}{at_cost:>9}"
+            f"{line['parameters'] / 1e6:>8.2f} M"
             f"{line['macs'] / 1e6:>7.1f} M{ms:>9}{line['train_s']:>9.1f}"
             f"{'  <- take' if line['is_choice'] else ''}"
         )
     for answer in answers(judgement):
         lines += ["", answer.question, *(f"  {sentence}" for sentence in answer.sentences)]
     return "\n".join([*lines, "", f"{out / PAGE}: the same as a page, with a plot"])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f} %"
 
 
 def _cell(task: dict[str, object]) -> str:

@@ -11,6 +11,7 @@ from train.noise import Interval
 from train.page import write_page
 
 _CHOICE, _SINGLE = 1, 5  # colours of the series
+_GAINS = ["Δm", "Δm at cost"]
 
 
 def write_comparison(path: Path, judgement: Judgement, title: str) -> None:
@@ -75,13 +76,20 @@ def _table(judgement: Judgement) -> str:
     tasks = judgement.comparison.tasks
     head = ["", *(f"{escape(task)}" for task in tasks)]
     head += ["mean"] if len(tasks) > 1 else []
-    head += ["Δm", "parameters", "MACs", "INT8", "training"]
+    head += _GAINS if len(tasks) > 1 else []
+    head += ["parameters", "MACs", "INT8", "training"]
     cells = "".join(f'<th class="number">{text}</th>' if text else "<th></th>" for text in head)
     lines = "".join(_line(line, tasks) for line in judgement.table())
+    gains = (
+        " Δm: mean relative gain over a network for each task, each as large as the shared one; "
+        "Δm at cost: over networks on smaller crops that together cost what the shared one does."
+        if len(tasks) > 1
+        else ""
+    )
     return (
         '<section><h2>Side by side</h2><p class="quiet">The most accurate first. Ranges are 95 % '
-        "intervals over groups and seeds; rows in grey are behind the best by more than chance. "
-        "Δm: mean relative gain over single-task networks.</p>"
+        "intervals over groups and seeds; rows in grey are behind the best by more than chance."
+        f"{gains} MACs: multiply-accumulates for one crop. INT8: latency of one crop.</p>"
         f'<div class="card"><div class="scroll"><table><thead><tr>{cells}</tr></thead>'
         f"<tbody>{lines}</tbody></table></div></div></section>"
     )
@@ -92,8 +100,9 @@ def _line(line: dict[str, Any], tasks: tuple[str, ...]) -> str:
     cells = [_share(task["accuracy"], task["interval"]) for task in found]
     if len(tasks) > 1:
         cells.append(_share(line["accuracy"], line["interval"]))
+        cells.append(_delta(line["delta_m"], line["delta_m_interval"]))
+        cells.append(_delta(line["delta_m_at_cost"], line["delta_m_at_cost_interval"]))
     cells += [
-        _delta(line["delta_m"], line["delta_m_interval"]),
         f"{line['parameters'] / 1e6:.2f} M",
         f"{line['macs'] / 1e6:.1f} M",
         "-" if line["int8_ms"] is None else f"{line['int8_ms']:.2f} ms",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.compare import Judgement
-from train.compare import Comparison, held_out
+from train.comparison import Comparison, held_out
 from train.noise import Interval
 
 _FEATURE_EXTRACTORS = ("backbone", "fusion", "maps", "maps_fusion", "size", "embedding")
@@ -63,9 +63,9 @@ def answers(judgement: Judgement) -> tuple[Answer, ...]:
         if mine:
             said = tuple(_key_sentence(comparison, key, keys[key]) for key in mine)
             found.append(Answer(question, said))
-    together = _together_sentence(judgement)
+    together = _together_sentences(judgement)
     if together:
-        found.append(Answer("One network for all tasks, or one for each?", (together,)))
+        found.append(Answer("One network for all tasks, or one for each?", together))
     found.append(Answer("So, what to take?", _choice_sentences(judgement)))
     found.append(Answer("How sure is this?", _doubts(comparison)))
     return tuple(found)
@@ -109,24 +109,41 @@ def _key_sentence(comparison: Comparison, key: str, values: Sequence[object]) ->
     )
 
 
-def _together_sentence(judgement: Judgement) -> str:
+def _together_sentences(judgement: Judgement) -> tuple[str, ...]:
     comparison, choice = judgement.comparison, judgement.choice
-    base, delta = comparison.bases[choice], comparison.delta(choice)
-    if base is None or delta is None or len(comparison.tasks) < 2:
-        return ""
-    value, interval = delta
-    gain = f"Δm is {value:+.1f} %"
-    span = f" ({interval[0]:+.1f} to {interval[1]:+.1f})" if interval else ""
-    if interval and interval[0] > 0:
-        said = "so sharing helps"
-    elif interval and interval[1] < 0:
-        said = "so sharing costs accuracy"
+    said = []
+    for is_budget, base in enumerate((comparison.bases[choice], comparison.budget_bases[choice])):
+        delta = comparison.delta(choice, is_budget=bool(is_budget))
+        if base is None or delta is None or len(comparison.tasks) < 2:
+            continue
+        row = comparison.rows[base]
+        ratio = row.cost.macs / max(comparison.rows[choice].cost.macs, 1)
+        which = (
+            f"For its own price there is a network for each task on crops of "
+            f"{row.variant.recipe.size} pixels; against these"
+            if is_budget
+            else "Against a network for each task, each as large as this one,"
+        )
+        said.append(
+            f"{which} it gains {_gained(*delta)}. Together they take {ratio:.1f} times the "
+            "multiplications."
+        )
+    return tuple(said)
+
+
+def _gained(value: float, interval: Interval | None) -> str:
+    """Say a Δm and what follows of it."""
+    if interval is None:
+        return f"{value:+.1f} % on average over the tasks (Δm)"
+    if interval[0] > 0:
+        said = "sharing helps"
+    elif interval[1] < 0:
+        said = "sharing costs accuracy"
     else:
-        said = "so no difference can be seen"
-    ratio = comparison.rows[base].cost.macs / max(comparison.rows[choice].cost.macs, 1)
+        said = "no difference can be seen"
     return (
-        f"Against single-task networks of the same kind, {gain}{span}: {said}. All the single-task "
-        f"networks together take {ratio:.1f} times the multiplications."
+        f"{value:+.1f} % on average over the tasks (Δm, {interval[0]:+.1f} to {interval[1]:+.1f}): "
+        f"{said}"
     )
 
 

@@ -23,6 +23,8 @@ test)
     need ffmpeg ffmpeg
     need systemd-analyze systemd
     need git git
+    # Debian keeps the server's programs out of the search path.
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
     ;;
 *)
     echo "usage: $0 venv|demo|test" >&2

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,6 @@ import msgspec
 from train.history import EpochRecord
 from train.progress import Progress, progress_bar
 from train.recipe import Recipe, load_recipe, parse_setting, read_toml
-from transom.dataset import Mistake
 
 if TYPE_CHECKING:
     from train.run import Run
@@ -75,7 +74,7 @@ def train_command(
         raise click.UsageError(
             "--resume goes on with the run's own recipe and teachers; leave the others out"
         )
-    recipe = load_recipe(out / "recipe.toml") if resume else _resolve(recipe_file, chosen)
+    recipe = load_recipe(out / "recipe.toml") if resume else resolve_recipe(recipe_file, chosen)
     run = _train(recipe, datasets, out, resume, teachers)
     if int(os.environ.get("RANK", "0")):
         return  # under torchrun one of the processes speaks for all
@@ -97,14 +96,26 @@ def read_settings(settings: tuple[str, ...]) -> dict[str, object]:
         raise click.BadParameter(str(error), param_hint="--set") from error
 
 
-def _resolve(recipe_file: Path | None, values: dict[str, object]) -> Recipe:
+def resolve_recipe(recipe_file: Path | None, values: Mapping[str, object]) -> Recipe:
+    """Return the recipe of a file with some keys set, in the shape of what it starts from.
+
+    A start fixes what the network looks like and what it is fed, unless the file or a key asks
+    for something else by name.
+
+    Args:
+        recipe_file: TOML; None = the defaults.
+        values: By recipe key, dotted where it is in a table.
+
+    Raises:
+        ConfigurationError: The file or a key says what no recipe can.
+        RunError: There is no such run to start from.
+    """
     recipe = load_recipe(recipe_file) if recipe_file else Recipe()
     start = values.get("start", recipe.start)
     if not start:
         return recipe.with_values(values)
     from train.start import shape_of  # torch is seconds: not for --help
 
-    # A start fixes what the network looks like, unless something is asked for by name.
     asked = {*(read_toml(recipe_file) if recipe_file else ()), *values}
     shape = {key: value for key, value in shape_of(str(start)).items() if key not in asked}
     return recipe.with_values({**shape, **values})
@@ -117,7 +128,7 @@ def _train(
     resume: bool,
     teachers: tuple[Path, ...],
 ) -> "Run":
-    from train.corpus import load_corpus
+    from train.corpus_loader import read_corpus
     from train.fit import fit  # torch is seconds: not for --help
     from train.run import read_run, require_new
 
@@ -125,18 +136,7 @@ def _train(
         require_new(out)  # before any picture is read
     teaching = [read_run(folder) for folder in teachers]
 
-    def say(mistake: Mistake) -> None:
-        click.echo(f"left out: {mistake}", err=True)
-
-    with progress_bar("reading pictures") as progress:
-        corpus = load_corpus(
-            datasets,
-            size=recipe.size,
-            margin=recipe.margin,
-            steps=recipe.preprocess,
-            report=say,
-            progress=progress,
-        )
+    corpus = read_corpus(datasets, recipe)
     with console_progress() as shown:
         return fit(
             recipe,

@@ -1,180 +1,39 @@
-"""Networks side by side: every combination of some recipe keys, over seeds, and what each is worth.
+"""Training what a comparison compares: every variant, over seeds.
 
-A comparison is a folder of runs, one for each combination and seed, and one for each task alone:
-the single-task networks that a multi-task network must stand up to. A run that is finished is
-kept, so a comparison goes on where it was interrupted and can be widened later.
+A comparison is a folder of runs, one for each combination and seed, and one for each task alone.
+A run that is finished is kept, so a comparison goes on where it was interrupted and can be widened
+later.
 """
 
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 
+from train.comparison import Comparison, row_of, side_by_side
 from train.corpus import Corpus
 from train.cost import NetworkCost, network_cost
 from train.fit import fit, learnable
 from train.history import EpochRecord
 from train.network import build_network
-from train.noise import Draws, Interval, Scores, draw_scores
 from train.progress import Progress
 from train.recipe import Recipe
 from train.run import METRICS, RECIPE, Run, read_run
+from train.start import begin_from
+from train.variants import Variant
 from train.weighting import WEIGHTINGS
-from transom.errors import ConfigurationError, DatasetError, RunError
+from transom.errors import DatasetError, RunError
 from transom.tasks import TaskSet
 
 LoadCorpus = Callable[[Recipe], Corpus]
 """Returns the corpus of a recipe: its size, margin and steps decide the crops."""
 
+RUNS = "runs"
+
 _JUDGES = ("val", "test")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One combination of the varied keys.
-
-    Attributes:
-        settings: The varied keys and their values; empty where nothing is varied.
-        recipe: The whole recipe, with the first seed.
-        is_single: A network for each task, in place of one for all.
-    """
-
-    settings: Mapping[str, object]
-    recipe: Recipe
-    is_single: bool = False
-
-    @property
-    def name(self) -> str:
-        """The varied values as a person says them."""
-        said = ", ".join(_said(key, value) for key, value in self.settings.items())
-        if self.is_single:
-            return f"a network per task ({said})" if said else "a network per task"
-        return said or "as the recipe says"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A combination with what its runs say.
-
-    Attributes:
-        variant: What was trained.
-        runs: By seed, the runs: one, or one for each task.
-        scores: What they got right.
-        cost: Of the network, or of all of them together.
-        seconds: Mean wall time of a training, of all tasks together.
-    """
-
-    variant: Variant
-    runs: tuple[tuple[Run, ...], ...]
-    scores: Scores
-    cost: NetworkCost
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What was compared, on which rows.
-
-    Attributes:
-        tasks: Names, in order.
-        split: `val` or `test`.
-        rows: The combinations, multi-task ones first.
-        bases: For each row the place of the single-task networks it stands against, or None.
-        draws: Of the rows' accuracies.
-        groups: Groups judged on.
-        n: Rows judged on, by task.
-    """
-
-    tasks: tuple[str, ...]
-    split: str
-    rows: tuple[Row, ...]
-    bases: tuple[int | None, ...]
-    draws: Draws
-    groups: int
-    n: dict[str, int]
-
-    @property
-    def best(self) -> int:
-        """The place of the multi-task row with the highest mean accuracy, as it was measured."""
-        return max(self.contenders, key=lambda place: float(self.draws.means_of_tasks[place]))
-
-    @property
-    def contenders(self) -> list[int]:
-        """The places of the multi-task rows."""
-        return [place for place, row in enumerate(self.rows) if not row.variant.is_single]
-
-    def delta(self, place: int) -> tuple[float, Interval | None] | None:
-        """Return the mean relative gain over single-task networks, percent, and its interval.
-
-        References:
-            Maninis, Radosavovic and Kokkinos, Attentive Single-Tasking of Multiple Tasks, CVPR
-            2019, equation 4.
-        """
-        base = self.bases[place]
-        if base is None:
-            return None
-        mine, theirs = self.draws.means[place], self.draws.means[base]
-        if not theirs.all():
-            return None
-        drawn = self.draws.by_task
-        gains = _gain(drawn[:, place], np.maximum(drawn[:, base], 1e-9))
-        return float(_gain(mine, theirs)), self.draws.interval(gains)
-
-    def lead(self, place: int, other: int) -> tuple[float, Interval | None]:
-        """Return by how much one row's mean accuracy is above another's, and its interval.
-
-        The interval is widened for the number of rows: with twenty, one pair in twenty would
-        differ by chance.
-        """
-        level = 1 - 0.05 / max(len(self.contenders) - 1, 1)
-        drawn = self.draws.of_tasks
-        found = self.draws.means_of_tasks[place] - self.draws.means_of_tasks[other]
-        return float(found), self.draws.interval(drawn[:, place] - drawn[:, other], level)
-
-    def is_as_good(self, place: int) -> bool:
-        """Whether a row cannot be told from the best one, or is it."""
-        if place == self.best:
-            return True
-        _, interval = self.lead(self.best, place)
-        return interval is None or interval[0] <= 0
-
-
-def plan_variants(
-    recipe: Recipe, varied: Mapping[str, Sequence[object]], *, has_singles: bool = True
-) -> tuple[Variant, ...]:
-    """Return every combination of the varied keys, and the single-task networks for them.
-
-    Args:
-        recipe: What is not varied.
-        varied: Values by recipe key, dotted where it is in a table.
-        has_singles: Whether to compare with single-task networks.
-
-    Raises:
-        ConfigurationError: There is no such key, or a value is not one it can have.
-    """
-    if "seed" in varied:
-        raise ConfigurationError("seed cannot be varied as a key; --seeds says how many there are")
-    combinations = [
-        dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())
-    ]
-    variants = [Variant(settings, recipe.with_values(settings)) for settings in combinations]
-    if not has_singles:
-        return tuple(variants)
-    singles: dict[str, Variant] = {}
-    for variant in variants:
-        alone = _alone(variant.recipe)
-        settings = {k: v for k, v in variant.settings.items() if k not in _BETWEEN_TASKS}
-        singles.setdefault(alone.digest, Variant(settings, alone, is_single=True))
-    return (*variants, *singles.values())
-
-
-_BETWEEN_TASKS = ("weighting", "task_weights", "fusion")
-"""Recipe keys that mean nothing where a network has one task."""
 
 
 def compare(
@@ -211,25 +70,68 @@ def compare(
         _checked_cost(variant, mine, load(variant.recipe), split)
         for variant, mine in zip(variants, tasks, strict=True)
     ]
-    cells = [
-        (place, seed, task)
-        for seed in range(seeds)
-        for place, variant in enumerate(variants)
-        for task in (tasks[place].names if variant.is_single else (None,))
-    ]
+    total = seeds * sum(
+        len(mine) if variant.is_single else 1 for variant, mine in zip(variants, tasks, strict=True)
+    )
+    number = 0
     runs: dict[tuple[int, int], list[Run]] = {}
-    for number, (place, seed, task) in enumerate(cells):
-        variant = variants[place]
-        recipe = msgspec.structs.replace(variant.recipe, seed=variant.recipe.seed + seed)
-        corpus = load(recipe) if task is None else only_task(load(recipe), task)
-        run = trainer.run(recipe, corpus, (number, len(cells)))
-        trainer.tell(number, len(cells), variant, seed, run, split)
-        runs.setdefault((place, seed), []).append(run)
+    for seed, (place, variant) in itertools.product(range(seeds), enumerate(variants)):
+        for recipe, corpus in _trainings(variant, load, seed):
+            run = trainer.run(recipe, corpus, (number, total))
+            trainer.tell(number, total, variant, seed, run, split)
+            runs.setdefault((place, seed), []).append(run)
+            number += 1
     rows = []
     for place, variant in enumerate(variants):
         mine = tuple(tuple(runs[place, seed]) for seed in range(seeds))
-        rows.append(_row(variant, mine, costs[place], split))
-    return _comparison(rows, split)
+        rows.append(row_of(variant, mine, costs[place], split))
+    return side_by_side(rows, split)
+
+
+def find_runs(
+    variant: Variant, load: LoadCorpus, folder: Path, *, seeds: int
+) -> tuple[tuple[Run, ...], ...] | None:
+    """Return the finished runs of a variant, by seed; None where one is missing.
+
+    Args:
+        variant: What was trained.
+        load: Gives the data of a recipe.
+        folder: The comparison's.
+        seeds: How many there shall be.
+
+    Raises:
+        RunError: A run in the folder is damaged.
+    """
+    found = []
+    for seed in range(seeds):
+        folders = [
+            _folder_of(folder / RUNS, recipe, corpus)
+            for recipe, corpus in _trainings(variant, load, seed)
+        ]
+        if not all((run / METRICS).is_file() for run in folders):
+            return None
+        found.append(tuple(read_run(run) for run in folders))
+    return tuple(found)
+
+
+def cost_of(variant: Variant, tasks: TaskSet) -> NetworkCost:
+    """Build what a variant describes and count what it costs, all its networks together.
+
+    Raises:
+        ConfigurationError: It cannot be built.
+    """
+    recipe = variant.recipe
+    WEIGHTINGS[recipe.weighting](tasks, recipe.task_weights)
+    networks = [TaskSet([task]) for task in tasks] if variant.is_single else [tasks]
+    costs = []
+    for mine in networks:
+        network = build_network(recipe, mine)
+        if recipe.start:
+            begin_from(network, recipe.start)
+        costs.append(network_cost(network, recipe.size))
+    return NetworkCost(
+        macs=sum(cost.macs for cost in costs), parameters=sum(cost.parameters for cost in costs)
+    )
 
 
 def only_task(corpus: Corpus, task: str) -> Corpus:
@@ -247,28 +149,6 @@ def only_task(corpus: Corpus, task: str) -> Corpus:
     )
 
 
-def held_out(comparison: Comparison, place: int, split: str) -> dict[str, dict[str, Any]] | None:
-    """Return what another split says of a row, by task: accuracy and its interval.
-
-    None where some run has not been judged on it.
-    """
-    rows = comparison.rows
-    runs = [run for row in rows for seed in row.runs for run in seed]
-    if any(split not in run.results.evaluations for run in runs):
-        return None
-    if any(_judged_tasks(row.runs[0][0], split) == [] for row in rows):
-        return None
-    draws = draw_scores([_scores(row.runs, split) for row in rows])
-    names = [task for run in rows[place].runs[0] for task in _judged_tasks(run, split)]
-    return {
-        task: {
-            "accuracy": float(draws.means[place, column]),
-            "interval": draws.interval_of_share(draws.by_task[:, place, column]),
-        }
-        for column, task in enumerate(names)
-    }
-
-
 class _Trainer:
     """Trains into a folder, or finds what is there."""
 
@@ -279,13 +159,12 @@ class _Trainer:
         progress: Progress | None,
         report: Callable[[str], None] | None,
     ) -> None:
-        self._folder, self._datasets = folder / "runs", tuple(datasets)
+        self._folder, self._datasets = folder / RUNS, tuple(datasets)
         self._progress = progress or (lambda done, total: None)
         self._report = report or (lambda line: None)
 
     def run(self, recipe: Recipe, corpus: Corpus, place: tuple[int, int]) -> Run:
-        key = hashlib.sha256(f"{recipe.digest}/{corpus.digest}".encode()).hexdigest()
-        folder = self._folder / key[:16]
+        folder = _folder_of(self._folder, recipe, corpus)
         if (folder / METRICS).is_file():
             run = read_run(folder)
             if run.recipe != recipe or run.facts.corpus != corpus.digest:
@@ -319,70 +198,26 @@ class _Share:
         """Say nothing: an epoch is a detail here."""
 
 
-def _alone(recipe: Recipe) -> Recipe:
-    return msgspec.structs.replace(recipe, weighting="equal", task_weights={}, fusion="hard")
-
-
 def _checked_cost(variant: Variant, tasks: TaskSet, corpus: Corpus, split: str) -> NetworkCost:
     """Build what a variant describes before hours are spent on others."""
     if split not in _JUDGES or not (corpus.splits == split).any():
         raise DatasetError(
             f"the data have no row of split `{split}` to compare on; transom data split makes one"
         )
-    recipe = variant.recipe
-    WEIGHTINGS[recipe.weighting](tasks, recipe.task_weights)
-    networks = [TaskSet([task]) for task in tasks] if variant.is_single else [tasks]
-    costs = [network_cost(build_network(recipe, mine), recipe.size) for mine in networks]
-    return NetworkCost(
-        macs=sum(cost.macs for cost in costs), parameters=sum(cost.parameters for cost in costs)
-    )
+    return cost_of(variant, tasks)
 
 
-def _row(variant: Variant, runs: tuple[tuple[Run, ...], ...], cost: NetworkCost, split: str) -> Row:
-    seconds = float(np.mean([sum(run.results.seconds for run in seed) for seed in runs]))
-    return Row(variant, runs, _scores(runs, split), cost, seconds)
+def _trainings(variant: Variant, load: LoadCorpus, seed: int) -> Iterator[tuple[Recipe, Corpus]]:
+    """Yield what is trained for a seed of a variant: one network, or one for each task."""
+    recipe = msgspec.structs.replace(variant.recipe, seed=variant.recipe.seed + seed)
+    corpus = load(recipe)
+    if not variant.is_single:
+        yield recipe, corpus
+        return
+    for task in learnable(corpus)[0].names:
+        yield recipe, only_task(corpus, task)
 
 
-def _scores(runs: Sequence[Sequence[Run]], split: str) -> Scores:
-    """Accuracies of one network for all tasks, or of one for each side by side."""
-    parts = [
-        Scores.of(
-            [seed[number].results.evaluations[split]["groups"] for seed in runs],
-            _judged_tasks(runs[0][number], split),
-        )
-        for number in range(len(runs[0]))
-    ]
-    return Scores.side_by_side(parts)
-
-
-def _judged_tasks(run: Run, split: str) -> list[str]:
-    tasks = run.results.evaluations[split]["tasks"]
-    return [name for name, found in tasks.items() if found["n"]]
-
-
-def _comparison(rows: Sequence[Row], split: str) -> Comparison:
-    first = rows[0].runs[0][0].results.evaluations[split]
-    tasks = tuple(_judged_tasks(rows[0].runs[0][0], split))
-    alone = {r.variant.recipe.digest: i for i, r in enumerate(rows) if r.variant.is_single}
-    bases = [
-        None if row.variant.is_single else alone.get(_alone(row.variant.recipe).digest)
-        for row in rows
-    ]
-    return Comparison(
-        tasks=tasks,
-        split=split,
-        rows=tuple(rows),
-        bases=tuple(bases),
-        draws=draw_scores([row.scores for row in rows]),
-        groups=len(first["groups"]),
-        n={name: int(first["tasks"][name]["n"]) for name in tasks},
-    )
-
-
-def _gain(mine: Any, theirs: Any) -> Any:
-    return 100 * ((mine - theirs) / theirs).mean(-1)
-
-
-def _said(key: str, value: object) -> str:
-    # Names of parts speak for themselves: `tiny`, `dwa`; numbers do not.
-    return value if isinstance(value, str) else f"{key} {value}"
+def _folder_of(runs: Path, recipe: Recipe, corpus: Corpus) -> Path:
+    key = hashlib.sha256(f"{recipe.digest}/{corpus.digest}".encode()).hexdigest()
+    return runs / key[:16]

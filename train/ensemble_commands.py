@@ -7,12 +7,9 @@ import click
 import msgspec
 
 from train.commands import summary
-from train.progress import progress_bar
-from transom.dataset import Mistake
 from transom.errors import RunError
 
 if TYPE_CHECKING:
-    from train.corpus import Corpus
     from train.members import TaskAgreement
     from train.run import Run
 
@@ -58,6 +55,7 @@ def ensemble_command(
         transom ensemble runs/a runs/b runs/c --out runs/soup --how soup
         transom train doors --out runs/student --teacher runs/three
     """
+    from train.corpus_loader import read_corpus
     from train.ensemble import make_ensemble, make_soup, why_not_on_a_device
     from train.run import read_run, require_new
 
@@ -66,7 +64,7 @@ def ensemble_command(
     folders = datasets or members[0].datasets
     if not folders:
         raise RunError(f"{members[0].folder}: does not say its data sets; name them with --data")
-    corpus = _load(members[0], folders)
+    corpus = read_corpus(folders, members[0].input)
     if how == "soup":
         run, soup = make_soup(members, corpus, out, datasets=folders)
         lines = [
@@ -85,23 +83,6 @@ def ensemble_command(
         click.echo(msgspec.json.encode(run.metrics).decode())
     else:
         click.echo("\n".join([*lines, summary(run)]))
-
-
-def _load(run: "Run", folders: tuple[Path, ...]) -> "Corpus":
-    from train.corpus import load_corpus
-
-    def say(mistake: Mistake) -> None:
-        click.echo(f"left out: {mistake}", err=True)
-
-    with progress_bar("reading pictures") as progress:
-        return load_corpus(
-            folders,
-            size=run.input.size,
-            margin=run.input.margin,
-            steps=run.input.preprocess,
-            report=say,
-            progress=progress,
-        )
 
 
 def _explain(run: "Run") -> list[str]:

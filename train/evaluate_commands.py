@@ -7,13 +7,13 @@ import click
 import msgspec
 
 from train.charts import percent
-from train.corpus import Corpus, load_corpus
+from train.corpus import Corpus
+from train.corpus_loader import read_corpus
 from train.evaluate import Evaluation, evaluate, write_predictions
 from train.predictor import OnnxPredictor, Predictor
 from train.progress import progress_bar
 from train.report import write_report
 from transom.bundle import read_bundle
-from transom.dataset import Mistake
 from transom.starter import bundle_path
 
 
@@ -123,19 +123,7 @@ def table(evaluation: Evaluation) -> str:
 
 
 def _load(predictor: Predictor, datasets: Sequence[Path]) -> Corpus:
-    def say(mistake: Mistake) -> None:
-        click.echo(f"left out: {mistake}", err=True)
-
-    with progress_bar("reading pictures") as progress:
-        return load_corpus(
-            datasets,
-            size=predictor.input.size,
-            margin=predictor.input.margin,
-            steps=predictor.input.preprocess,
-            report=say,
-            progress=progress,
-            allow_leaks=True,
-        )
+    return read_corpus(datasets, predictor.input, allow_leaks=True)
 
 
 def _range(interval: tuple[float, float] | None) -> str:

@@ -217,13 +217,17 @@ class Training:
             mixed = self._mix(self._augment(crops, random), random)
             answers = self._teachers(mixed.image, rows) if self._teachers else ()
             with engine.autocast():
-                said = [network(mixed.image) for network in networks]
+                said = [
+                    learner.look(network, mixed.image)
+                    for learner, network in zip(self._learners, networks, strict=True)
+                ]
             loss, losses, counts = self._loss(said, mixed, targets, answers)
 
             self._optimizer.zero_grad()
             torch.autograd.backward(loss)
-            if recipe.clip:
-                for learner in self._learners:
+            for learner in self._learners:
+                learner.share_gradients(engine)
+                if recipe.clip:
                     torch.nn.utils.clip_grad_norm_(learner.parameters(), recipe.clip)
             self._set_rates(self._rate_at(self._step))
             self._optimizer.step()
@@ -294,14 +298,14 @@ class Training:
 
     def _loss(
         self,
-        said: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor]],
+        said: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]],
         mixed: Mixed,
         targets: torch.Tensor,
         answers: Answers,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the step's loss, and the kept network's summed losses and label counts (T,)."""
         mutual, parts, sums = self.recipe.mutual, [], []
-        for place, (learner, (logits, embedding)) in enumerate(
+        for place, (learner, (logits, embedding, painting)) in enumerate(
             zip(self._learners, said, strict=True)
         ):
             losses, counts = mixed.losses(self._losses, logits, targets)
@@ -311,9 +315,10 @@ class Training:
             if answers:
                 means, learns = self._guidance(means, learns, logits, answers)
             if len(said) > 1:
-                others = disagreement([seen for seen, _ in said], place, mutual.temperature)
+                others = disagreement([seen for seen, *_ in said], place, mutual.temperature)
                 means = means + mutual.weight * others
-            parts.append(learner.weighting(means, learns, embedding))
+            balanced = learner.weighting(means, learns, embedding)
+            parts.append(balanced + self.recipe.reconstruction * painting)
             sums.append((losses, counts))
         return torch.stack(parts).sum(), *sums[0]
 

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from train.backbones import BACKBONES
 from train.distill import divergence
 from train.engine import Engine, derived_seed
 from train.network import Network, build_network
 from train.recipe import Recipe
+from train.reconstruction import Painters
+from train.shared_norm import share_norms
 from train.start import begin_from
 from train.weighting import WEIGHTINGS, Weighting
 from transom.tasks import TaskSet
@@ -25,15 +28,20 @@ class Learner(nn.Module):
     Attributes:
         network: What is trained.
         weighting: How its losses become one.
+        painters: What paints its pictures again, where a recipe wants that.
     """
 
     network: Network
     weighting: Weighting
+    painters: Painters | None
 
-    def __init__(self, network: Network, weighting: Weighting) -> None:
+    def __init__(
+        self, network: Network, weighting: Weighting, painters: Painters | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.weighting = weighting
+        self.painters = painters
 
     @classmethod
     def begin(cls, recipe: Recipe, tasks: TaskSet, engine: Engine, number: int = 0) -> "Learner":
@@ -48,7 +56,35 @@ class Learner(nn.Module):
         weighting.share_work(engine.mean)
         blank = torch.zeros(1, 3, recipe.size, recipe.size, device=engine.device)
         weighting.check_shared(*network.eval()(blank))
-        return cls(network, weighting)
+        if not recipe.reconstruction:
+            return cls(network, weighting)
+        painters = Painters(network, BACKBONES[recipe.backbone]).to(engine.device)
+        if engine.world > 1:
+            share_norms(painters)
+        return cls(network, weighting, painters)
+
+    def look(
+        self, wrapped: nn.Module, image: torch.Tensor
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Return logits by task (N, C), the embedding (N, D), and what painting again costs.
+
+        Args:
+            wrapped: The network, as `Engine.wrap` gives it.
+            image: (N, 3, S, S) float32 BGR, 0 to 255.
+        """
+        if self.painters is None:
+            return *wrapped(image), torch.zeros((), device=image.device)
+        with self.painters.watching(self.network) as last_maps:
+            logits, embedding = wrapped(image)
+        return logits, embedding, self.painters(self.network, last_maps, image)
+
+    def share_gradients(self, engine: Engine) -> None:
+        """Average what is beside the network over all processes; the network does so itself."""
+        if self.painters is None or engine.world == 1:
+            return
+        for parameter in self.painters.parameters():
+            if parameter.grad is not None:
+                parameter.grad.copy_(engine.mean(parameter.grad))
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         """Return optimiser groups."""
@@ -57,7 +93,10 @@ class Learner(nn.Module):
             "lr": recipe.learning_rate,
             "weight_decay": 0.0,
         }
-        return [*self.network.parameter_groups(recipe), weighting]
+        beside = list(self.painters.parameters()) if self.painters else []
+        painting = {**weighting, "params": beside, "weight_decay": recipe.weight_decay}
+        groups = [*self.network.parameter_groups(recipe), weighting]
+        return [*groups, painting] if beside else groups
 
 
 def disagreement(

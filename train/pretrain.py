@@ -21,6 +21,7 @@ import torch
 from msgspec import Meta
 
 from train.backbones import BACKBONES, Trunk
+from train.corpus import Corpus
 from train.engine import derived_seed
 from train.network import to_image
 from train.progress import Progress
@@ -103,6 +104,11 @@ def pretrain_autoencoder(
     state = {name: value.cpu().contiguous() for name, value in trunk.state_dict().items()}
     write_file(out, safetensors.torch.save(state, {"backbone": backbone}))
     return Pretrained(out, tuple(losses))
+
+
+def unlabelled(corpus: Corpus) -> npt.NDArray[np.uint8]:
+    """Return crops to pretrain on: all but those of `test`, which stay unseen, labelled or not."""
+    return np.asarray(corpus.select(np.flatnonzero(corpus.splits != "test")).crops)
 
 
 def spoil(image: torch.Tensor, settings: Pretraining, random: torch.Generator) -> torch.Tensor:

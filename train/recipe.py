@@ -150,6 +150,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         weighting: How task losses are balanced; name in `train.weighting`.
         task_weights: By task, for weightings that take them; 1 where not named.
         label_smoothing: Share of the truth that is spread over all classes.
+        reconstruction: Weight of painting each picture again from the backbone's last map, a task
+            that needs no label, beside the sum of the others; 0 = off. Only in training.
         ordinal_loss: For tasks whose classes are ordered: `cross_entropy` treats them as any
             others, `earth_mover` adds the squared distance between cumulative distributions.
         class_weights: Weigh rare classes up in the loss; not together with balanced sampling.
@@ -193,6 +195,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     weighting: str = "equal"
     task_weights: dict[str, NotNegative] = {}
     label_smoothing: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.05
+    reconstruction: NotNegative = 0.0
     ordinal_loss: Literal["cross_entropy", "earth_mover"] = "cross_entropy"
     class_weights: bool = False
     sampling: str = "class_balanced"

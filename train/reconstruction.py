@@ -9,6 +9,9 @@ References:
     2006; Le, Patterson and White, Supervised Autoencoders, NeurIPS 2018 (the auxiliary task).
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -70,3 +73,52 @@ class Reconstruction(nn.Module):
         painted = self.decoder(last_map, truth.shape[-1])
         loss: torch.Tensor = (painted.float() - trunk.normalise(truth)).square().mean((1, 2, 3))
         return loss
+
+
+class Painters(nn.Module):
+    """The task of painting the picture again, for every trunk of a network.
+
+    A network of several trunks has a painter for each. They are beside the network and not in it:
+    neither its weights nor its graph know of them.
+
+    Args:
+        network: Whose trunks.
+        backbone: Of the trunks.
+    """
+
+    def __init__(self, network: nn.Module, backbone: Backbone) -> None:
+        super().__init__()
+        self.tasks = nn.ModuleList(Reconstruction(backbone) for _ in _trunks(network))
+
+    @contextmanager
+    def watching(self, network: nn.Module) -> Iterator[list[torch.Tensor]]:
+        """Catch the last map (N, C, h, w) of each trunk while the block runs the network once."""
+        last_maps: list[torch.Tensor] = []
+
+        def catch(stage: nn.Module, inputs: object, output: torch.Tensor) -> None:
+            last_maps.append(output)
+
+        with ExitStack() as hooks:
+            for trunk in _trunks(network):
+                hooks.callback(trunk.stages[-1].register_forward_hook(catch).remove)
+            yield last_maps
+
+    def forward(
+        self, network: nn.Module, last_maps: Sequence[torch.Tensor], truth: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean loss over pictures and trunks (see `Reconstruction`).
+
+        Args:
+            network: Knows the normalisation.
+            last_maps: Of each trunk, as caught.
+            truth: (N, 3, S, S) float32 BGR, 0 to 255.
+        """
+        losses = [
+            task(trunk, last_map, truth).mean()
+            for task, trunk, last_map in zip(self.tasks, _trunks(network), last_maps, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+
+def _trunks(network: nn.Module) -> list[Trunk]:
+    return [module for module in network.modules() if isinstance(module, Trunk)]

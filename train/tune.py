@@ -122,8 +122,8 @@ def open_storage(where: str, folder: Path) -> BaseStorage:
 
     Args:
         where: Empty = SQLite in the folder; a database's URL, such as
-            `postgresql+psycopg://user@host/transom`; or a journal file, which several machines can
-            share over a network file system.
+            `postgresql+pg8000://user:password@host/transom`; or a journal file, which several
+            machines can share over a network file system.
         folder: The search's.
 
     Raises:
@@ -135,20 +135,28 @@ def open_storage(where: str, folder: Path) -> BaseStorage:
     settings = {"connect_args": {"timeout": _SQLITE_WAIT_S}} if url.startswith("sqlite") else {}
     import sqlalchemy.exc
 
+    def connect() -> RDBStorage:
+        return RDBStorage(
+            url,
+            engine_kwargs=settings,
+            heartbeat_interval=_HEARTBEAT_S,
+            heartbeat_stale_trial_callback=_try_again,
+        )
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            return RDBStorage(
-                url,
-                engine_kwargs=settings,
-                heartbeat_interval=_HEARTBEAT_S,
-                heartbeat_stale_trial_callback=_try_again,
-            )
+            try:
+                return connect()
+            except sqlalchemy.exc.DBAPIError:
+                # Another worker made the tables at this very moment; now they are there.
+                return connect()
         except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
             # Neither the URL nor the driver's message: both may hold the password.
             raise ConfigurationError(
                 f"--storage: the database cannot be used ({type(error).__name__}); check host, "
-                "user, that the database exists, and that its driver is installed"
+                "user, that the database exists, and that its driver is installed: for PostgreSQL "
+                "the extra 'tune' brings one, postgresql+pg8000://user:password@host/database"
             ) from error
 
 

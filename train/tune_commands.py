@@ -6,10 +6,10 @@ from typing import Any
 import click
 import msgspec
 
-from train.commands import read_settings
+from train.commands import read_settings, resolve_recipe
 from train.corpus_loader import CorpusLoader
 from train.progress import progress_bar
-from train.recipe import Recipe, load_recipe
+from train.recipe import Recipe
 from train.search_space import Space, default_space, parse_space
 from transom.atomic import write_file
 
@@ -75,15 +75,13 @@ def tune_command(
     Examples:
         transom tune doors home --out search --trials 40
         transom tune doors --out search --search learning_rate=1e-4..1e-2:log
-        transom tune doors --out worker2 --storage postgresql+psycopg://tune@db/transom
+        transom tune doors --out worker2 --storage postgresql+pg8000://tune@db/transom
     """
     from train.tune import open_storage, search  # torch is seconds: not for --help
     from train.tune_page import advice, headline, write_search
 
-    recipe = load_recipe(recipe_file) if recipe_file else Recipe()
-    recipe = recipe.with_values(read_settings(settings))
-    if epochs is not None:
-        recipe = recipe.with_values({"epochs": epochs})
+    values = read_settings(settings) | ({} if epochs is None else {"epochs": epochs})
+    recipe = resolve_recipe(recipe_file, values)
     load = CorpusLoader(datasets)
     space, recipe = _space(searched, recipe, load)
     out.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,14 @@ from export.compare import LATENCY, Judgement, judge
 from export.compare_commands import PAGE, RECOMMENDED, compare_command
 from export.compare_page import write_comparison
 from export.verdict import answers, headline
-from train.compare import Comparison, Row, Variant, compare, held_out, only_task, plan_variants
-from train.corpus import Corpus
+from train.compare import compare, only_task
+from train.comparison import Comparison, Row, held_out
+from train.corpus import Corpus, load_corpus
 from train.cost import NetworkCost
 from train.noise import Scores, draw_scores
 from train.recipe import Recipe, load_recipe
 from train.run import WEIGHTS
+from train.variants import Variant, plan_variants
 from transom.errors import ConfigurationError, DatasetError
 
 SMALL = Recipe(
@@ -31,11 +33,16 @@ class Trained:
         self.comparison = self.go_on(2)
 
     def load(self, recipe: Recipe) -> Corpus:
-        return self.corpus
+        if recipe.size == SMALL.size:
+            return self.corpus
+        cache = self.folder.with_name("cache")
+        return load_corpus([self.data], size=recipe.size, margin=recipe.margin, cache=cache)
 
     def go_on(self, seeds: int) -> Comparison:
         self.lines.clear()
-        variants = plan_variants(SMALL, {"weighting": ["equal", "uncertainty"]})
+        variants = plan_variants(
+            SMALL.with_values, {"weighting": ["equal", "uncertainty"]}, budget_tasks=2
+        )
         return compare(
             variants,
             self.load,
@@ -57,7 +64,9 @@ def judgement(trained: Trained) -> Judgement:
 
 
 def test_every_combination_is_planned_with_one_set_of_single_task_networks() -> None:
-    variants = plan_variants(SMALL, {"backbone": ["tiny", "lenet"], "weighting": ["equal", "dwa"]})
+    variants = plan_variants(
+        SMALL.with_values, {"backbone": ["tiny", "lenet"], "weighting": ["equal", "dwa"]}
+    )
     assert [variant.name for variant in variants] == [
         "tiny, equal",
         "tiny, dwa",
@@ -68,15 +77,27 @@ def test_every_combination_is_planned_with_one_set_of_single_task_networks() -> 
     ]
 
 
+def test_single_task_networks_for_the_cost_of_one_have_smaller_crops() -> None:
+    variants = plan_variants(
+        SMALL.with_values, {"backbone": ["tiny", "lenet"]}, has_singles=False, budget_tasks=2
+    )
+    assert [variant.name for variant in variants] == [
+        "tiny",
+        "lenet",  # which takes no smaller crop than it has
+        "a network per task for the cost of one, 16 px (tiny)",
+    ]
+    assert variants[-1].recipe == SMALL.with_values({"size": 16})
+
+
 def test_a_seed_is_no_key_to_vary() -> None:
     with pytest.raises(ConfigurationError, match="--seeds"):
-        plan_variants(SMALL, {"seed": [1, 2]})
+        plan_variants(SMALL.with_values, {"seed": [1, 2]})
 
 
 def test_what_cannot_be_built_is_refused_before_anything_is_trained(
     corpus: Corpus, tmp_path: Path
 ) -> None:
-    variants = plan_variants(SMALL, {"weighting": ["equal", "wishful"]})
+    variants = plan_variants(SMALL.with_values, {"weighting": ["equal", "wishful"]})
     with pytest.raises(ConfigurationError, match="wishful"):
         compare(variants, lambda recipe: corpus, tmp_path / "out", seeds=1)
     assert not (tmp_path / "out").exists()
@@ -85,7 +106,7 @@ def test_what_cannot_be_built_is_refused_before_anything_is_trained(
 def test_data_without_rows_to_judge_on_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     train = corpus.split("train")
     with pytest.raises(DatasetError, match="split `val`"):
-        compare(plan_variants(SMALL, {}), lambda recipe: train, tmp_path, seeds=1)
+        compare(plan_variants(SMALL.with_values, {}), lambda recipe: train, tmp_path, seeds=1)
 
 
 def test_a_corpus_of_one_task_keeps_its_rows_and_has_a_digest_of_its_own(corpus: Corpus) -> None:
@@ -97,15 +118,19 @@ def test_a_corpus_of_one_task_keeps_its_rows_and_has_a_digest_of_its_own(corpus:
 
 def test_rows_stand_against_single_task_networks_of_the_same_kind(trained: Trained) -> None:
     comparison = trained.comparison
-    assert [row.variant.is_single for row in comparison.rows] == [False, False, True]
-    assert comparison.bases == (2, 2, None)
+    assert [row.variant.is_single for row in comparison.rows] == [False, False, True, True]
+    assert comparison.bases == (2, 2, None, None)
+    assert comparison.budget_bases == (3, 3, None, None)
     assert [len(run) for run in comparison.rows[2].runs] == [2, 2]
-    shared, single = comparison.rows[0].cost, comparison.rows[2].cost
+    shared, single, budget = (comparison.rows[place].cost for place in (0, 2, 3))
     assert 1.9 * shared.macs < single.macs < 2.1 * shared.macs
+    assert budget.macs < 1.05 * shared.macs
     value, interval = comparison.delta(0)
     means = comparison.draws.means
     assert value == pytest.approx(100 * ((means[0] - means[2]) / means[2]).mean())
     assert interval[0] < value < interval[1]
+    at_cost, _ = comparison.delta(0, is_budget=True)
+    assert at_cost == pytest.approx(100 * ((means[0] - means[3]) / means[3]).mean())
 
 
 def test_accuracy_is_what_the_runs_say(trained: Trained) -> None:
@@ -118,13 +143,13 @@ def test_accuracy_is_what_the_runs_say(trained: Trained) -> None:
 def test_finished_trainings_are_kept_and_more_seeds_add_to_them(trained: Trained) -> None:
     weights = sorted(trained.folder.glob(f"runs/*/{WEIGHTS}"))
     before = {path: path.stat().st_mtime_ns for path in weights}
-    assert len(before) == 8
+    assert len(before) == 12
     again = trained.go_on(2)
     assert again.draws.means.tolist() == trained.comparison.draws.means.tolist()
     fewer = trained.go_on(1)
     assert len(fewer.rows[0].runs) == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(sorted(trained.folder.glob(f"runs/*/{WEIGHTS}"))) == 8
+    assert len(sorted(trained.folder.glob(f"runs/*/{WEIGHTS}"))) == 12
 
 
 def test_the_winner_is_judged_on_rows_that_chose_nothing(trained: Trained) -> None:
@@ -136,11 +161,15 @@ def test_the_winner_is_judged_on_rows_that_chose_nothing(trained: Trained) -> No
 
 
 def test_networks_that_differ_in_training_only_are_timed_once(judgement: Judgement) -> None:
-    first, second, single = judgement.int8_ms
+    first, second, single, budget = judgement.int8_ms
     assert first == second
-    assert first > 0
-    assert single > 0
-    assert len(judgement.comparison.rows) == 3
+    # The shared one, and for each task two that are single.
+    assert min(first, single, budget) > 0
+    assert len(json.loads((judgement_folder(judgement) / LATENCY).read_bytes())["p95"]) == 5
+
+
+def judgement_folder(judgement: Judgement) -> Path:
+    return judgement.comparison.rows[0].runs[0][0].folder.parents[1]
 
 
 def test_latencies_that_were_measured_together_are_kept(
@@ -191,6 +220,7 @@ def invented(accuracies: list[list[float]], ms: list[float], keys: list[str]) ->
         split="test",
         rows=tuple(rows),
         bases=(None,) * len(rows),
+        budget_bases=(None,) * len(rows),
         draws=draw_scores([row.scores for row in rows]),
         groups=groups,
         n={"state": groups},
@@ -223,19 +253,23 @@ def test_the_front_is_what_no_cheaper_row_beats() -> None:
     assert found.front == (0, 2, 1)
 
 
-def test_the_command_says_the_table_and_writes_page_and_recipe(
-    pictures: Path, tmp_path: Path
+def test_the_command_says_the_table_and_takes_the_shape_of_what_it_starts_from(
+    trained: Trained, pictures: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "small.toml").write_text(SMALL.to_toml())
-    arguments = [str(pictures), "--out", str(tmp_path / "out"), "--recipe"]
-    arguments += [str(tmp_path / "small.toml"), "--vary", "weighting=equal,dwa", "--seeds", "1"]
+    start = trained.comparison.rows[0].runs[0][0].folder
+    arguments = [str(pictures), "--out", str(tmp_path / "out"), "--set", f"start={start}"]
+    arguments += ["--epochs", "1", "--set", "batch=16", "--set", "frozen_epochs=0"]
+    arguments += ["--vary", "weighting=equal,dwa", "--seeds", "1"]
     done = CliRunner().invoke(compare_command, [*arguments, "--no-single", "--json"])
     assert done.exit_code == 0, done.output
     table = json.loads(done.stdout)
     assert sorted(line["weighting"] for line in table) == ["dwa", "equal"]
     assert all(line["delta_m"] is None and line["int8_ms"] > 0 for line in table)
     chosen = next(line for line in table if line["is_choice"])
-    assert load_recipe(tmp_path / "out" / RECOMMENDED).weighting == chosen["weighting"]
+    recipe = load_recipe(tmp_path / "out" / RECOMMENDED)
+    assert recipe.weighting == chosen["weighting"]
+    shape = (recipe.backbone, recipe.size, recipe.embedding)
+    assert shape == (SMALL.backbone, SMALL.size, SMALL.embedding)
     assert (tmp_path / "out" / PAGE).is_file()
 
 

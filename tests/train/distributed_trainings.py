@@ -25,7 +25,13 @@ _OFF = (*_OFF, "tint", "grey", "noise", "blur", "cutout")
 RECIPE = Recipe(
     backbone="tiny", size=16, margin=0.0, embedding=16, batch=8, epochs=3, dropout=0.0
 ).with_values(
-    {"weighting": "uncertainty", "learning_rate": 1e-3, "precision": "float32", "augment.zoom": 1.0}
+    {
+        "weighting": "uncertainty",
+        "reconstruction": 0.1,
+        "learning_rate": 1e-3,
+        "precision": "float32",
+        "augment.zoom": 1.0,
+    }
     | {f"augment.{key}": 0.0 for key in _OFF}
 )
 STOP_AT = 7

@@ -1,9 +1,12 @@
+import json
 import subprocess
 import sys
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from train.backbone_commands import backbones_command
 from train.backbones import BACKBONES
 from train.backbones.efficientnet_lite import load_weights
 from train.backbones.layers import Convolution
@@ -86,3 +89,25 @@ def test_importing_the_backbones_reads_no_package_of_weights():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert answer.stdout.strip() == b"[]"
+
+
+def test_the_command_lists_every_backbone_with_its_facts():
+    done = CliRunner().invoke(backbones_command, ["--json"])
+    facts = {entry["name"]: entry for entry in json.loads(done.stdout)}
+    assert list(facts) == list(BACKBONES)
+    for name, found in facts.items():
+        backbone = BACKBONES[name]
+        assert tuple(found["strides"]) == backbone.strides
+        assert tuple(found["mean_bgr"]) == backbone.mean
+        assert found["int8_friendly"] == backbone.int8_friendly
+        assert (found["weights"] is None) == (backbone.weights is None)
+    listed = CliRunner().invoke(backbones_command, []).output
+    assert all(name in listed for name in BACKBONES)
+
+
+def test_the_command_says_licence_and_whether_weights_come_along():
+    page = CliRunner().invoke(backbones_command, ["efficientnet_lite0", "resnet18", "tiny"]).output
+    assert "Apache-2.0" in page
+    assert "BSD-3-Clause" in page
+    assert "from a cache of this workstation" in page
+    assert "none published" in page

@@ -7,10 +7,15 @@ import numpy.typing as npt
 import pytest
 import safetensors.torch
 import torch
+from click.testing import CliRunner
 
+from tests.conftest import MakeDataset
 from train.backbones import BACKBONES
-from train.network import build_network
+from train.engine import Engine
+from train.mutual import Learner
+from train.network import build_network, to_image
 from train.pretrain import Pretraining, pretrain_autoencoder, spoil
+from train.pretrain_commands import pretrain_command
 from train.recipe import Recipe
 from train.reconstruction import Decoder, Reconstruction
 from transom.errors import ConfigurationError, DatasetError
@@ -128,3 +133,67 @@ def test_one_picture_is_too_few(tmp_path: Path) -> None:
 def test_pictures_that_are_too_small_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="at least 75"):
         pretrain_autoencoder("inception_v3", blobs(2), tmp_path / "t.safetensors")
+
+
+def beside_labels(**values: object) -> Learner:
+    recipe = Recipe(backbone="tiny", size=32, pretrained=False, embedding=16, reconstruction=1.0)
+    return Learner.begin(recipe.with_values(values), TASKS, Engine.start("float32"))
+
+
+def test_painting_again_teaches_the_trunk_where_no_row_has_a_label() -> None:
+    learner, image = beside_labels(), to_image(torch.from_numpy(blobs(16)))
+    optimiser = torch.optim.AdamW(learner.parameters(), lr=3e-3)
+    learner.network.train()
+    trunk = learner.network.fusion.trunk
+    before = next(trunk.parameters()).detach().clone()
+    losses = []
+    for _ in range(40):
+        _, _, painting = learner.look(learner.network, image)
+        optimiser.zero_grad()
+        torch.autograd.backward(painting)
+        optimiser.step()
+        losses.append(float(painting.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+    assert not torch.equal(next(trunk.parameters()), before)
+
+
+def test_what_paints_is_not_part_of_the_network_and_watches_one_look_only() -> None:
+    learner = beside_labels()
+    plain = build_network(Recipe(backbone="tiny", size=32, embedding=16), TASKS, pretrained=False)
+    assert learner.network.state_dict().keys() == plain.state_dict().keys()
+    learner.look(learner.network, torch.zeros(2, 3, 32, 32))
+    assert not any(module._forward_hooks for module in learner.network.modules())
+
+
+def test_every_trunk_of_a_network_paints() -> None:
+    tasks = TaskSet([*TASKS, Task(name="kind", classes=("door", "window"))])
+    recipe = Recipe(backbone="tiny", size=32, embedding=16, fusion="cross_stitch", reconstruction=1)
+    learner = Learner.begin(recipe, tasks, Engine.start("float32"))
+    assert learner.painters is not None
+    assert len(learner.painters.tasks) == 2
+    assert learner.look(learner.network, torch.zeros(2, 3, 32, 32))[2] > 0
+
+
+def test_nothing_paints_unless_the_recipe_says_so() -> None:
+    learner = beside_labels(reconstruction=0.0)
+    assert learner.painters is None
+    assert learner.look(learner.network, torch.zeros(2, 3, 32, 32))[2] == 0
+
+
+def test_the_command_pretrains_on_rows_without_labels_and_leaves_test_out(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    data, out = make_dataset(splits=("train", "val", "test")), tmp_path / "trunk.safetensors"
+    header, *lines = (data / "labels.csv").read_text().splitlines()
+    tasks = sum(column in ("kind", "state") for column in header.split(","))
+    bare = [line.rsplit(",", tasks)[0] + "," * tasks for line in lines]
+    (data / "labels.csv").write_text("\n".join([header, *bare]) + "\n")
+    arguments = [str(data), "--out", str(out), "--backbone", "tiny", "--size", "32"]
+    done = CliRunner().invoke(pretrain_command, [*arguments, "--epochs", "2"])
+    assert done.exit_code == 0, done.output
+    assert "trunk of tiny" in done.output
+    recipe = Recipe(backbone="tiny", size=32, pretrained=str(out))
+    assert len(build_network(recipe, TASKS).fusion.pretrained_stages()) == 4
+    only_test = make_dataset("unseen", splits=("test",))
+    refused = CliRunner().invoke(pretrain_command, [str(only_test), *arguments[1:]])
+    assert isinstance(refused.exception, DatasetError)
