@@ -7,19 +7,19 @@ nothing comes. Nothing here blocks and there is no thread: `newest` and `status`
 
 import logging
 import os
-import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from edge_runtime.capture_process import Order, Report
 from edge_runtime.frame_ring import Frame, FrameRing
+from edge_runtime.outage import CameraStatus, Presence
 from edge_runtime.redaction import redact, shown_source
 from edge_runtime.sources import (
     ENVIRONMENT,
@@ -28,27 +28,19 @@ from edge_runtime.sources import (
     read_file,
     read_timeout,
 )
-from transom.config import CameraConfig
+from transom.config import CameraConfig, CaptureConfig
 
 __all__ = ["Camera", "CameraProcess", "CameraStatus", "Frame", "open_source", "read_file"]
 
 _log = logging.getLogger(__name__)
 
-CameraStatus = Literal["starting", "online", "gone"]
-
 START_S = 15.0
 """From the start of a process to its first picture: a slow board's imports, then the camera."""
 SILENCE_S = 5.0
 """Least time without a picture after which a process is killed; its own timeouts come first."""
-RETRY_FIRST_S = 1.0
-RETRY_SOON_S = 6.0
-"""Longest pause between two attempts in an outage younger than `SOON_S`: so that a camera is seen
-within ten seconds of its return."""
-SOON_S = 600.0
-RETRY_LAST_S = 30.0
-MEMORY_LIMIT_BYTES = 512 * 1024 * 1024
+FILE_ENDED = "the file was played to its end"
 
-_MEMORY_CHECK_S = 10.0
+_MEMORY_CHECK_S = 2.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -74,6 +66,17 @@ class Camera(Protocol):
         """Return the newest frame, or None when there is nothing newer; never blocks."""
 
 
+def allowed_silence(fps: float, *, has_begun: bool) -> float:
+    """Return the seconds without a picture after which whatever reads a camera has failed.
+
+    Args:
+        fps: Frames expected per second.
+        has_begun: Whether it has ever had a picture.
+    """
+    allowed_s = max(SILENCE_S, 3.0 / fps, read_timeout(fps) + 2.0)
+    return allowed_s if has_begun else max(START_S, allowed_s + OPEN_TIMEOUT_S)
+
+
 @dataclass
 class _Child:
     """A running process and what it shares with this one."""
@@ -96,41 +99,37 @@ class CameraProcess:
     Args:
         config: The camera, from the configuration.
         secret: The password for `config.username`.
-        monotonic_ns: CLOCK_MONOTONIC, nanoseconds.
-        memory_limit_bytes: Resident memory at which the process is replaced, which is the answer
+        capture: How much memory the process may take before it is replaced, which is the answer
             to leaks in capture libraries.
+        monotonic_ns: CLOCK_MONOTONIC, nanoseconds.
     """
 
     def __init__(
         self,
         config: CameraConfig,
         secret: str | None = None,
+        capture: CaptureConfig = CaptureConfig(),  # noqa: B008 - frozen
         *,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
-        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     ) -> None:
         self.name = config.name
-        self.restarts = 0
+        self.presence = Presence(config.name)
         self._config = config
+        self._shown = shown_source(config.source)
         self._secret = secret
         self._monotonic_ns = monotonic_ns
-        self._memory_limit_bytes = memory_limit_bytes
+        self._memory_bytes = capture.memory_mb << 20
         self._child: _Child | None = None
         self._dying: list[subprocess.Popen[bytes]] = []
-        self._status: CameraStatus = "starting"
-        self._detail = "not started"
         self._is_wanted = False
         self._number = 0
         self._key_frames = 0
-        self._retry_ns = 0
-        self._pause_s = RETRY_FIRST_S
-        self._gone_ns: int | None = None
         self._memory_checked_ns = 0
 
     @property
     def detail(self) -> str:
         """Why the camera has its status, for people; without any secret."""
-        return self._detail
+        return self.presence.detail
 
     @property
     def process_id(self) -> int | None:
@@ -140,13 +139,13 @@ class CameraProcess:
     def start(self) -> None:
         """Start the camera's process; frames come when it has opened the source."""
         self._is_wanted = True
-        self._status, self._detail = "starting", f"opening {shown_source(self._config.source)}"
+        self.presence.opening(self._shown)
         self._start_child(self._monotonic_ns())
 
     def stop(self, timeout_s: float = 1.0) -> None:
         """End the camera's process: asked first, killed after half of `timeout_s`."""
         self._is_wanted = False
-        self._status, self._detail = "gone", "stopped"
+        self.presence.status, self.presence.detail = "gone", "stopped"
         child, self._child = self._child, None
         if child is not None:
             self._close_input(child)
@@ -167,7 +166,7 @@ class CameraProcess:
     def status(self) -> CameraStatus:
         """`starting` until the first frame, then `online`, or `gone` while no frames come."""
         self._supervise()
-        return self._status
+        return self.presence.status
 
     def newest(self) -> Frame | None:
         """Return the newest frame, or None when there is nothing newer; never blocks."""
@@ -180,7 +179,8 @@ class CameraProcess:
             return None
         if not child.has_delivered:
             child.has_delivered = True
-            self._came_online()
+            if self._is_wanted:
+                self.presence.came(self._shown, self._monotonic_ns())
         self._number = child.numbers_from + frame.number
         self._key_frames = child.key_frames_from + (frame.key_frames or 0)
         return Frame(frame.image, frame.taken_ns, self._number, self._key_frames)
@@ -191,7 +191,7 @@ class CameraProcess:
         if not self._is_wanted:
             return
         if self._child is None:
-            if now_ns >= self._retry_ns:
+            if self.presence.is_retry_due(now_ns):
                 self._start_child(now_ns)
             return
         has_ended = self._child.process.poll() is not None
@@ -207,23 +207,27 @@ class CameraProcess:
             return f"its process ended with {child.process.returncode}"
         alive_ns = child.ring.alive_ns()
         silence_s = (now_ns - (alive_ns or child.started_ns)) / 1e9
-        allowed_s = max(SILENCE_S, 3.0 / self._config.fps, read_timeout(self._config.fps) + 2.0)
-        if silence_s > (allowed_s if alive_ns else max(START_S, allowed_s + OPEN_TIMEOUT_S)):
+        if silence_s > allowed_silence(self._config.fps, has_begun=bool(alive_ns)):
             return f"no picture for {silence_s:.1f} s"
         if now_ns - self._memory_checked_ns > _MEMORY_CHECK_S * 1e9:
             self._memory_checked_ns = now_ns
-            used = _resident_bytes(child.process.pid)
-            if used > self._memory_limit_bytes:
+            used = _own_bytes(child.process.pid)
+            if used > self._memory_bytes:
                 return (
                     f"its process holds {used >> 20} MiB, "
-                    f"{self._memory_limit_bytes >> 20} MiB is the most"
+                    f"{self._memory_bytes >> 20} MiB is the most"
                 )
         return None
 
     def _start_child(self, now_ns: int) -> None:
         ring = FrameRing()
         order = Order(
-            camera=self._config, secret=self._secret, ring=ring.descriptor, parent=os.getpid()
+            camera=self._config,
+            secret=self._secret,
+            ring=ring.descriptor,
+            parent=os.getpid(),
+            # A leak that is faster than the check above it ends here.
+            memory_bytes=2 * self._memory_bytes,
         )
         process = subprocess.Popen(  # noqa: S603 - a fixed command line
             [sys.executable, "-m", "edge_runtime.capture_process", self.name],
@@ -269,38 +273,15 @@ class CameraProcess:
         """A file was played to its end: there is nothing to try again."""
         self._is_wanted = False
         self._close_input(child)
-        self._status, self._detail = "gone", "the file was played to its end"
-        _log.info("camera file has ended camera=%s", self.name)
+        self.presence.ended(FILE_ENDED)
 
     def _replace(self, child: _Child, fault: str, now_ns: int) -> None:
         self._child = None
         child.process.kill()
         self._dying.append(child.process)
         self._let_go(child)
-        self.restarts += 1
-        if child.has_delivered or self._gone_ns is None:
-            self._gone_ns = now_ns
-            self._pause_s = RETRY_FIRST_S
         secrets = (self._secret,) if self._secret else ()
-        self._went(redact(fault, secrets))
-        is_young = now_ns - self._gone_ns < SOON_S * 1e9
-        # Jitter, so that cameras which went together do not all come back at once.
-        pause_s = self._pause_s * random.uniform(0.7, 1.0)  # noqa: S311
-        self._retry_ns = now_ns + int(pause_s * 1e9)
-        self._pause_s = min(self._pause_s * 2.0, RETRY_SOON_S if is_young else RETRY_LAST_S)
-
-    def _went(self, fault: str) -> None:
-        level = logging.DEBUG if self._status == "gone" else logging.WARNING
-        _log.log(level, "camera gone camera=%s reason=%s", self.name, fault)
-        self._status, self._detail = "gone", fault
-
-    def _came_online(self) -> None:
-        if self._gone_ns is not None:
-            away_s = (self._monotonic_ns() - self._gone_ns) / 1e9
-            _log.info("camera back camera=%s away_s=%.1f", self.name, away_s)
-        if self._is_wanted:
-            self._status, self._detail = "online", shown_source(self._config.source)
-        self._gone_ns = None
+        self.presence.went(redact(fault, secrets), now_ns, had_come=child.has_delivered)
 
     def _close_input(self, child: _Child) -> None:
         if child.process.stdin is not None:
@@ -327,8 +308,10 @@ def _environment() -> dict[str, str]:
     return inherited | own | ENVIRONMENT
 
 
-def _resident_bytes(process_id: int) -> int:
+def _own_bytes(process_id: int) -> int:
+    """Return the resident memory that a process shares with nobody; 0 = not known."""
     try:
-        return int(Path(f"/proc/{process_id}/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError):
+        fields = Path(f"/proc/{process_id}/statm").read_text("ascii").split()
+    except OSError:
         return 0
+    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES if len(fields) > 2 else 0

@@ -14,12 +14,15 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
+from edge_runtime.delivery import Pace, deliver
 from edge_runtime.frame_ring import FrameRing
 from edge_runtime.redaction import redact
-from edge_runtime.sources import Source, open_source
+from edge_runtime.sources import open_source
 from transom.config import CameraConfig
 from transom.errors import CameraError
 
@@ -27,6 +30,7 @@ CLEAN_END_S = 0.4
 """How long a source may take to close before the process ends without it."""
 
 _PR_SET_PDEATHSIG = 1
+_OOM_SCORE = 500  # of 1000: the kernel's choice where memory runs out
 _DAMAGE = (
     b"error while decoding",
     b"corrupt",
@@ -40,17 +44,24 @@ _DAMAGE = (
     b"Could not find ref with POC",
 )
 """What FFmpeg says of a picture that it could not decode whole, and gives all the same."""
-_DAMAGE_S = 10.0
-"""How long damage is assumed to last where no key frame comes."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent wants, the one line on standard input."""
+    """What the parent wants, the one line on standard input.
+
+    Attributes:
+        camera: What to read.
+        secret: The password for `camera.username`.
+        ring: Descriptor of the frame memory.
+        parent: Process with which this one ends.
+        memory_bytes: Most memory of its own, beyond which an allocation fails.
+    """
 
     camera: CameraConfig
     secret: str | None
     ring: int
     parent: int
+    memory_bytes: int
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -109,6 +120,7 @@ def main() -> int:
     """Read the order, then frames, until told to stop."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     _die_with(order.parent)
+    _go_first(order.memory_bytes)
     reports = os.dup(1)
     os.set_blocking(reports, False)
     diagnostics = _Diagnostics((order.secret,) if order.secret else (), reports)
@@ -122,6 +134,11 @@ def main() -> int:
         secrets = (order.secret,) if order.secret else ()
         diagnostics.say(Report(failed=redact(str(error), secrets)[:1000]))
         return 1
+    except MemoryError:
+        diagnostics.say(
+            Report(failed=f"its process asked for more than {order.memory_bytes >> 20} MiB")
+        )
+        return 1
     return 0
 
 
@@ -131,6 +148,13 @@ def _die_with(parent: int) -> None:
     if os.getppid() != parent:  # it went before the line above
         os._exit(0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _go_first(memory_bytes: int) -> None:
+    """Let a leak end this process before it takes the daemon's memory or the board's."""
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    with suppress(OSError):  # /proc may be closed
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), "ascii")
 
 
 def _watch_parent(stopping: threading.Event) -> None:
@@ -147,60 +171,11 @@ def _capture(order: Order, diagnostics: _Diagnostics, stopping: threading.Event)
     diagnostics.pass_on()
     diagnostics.say(Report(opened=True))
     try:
-        if not _deliver(source, ring, diagnostics, Pace(order.camera.fps), stopping):
+        if not deliver(source, ring, Pace(order.camera.fps), stopping, diagnostics.pass_on):
             diagnostics.say(Report(ended=True))
     finally:
         source.release()
         diagnostics.pass_on()
-
-
-class Pace:
-    """Picks the pictures to deliver out of those that the camera sends."""
-
-    def __init__(self, fps: float) -> None:
-        self._interval_ns = int(1e9 / fps)
-        self._due_ns = 0
-
-    def is_due(self, now_ns: int) -> bool:
-        """Return whether to deliver the picture that came at `now_ns`."""
-        # A picture a little early is taken: the next one would be late.
-        if now_ns < self._due_ns - self._interval_ns // 20:
-            return False
-        self._due_ns += self._interval_ns
-        if self._due_ns <= now_ns:  # the first, or the camera was away
-            self._due_ns = now_ns + self._interval_ns
-        return True
-
-
-def _deliver(
-    source: Source,
-    ring: FrameRing,
-    diagnostics: _Diagnostics,
-    pace: Pace,
-    stopping: threading.Event,
-) -> bool:
-    """Write frames until told to stop (True) or the file's end (False)."""
-    damaged_until_ns = key_frames = 0
-    while not stopping.is_set():
-        if not source.grab():
-            return False
-        now_ns = time.monotonic_ns()
-        ring.mark_alive(now_ns)
-        is_key_frame = source.has_key_frame()
-        key_frames += is_key_frame
-        if diagnostics.pass_on():
-            damaged_until_ns = now_ns + int(_DAMAGE_S * 1e9)
-        elif is_key_frame:
-            damaged_until_ns = 0
-        if now_ns < damaged_until_ns or not pace.is_due(now_ns):
-            continue
-        image = source.retrieve()
-        if image is not None:
-            try:
-                ring.write(image, now_ns, key_frames)
-            except ValueError as error:
-                raise CameraError(str(error)) from error
-    return True
 
 
 if __name__ == "__main__":

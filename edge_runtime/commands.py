@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from edge_runtime.capture import CameraProcess
+from edge_runtime.capture_thread import CameraThread
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.decision import StateFilter
@@ -78,7 +79,7 @@ def run_command(config_file: Path, verbose: bool) -> None:
     start_logging(verbose=verbose)
     config = load_config(config_file)
     access = read_access(config.mqtt, config_file)
-    cameras = [CameraProcess(camera, _secret(camera, config_file)) for camera in config.cameras]
+    cameras = [_camera(config, camera, config_file) for camera in config.cameras]
     bundle = serving_bundle(config.models)
     clock = Clock()
     outbox = Outbox(Path(config.state_directory) / FILE_NAME, config.outbox)
@@ -147,6 +148,15 @@ def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _camera(
+    config: Config, camera: CameraConfig, config_file: Path
+) -> CameraProcess | CameraThread:
+    secret = _secret(camera, config_file)
+    if config.capture.isolation == "thread":
+        return CameraThread(camera, secret)
+    return CameraProcess(camera, secret, config.capture)
+
+
 def _secret(camera: CameraConfig, config_file: Path) -> str | None:
     return read_secret(camera.password_file, config_file) if camera.password_file else None
 
@@ -155,7 +165,7 @@ def _birth_topic(config: Config) -> str | None:
     return f"{config.homeassistant.prefix}/status" if config.homeassistant.discovery else None
 
 
-def _processes(cameras: list[CameraProcess]) -> list[int]:
+def _processes(cameras: Sequence[CameraProcess | CameraThread]) -> list[int]:
     children = [camera.process_id for camera in cameras]
     return [os.getpid(), *(child for child in children if child is not None)]
 

@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 
 from edge_runtime.capture import CameraStatus, Frame, read_file
-from edge_runtime.capture_process import Pace
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
+from edge_runtime.delivery import Pace
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.notify import Notifier
 from edge_runtime.outbox import OutboxCounts

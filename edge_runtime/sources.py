@@ -1,23 +1,19 @@
 """Where frames come from, as a camera's own process reads them.
 
-OpenCV reads V4L2, RTSP and files. MJPEG over HTTP is read here: a decoder that is handed half a
-picture fills the rest with the previous one, so pictures that did not arrive whole must be dropped
-before anything decodes them, and a camera that drips bytes must not reset a timeout with each.
+OpenCV reads V4L2, RTSP and files; MJPEG over HTTP has a reader of its own (`mjpeg`).
 """
 
-import http.client
 import importlib
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import cv2
 import numpy as np
 
+from edge_runtime.mjpeg import MjpegSource
 from edge_runtime.redaction import shown_source
 from transom.config import CameraConfig
 from transom.crop import Image
@@ -27,11 +23,9 @@ OPEN_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 2.5
 
 _PICAMERA_SIZE = (1280, 720)
+_PICAMERA_LEAST_FPS = 5.0  # slower, and its exposure control takes long to follow the light
+_PICAMERA_ERRORS = (RuntimeError, IndexError, ValueError, OSError)
 _LONGEST_GAP_S = 60.0
-_MAX_JPEG_BYTES = 16 * 1024 * 1024
-_START_OF_JPEG = b"\xff\xd8\xff"
-_END_OF_JPEG = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 ENVIRONMENT = {
     # UDP loses packets, and H.264 without them is grey or smeared.
@@ -80,9 +74,15 @@ def open_source(
     if scheme == "usb":
         return _UsbSource(config.source, place)
     if scheme == "picamera":
-        return _PicameraSource(config.source, place)
+        return _PicameraSource(config.source, place, config.fps)
     if scheme in ("http", "https"):
-        return _MjpegSource(config.source, config.username, secret, read_timeout_s)
+        return MjpegSource(
+            config.source,
+            config.username,
+            secret,
+            open_timeout_s=OPEN_TIMEOUT_S,
+            read_timeout_s=read_timeout_s,
+        )
     if scheme in ("rtsp", "rtsps"):
         return _RtspSource(config.source, config.username, secret, read_timeout_s)
     if scheme == "file":
@@ -296,7 +296,7 @@ class _FileSource(_OpenCvSource):
 class _PicameraSource:
     """A camera at the Pi's own connector, by libcamera."""
 
-    def __init__(self, source: str, place: str) -> None:
+    def __init__(self, source: str, place: str, fps: float) -> None:
         try:
             module: Any = importlib.import_module("picamera2")
         except ImportError as error:
@@ -304,21 +304,27 @@ class _PicameraSource:
                 f"{source}: Python cannot import picamera2; install python3-picamera2 with apt "
                 "and make the virtual environment with --system-site-packages"
             ) from error
+        self._source = source
         try:
             self._camera: Any = module.Picamera2(int(place))
             # libcamera names formats by significance: RGB888 lies in memory as B, G, R.
             self._camera.configure(
                 self._camera.create_video_configuration(
-                    main={"format": "RGB888", "size": _PICAMERA_SIZE}
+                    main={"format": "RGB888", "size": _PICAMERA_SIZE},
+                    controls={"FrameRate": max(fps, _PICAMERA_LEAST_FPS)},
                 )
             )
             self._camera.start()
-        except (RuntimeError, IndexError, ValueError, OSError) as error:
+        except _PICAMERA_ERRORS as error:
             raise CameraError(f"{source}: cannot be opened: {error}") from error
         self._image: Image | None = None
 
     def grab(self) -> bool:
-        self._image = np.asarray(self._camera.capture_array("main"), np.uint8)
+        # Waits without limit where the camera hangs: its process is killed for its silence.
+        try:
+            self._image = np.asarray(self._camera.capture_array("main"), np.uint8)
+        except _PICAMERA_ERRORS as error:
+            raise CameraError(f"{self._source}: gives no picture: {error}") from error
         return True
 
     def retrieve(self) -> Image | None:
@@ -329,130 +335,3 @@ class _PicameraSource:
 
     def release(self) -> None:
         self._camera.close()
-
-
-class _MjpegSource:
-    """Pictures over HTTP, one JPEG after another."""
-
-    def __init__(
-        self, source: str, username: str | None, secret: str | None, read_timeout_s: float
-    ) -> None:
-        self._shown = shown_source(source)
-        self._read_timeout_s = read_timeout_s
-        self._buffer = bytearray()
-        self._jpeg = b""
-        opener = _http_opener(source, username, secret)
-        self._response: http.client.HTTPResponse = self._attempt(
-            lambda: opener.open(source, timeout=max(OPEN_TIMEOUT_S, read_timeout_s))
-        )
-        kind = self._response.headers.get_content_type()
-        if not kind.startswith("multipart/"):
-            self._response.close()
-            raise CameraError(
-                f"{self._shown}: must be an MJPEG stream (multipart/x-mixed-replace), is {kind}"
-            )
-
-    def grab(self) -> bool:
-        deadline_s = time.monotonic() + self._read_timeout_s
-        while True:
-            jpeg = _take_jpeg(self._buffer)
-            if jpeg is not None:
-                self._jpeg = jpeg
-                return True
-            if time.monotonic() > deadline_s:
-                raise CameraError(f"{self._shown}: no picture came in {self._read_timeout_s:g} s")
-            if len(self._buffer) > _MAX_JPEG_BYTES:
-                raise CameraError(f"{self._shown}: sends {_MAX_JPEG_BYTES:,} bytes without a JPEG")
-            data = self._attempt(lambda: self._response.read1(65536))
-            if not data:
-                raise CameraError(f"{self._shown}: the stream ended")
-            self._buffer += data
-
-    def retrieve(self) -> Image | None:
-        try:
-            image = cv2.imdecode(np.frombuffer(self._jpeg, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # for instance a picture larger than OpenCV allows
-            return None
-        return None if image is None else np.asarray(image, np.uint8)
-
-    def has_key_frame(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        self._response.close()
-
-    def _attempt(self, action: Callable[[], "_Result"]) -> "_Result":
-        try:
-            return action()
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise CameraError(f"{self._shown}: answers {error.code} {error.reason}") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise CameraError(f"{self._shown}: {str(reason) or type(error).__name__}") from error
-
-
-_Result = TypeVar("_Result")
-
-
-def _http_opener(
-    source: str, username: str | None, secret: str | None
-) -> urllib.request.OpenerDirector:
-    """Return what speaks HTTP and nothing else: no files, no FTP, no proxy."""
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    if username is not None:
-        url = urlsplit(source)
-        place = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], "/", "", ""))
-        passwords.add_password(None, place, username, secret or "")
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPDigestAuthHandler(passwords),
-        urllib.request.HTTPBasicAuthHandler(passwords),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-def _take_jpeg(buffer: bytearray) -> bytes | None:
-    """Take the newest whole picture out of a stream's bytes, and all that lies before it."""
-    newest = None
-    while True:
-        start = buffer.find(_START_OF_JPEG)
-        if start < 0:
-            del buffer[: max(len(buffer) - len(_START_OF_JPEG) + 1, 0)]
-            return newest
-        del buffer[:start]
-        data_start = _find_data(buffer)
-        if data_start is None:
-            return newest
-        end = buffer.find(_END_OF_JPEG, data_start)
-        next_start = buffer.find(_START_OF_JPEG, data_start)
-        if next_start >= 0 and not 0 <= end < next_start:
-            del buffer[:next_start]  # another picture begins: this one was cut off
-        elif end < 0:
-            return newest
-        else:
-            newest = bytes(buffer[: end + 2])
-            del buffer[: end + 2]
-
-
-def _find_data(buffer: bytearray) -> int | None:
-    """Return where the compressed data of the picture at the buffer's start begins.
-
-    Segments before it are skipped by their lengths: they may hold a whole small picture. None =
-    not enough bytes yet; 2 = the segments make no sense, so that the search goes on behind.
-    """
-    position = 2
-    while position + 4 <= len(buffer):
-        if buffer[position] != 0xFF or not 0xC0 <= buffer[position + 1] <= 0xFE:
-            return 2
-        length = int.from_bytes(buffer[position + 2 : position + 4], "big")
-        if buffer[position + 1] == _START_OF_SCAN:
-            return position + 2 + length
-        position += 2 + length
-    return None

@@ -158,6 +158,21 @@ class OutboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_bytes: Annotated[int, Meta(ge=1_048_576, le=1_073_741_824)] = 16_777_216
 
 
+class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How cameras are read.
+
+    Attributes:
+        isolation: `process` = each camera by a process of its own, which is killed and replaced
+            when it hangs, leaks or crashes. `thread` saves its memory on a board with less than
+            600 MB: a camera whose library hangs then ends the whole daemon, for the service
+            manager to start it again, and what a decoder says of damaged pictures is not heard.
+        memory_mb: Memory of its own, MiB, at which a camera's process is replaced.
+    """
+
+    isolation: Literal["process", "thread"] = "process"
+    memory_mb: Annotated[int, Meta(ge=64, le=8192)] = 384
+
+
 class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One door or window in a camera's picture.
 
@@ -263,6 +278,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     decision: DecisionConfig = DecisionConfig()
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     outbox: OutboxConfig = OutboxConfig()
+    capture: CaptureConfig = CaptureConfig()
     cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1, max_length=32)]
 
     def __post_init__(self) -> None:

@@ -112,7 +112,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     (mistakes(mqtt=3), ["expected `table` at `$.mqtt`, got `int`"]),
     (mistakes(cameras={}), ["expected `array`, got `table` at `$.cameras`"]),
     (mistakes(cameras=[]), ["expected `array` of length >= 1 at `$.cameras`"]),
-    (mistakes(colour=1), ["unknown key `$.colour`; known: cameras, decision, device, "]),
+    (mistakes(colour=1), ["unknown key `$.colour`; known: cameras, capture, decision, device, "]),
     (mistakes(**{"a\nb": 1}), ["unknown key `$.'a\\nb'`; known: "]),
     (mistakes(device="Hall"), ["at `$.device`, got 'Hall'"]),
     (mistakes(device="hall\n"), ["at `$.device`, got 'hall\\n'"]),

@@ -1,0 +1,88 @@
+"""From an open source to the daemon's hands: which pictures are delivered, and which are not."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from edge_runtime.sources import Source
+from transom.crop import Image
+from transom.errors import CameraError
+
+_DAMAGE_S = 10.0
+"""How long damage is assumed to last where no key frame comes."""
+
+
+class Sink(Protocol):
+    """Where pictures are put for the daemon."""
+
+    def mark_alive(self, now_ns: int) -> None:
+        """Note that the source gave a picture, even one that nobody needs."""
+
+    def write(self, image: Image, taken_ns: int, key_frames: int) -> None:
+        """Put a frame, (H, W, 3) uint8 BGR, in place of the oldest.
+
+        Raises:
+            ValueError: The image has another form, or is too large.
+        """
+
+
+class Pace:
+    """Picks the pictures to deliver out of those that the camera sends."""
+
+    def __init__(self, fps: float) -> None:
+        self._interval_ns = int(1e9 / fps)
+        self._due_ns = 0
+
+    def is_due(self, now_ns: int) -> bool:
+        """Return whether to deliver the picture that came at `now_ns`."""
+        # A picture a little early is taken: the next one would be late.
+        if now_ns < self._due_ns - self._interval_ns // 20:
+            return False
+        self._due_ns += self._interval_ns
+        if self._due_ns <= now_ns:  # the first, or the camera was away
+            self._due_ns = now_ns + self._interval_ns
+        return True
+
+
+def deliver(
+    source: Source,
+    sink: Sink,
+    pace: Pace,
+    stopping: threading.Event,
+    tells_damage: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Pass frames on until told to stop (True) or the file's end (False).
+
+    Args:
+        source: Where they come from.
+        sink: Where they go.
+        pace: Which of them are wanted.
+        stopping: Set to end.
+        tells_damage: Whether the decoder has complained since the last call. What it gives from
+            then on builds on the damage, until a key frame comes.
+
+    Raises:
+        CameraError: The source gives no more, or something that is no frame.
+    """
+    damaged_until_ns = key_frames = 0
+    while not stopping.is_set():
+        if not source.grab():
+            return False
+        now_ns = time.monotonic_ns()
+        sink.mark_alive(now_ns)
+        is_key_frame = source.has_key_frame()
+        key_frames += is_key_frame
+        if tells_damage():
+            damaged_until_ns = now_ns + int(_DAMAGE_S * 1e9)
+        elif is_key_frame:
+            damaged_until_ns = 0
+        if now_ns < damaged_until_ns or not pace.is_due(now_ns):
+            continue
+        image = source.retrieve()
+        if image is not None:
+            try:
+                sink.write(image, now_ns, key_frames)
+            except ValueError as error:
+                raise CameraError(str(error)) from error
+    return True

@@ -1,0 +1,165 @@
+"""Cameras read by threads of the daemon: the same promises but for the kill."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edge_runtime.capture_thread import HANG_S, CameraThread
+from tests.edge_runtime.cameras import (
+    MjpegServer,
+    camera_config,
+    jpeg,
+    next_frame,
+    numbered,
+    wait_for,
+    whole,
+)
+from transom.config import CameraConfig
+from transom.errors import CameraError
+
+SECRET = "geheim/ü@:&?"
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., CameraThread]]:
+    """Start cameras; afterwards none of their threads may be left."""
+    cameras: list[CameraThread] = []
+
+    def start(
+        config: CameraConfig,
+        secret: str | None = None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> CameraThread:
+        camera = CameraThread(config, secret, monotonic_ns=monotonic_ns)
+        camera.start()
+        cameras.append(camera)
+        return camera
+
+    yield start
+    for camera in cameras:
+        camera.stop(5.0)
+    assert [t.name for t in threading.enumerate() if t.name.startswith("camera ")] == []
+
+
+@pytest.fixture
+def server() -> Iterator[MjpegServer]:
+    server = MjpegServer()
+    yield server
+    server.close()
+
+
+def test_frames_come_from_a_thread_too(
+    server: MjpegServer, start: Callable[..., CameraThread]
+) -> None:
+    camera = start(camera_config(server.url))
+    assert camera.status() == "starting"
+    frame = next_frame(camera)
+
+    assert frame.image.shape == (96, 128, 3)
+    assert camera.status() == "online"
+    assert camera.process_id is None
+    assert next_frame(camera).number > frame.number
+
+
+def test_a_clip_ends_and_is_not_tried_again(
+    tmp_path: Path, start: Callable[..., CameraThread]
+) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (128, 96))
+    for index in range(5):
+        writer.write(numbered(index))
+    writer.release()
+    camera = start(camera_config(f"file:{path}"))
+    wait_for(lambda: camera.newest() is None and camera.status() == "gone")
+
+    assert camera.detail == "the file was played to its end"
+    assert camera.presence.failures == 0
+
+
+def test_a_frame_that_was_handed_over_does_not_change_any_more(
+    server: MjpegServer, start: Callable[..., CameraThread]
+) -> None:
+    camera = start(camera_config(server.url))
+    frame = next_frame(camera)
+    before = frame.image.copy()
+    next_frame(camera)
+
+    assert (frame.image == before).all()
+
+
+def test_a_server_that_freezes_is_noticed_and_healed(
+    server: MjpegServer, start: Callable[..., CameraThread]
+) -> None:
+    camera = start(camera_config(server.url))
+    last = next_frame(camera)
+    server.may_send.clear()
+    frozen_s = time.monotonic()
+    wait_for(lambda: camera.status() == "gone")
+    assert time.monotonic() - frozen_s < 6.0
+    assert "no picture came in 2.5 s" in camera.detail or "timed out" in camera.detail
+
+    server.may_send.set()
+    assert next_frame(camera).number > last.number
+
+
+def test_a_wrong_password_is_told_without_it(
+    server: MjpegServer, start: Callable[..., CameraThread], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    server.credentials = "me:right"
+    camera = start(camera_config(server.url, username="me"), SECRET)
+    wait_for(lambda: camera.status() == "gone")
+
+    assert "answers 401" in camera.detail
+    assert SECRET not in caplog.text + camera.detail
+
+
+def test_a_library_that_prints_says_nothing_of_the_password(
+    start: Callable[..., CameraThread], capfd: pytest.CaptureFixture[str]
+) -> None:
+    camera = start(camera_config("rtsp://127.0.0.1:9/s?key=hush", username="me"), SECRET)
+    wait_for(lambda: camera.status() == "gone")
+
+    printed = "".join(capfd.readouterr())
+    assert "hush" not in printed + camera.detail
+    assert "geheim" not in printed + camera.detail
+
+
+def test_a_library_that_hangs_makes_the_camera_gone_and_then_ends_the_daemon(
+    start: Callable[..., CameraThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "boundary")
+    ahead_ns = 0
+    camera = start(camera_config("picamera:5"), None, lambda: time.monotonic_ns() + ahead_ns)
+    next_frame(camera)
+    import picamera2  # the library's stand-in, which the camera has imported
+
+    try:
+        wait_for(lambda: camera.status() == "gone")
+        assert "no picture for" in camera.detail
+        ahead_ns = int(HANG_S * 1e9)
+        with pytest.raises(CameraError, match=r'has hung for \d+ s .* set isolation = "process"'):
+            camera.status()
+    finally:
+        picamera2.released.set()
+        camera.stop(5.0)
+        monkeypatch.delitem(__import__("sys").modules, "picamera2")
+
+
+def test_a_hung_library_that_comes_back_in_time_is_online_again(
+    start: Callable[..., CameraThread], server: MjpegServer
+) -> None:
+    ahead_ns = 0
+    server.part = lambda index: whole(jpeg(index % 40))
+    camera = start(camera_config(server.url), None, lambda: time.monotonic_ns() + ahead_ns)
+    next_frame(camera)
+    ahead_ns = int(6e9)
+    camera.status()
+    ahead_ns = 0
+
+    next_frame(camera)
+    assert camera.status() == "online"
