@@ -16,7 +16,7 @@ from train.run import read_run
 from transom.atomic import write_file
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_BYTES = 3_500_000
+MAX_BYTES = 3_000_000
 
 
 def main(folder: Path) -> None:

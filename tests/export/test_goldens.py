@@ -22,7 +22,7 @@ def answer(int8_graph: bytes, run_graph: RunGraph) -> Answer:
     return run
 
 
-def test_goldens_cover_every_class_and_are_at_least_eight(
+def test_goldens_cover_every_class_and_are_not_too_few(
     network: Network, int8_graph: bytes, answer: Answer, draw_crops: Draw
 ) -> None:
     crops, targets = draw_crops(40, seed=11)
