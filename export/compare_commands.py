@@ -152,6 +152,7 @@ def _varied(texts: tuple[str, ...]) -> dict[str, list[object]]:
 
 def _text(judgement: "Judgement", out: Path) -> str:
     from export.verdict import answers, headline
+    from train.page import answer_text
 
     lines = [headline(judgement), ""]
     tasks = judgement.comparison.tasks
@@ -171,9 +172,14 @@ def _text(judgement: "Judgement", out: Path) -> str:
             f"{line['macs'] / 1e6:>7.1f} M{ms:>9}{line['train_s']:>9.1f}"
             f"{'  <- take' if line['is_choice'] else ''}"
         )
-    for answer in answers(judgement):
-        lines += ["", answer.question, *(f"  {sentence}" for sentence in answer.sentences)]
-    return "\n".join([*lines, "", f"{out / PAGE}: the same as a page, with a plot"])
+    return "\n".join(
+        [
+            *lines,
+            answer_text(answers(judgement)),
+            "",
+            f"{out / PAGE}: the same as a page, with a plot",
+        ]
+    )
 
 
 def _percent(value: float | None) -> str:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from export.compare import Judgement
-from export.verdict import Answer, answers, basis, headline
+from export.verdict import answers, basis, headline
 from train.charts import Dot, dot_chart, percent
 from train.noise import Interval
-from train.page import write_page
+from train.page import answer_section, write_page
 
 _CHOICE, _SINGLE = 1, 5  # colours of the series
 _GAINS = ["Δm", "Δm at cost"]
@@ -30,7 +30,7 @@ def write_comparison(path: Path, judgement: Judgement, title: str) -> None:
         title=title,
         headline=escape(headline(judgement)),
         basis=escape(basis(judgement)),
-        body=[_plot(judgement), _table(judgement), *_answers(answers(judgement))],
+        body=[_plot(judgement), _table(judgement), answer_section(answers(judgement))],
     )
 
 
@@ -111,7 +111,7 @@ def _line(line: dict[str, Any], tasks: tuple[str, ...]) -> str:
     is_behind = not (line["is_within_noise"] or line["is_single"])
     kind = "chosen" if line["is_choice"] else "faint" if is_behind else ""
     numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-    return f'<tr class="{kind}"><td>{escape(line["name"])}</td>{numbers}</tr>'
+    return f'<tr class="{kind}"><td class="title">{escape(line["name"])}</td>{numbers}</tr>'
 
 
 def _share(value: float, interval: Interval | None) -> str:
@@ -130,11 +130,3 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _answers(found: tuple[Answer, ...]) -> list[str]:
-    parts = ['<section class="answer"><h2>In plain words</h2>']
-    for answer in found:
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in answer.sentences)
-        parts.append(f"<h3>{escape(answer.question)}</h3>{said}")
-    return [*parts, "</section>"]

@@ -1,24 +1,16 @@
 """What a comparison says, in plain words: which feature extractor, which hyper-parameters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from export.compare import Judgement
 from train.comparison import Comparison, held_out
 from train.noise import Interval
+from train.page import EXTRACTOR_QUESTION, PARAMETERS_QUESTION, Answer
+from train.recipe import FEATURE_EXTRACTOR
 
-_FEATURE_EXTRACTORS = ("backbone", "fusion", "maps", "maps_fusion", "size", "embedding")
-_QUESTIONS = ("Which feature extractor?", "Which hyper-parameters?")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question and what the data say to it, in sentences of plain text."""
-
-    question: str
-    sentences: tuple[str, ...]
+_QUESTIONS = (EXTRACTOR_QUESTION, PARAMETERS_QUESTION)
 
 
 def headline(judgement: Judgement) -> str:
@@ -59,7 +51,7 @@ def answers(judgement: Judgement) -> tuple[Answer, ...]:
     keys = _varied(comparison)
     found = []
     for question, is_extractor in zip(_QUESTIONS, (True, False), strict=True):
-        mine = [key for key in keys if (key in _FEATURE_EXTRACTORS) is is_extractor]
+        mine = [key for key in keys if (key in FEATURE_EXTRACTOR) is is_extractor]
         if mine:
             said = tuple(_key_sentence(comparison, key, keys[key]) for key in mine)
             found.append(Answer(question, said))
@@ -119,7 +111,7 @@ def _together_sentences(judgement: Judgement) -> tuple[str, ...]:
         row = comparison.rows[base]
         ratio = row.cost.macs / max(comparison.rows[choice].cost.macs, 1)
         which = (
-            f"For its own price there is a network for each task on crops of "
+            "For its price on the device one can have a network for each task on crops of "
             f"{row.variant.recipe.size} pixels; against these"
             if is_budget
             else "Against a network for each task, each as large as this one,"

@@ -176,6 +176,8 @@ def _name_marks(
     width = _LETTER * len(dot.name)
     is_left = x + 9 + width > _WIDTH - _RIGHT
     first = x - 9 - width if is_left else x + 9
+    if first < _LEFT:
+        return []  # no room on either side; the title says it still
     for shift in (4, 17, -9, 30, -22):  # farther away it would seem to be another's
         at = y + shift
         if all(abs(at - other) > 12 or first > end or first + width < start

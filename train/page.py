@@ -1,6 +1,7 @@
 """A page that a person opens as one file: nothing beside it, light or dark as the reader likes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
@@ -8,6 +9,34 @@ from string import Template
 from transom.atomic import write_file
 
 _TEMPLATE = Path(__file__).with_name("page_template.html")
+
+EXTRACTOR_QUESTION = "Which feature extractor?"
+PARAMETERS_QUESTION = "Which hyper-parameters?"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question and what the data say to it, in sentences of plain text."""
+
+    question: str
+    sentences: tuple[str, ...]
+
+
+def answer_section(answers: Sequence[Answer]) -> str:
+    """Return answers as a section of a page, HTML."""
+    parts = ['<section class="answer"><h2>In plain words</h2>']
+    for answer in answers:
+        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in answer.sentences)
+        parts.append(f"<h3>{escape(answer.question)}</h3>{said}")
+    return "\n".join([*parts, "</section>"])
+
+
+def answer_text(answers: Sequence[Answer]) -> str:
+    """Return answers as lines of plain text, a blank one before each question."""
+    lines: list[str] = []
+    for answer in answers:
+        lines += ["", answer.question, *(f"  {sentence}" for sentence in answer.sentences)]
+    return "\n".join(lines)
 
 
 def write_page(path: Path, *, title: str, headline: str, basis: str, body: Sequence[str]) -> None:

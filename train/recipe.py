@@ -20,6 +20,10 @@ RUN_TABLE = "run"
 """Table that a run's recipe.toml has beside the recipe: what it met on its way, not its wishes."""
 
 
+FEATURE_EXTRACTOR = ("backbone", "pretrained", "fusion", "maps", "maps_fusion", "size", "embedding")
+"""Keys that say what features of a picture the network computes; the others say how it learns."""
+
+
 class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How pictures are varied in training. Zero turns a variation off.
 

@@ -77,8 +77,9 @@ def tune_command(
         transom tune doors --out search --search learning_rate=1e-4..1e-2:log
         transom tune doors --out worker2 --storage postgresql+pg8000://tune@db/transom
     """
+    from train.page import answer_text
     from train.tune import open_storage, search  # torch is seconds: not for --help
-    from train.tune_page import advice, headline, write_search
+    from train.tune_page import answers, headline, write_search
 
     values = read_settings(settings) | ({} if epochs is None else {"epochs": epochs})
     recipe = resolve_recipe(recipe_file, values)
@@ -117,8 +118,8 @@ def tune_command(
         }
         click.echo(msgspec.json.encode(said).decode())
     else:
-        lines = [headline(found), *advice(found), f"{out / BEST}: the recipe", f"{out / PAGE}"]
-        click.echo("\n".join(lines))
+        ends = [f"{out / BEST}: the best recipe", f"{out / PAGE}: the same as a page, with plots"]
+        click.echo("\n".join([headline(found), answer_text(answers(found)), "", *ends]))
 
 
 def _space(searched: tuple[str, ...], recipe: Recipe, load: CorpusLoader) -> tuple[Space, Recipe]:

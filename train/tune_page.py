@@ -1,15 +1,25 @@
 """The page of a search: how it went, which keys mattered, and what to do with the result."""
 
+import math
 from html import escape
 from pathlib import Path
 
 from train.charts import Dot, dot_chart, interval_bar, percent
 from train.noise import Interval
-from train.page import write_page
+from train.page import (
+    EXTRACTOR_QUESTION,
+    PARAMETERS_QUESTION,
+    Answer,
+    answer_section,
+    write_page,
+)
+from train.recipe import FEATURE_EXTRACTOR
 from train.search_space import Choice, Range
 from train.tune import Search, Trial
 
 _LISTED = 10
+_FEWEST = 3  # trials that have something in common by more than luck, at the least
+_BEST_FILE = "best.toml"
 _PRUNED, _BEST = 5, 1  # colours of the series
 
 
@@ -35,7 +45,7 @@ def write_search(path: Path, search: Search, title: str) -> None:
             _importance(search),
             _slices(search),
             _table(search),
-            _words(search),
+            answer_section(answers(search)),
             _recipe(search),
         ],
     )
@@ -69,8 +79,26 @@ def basis(search: Search) -> str:
     )
 
 
-def advice(search: Search) -> tuple[str, ...]:
-    """Return what to do next, in plain sentences."""
+def answers(search: Search) -> tuple[Answer, ...]:
+    """Return the questions that the search was made to answer, and what to do next."""
+    found = []
+    for question, is_extractor in ((EXTRACTOR_QUESTION, True), (PARAMETERS_QUESTION, False)):
+        keys = [key for key in search.space if (key in FEATURE_EXTRACTOR) is is_extractor]
+        said = tuple(_key_sentence(search, key) for key in keys)
+        if is_extractor and not said:
+            said = (
+                f"This search kept backbone {search.recipe.backbone} and size "
+                f"{search.recipe.size}. transom compare --recipe {_BEST_FILE} --vary "
+                "backbone=A,B puts others beside it.",
+            )
+        if not is_extractor and said:
+            said = (*_importance_sentence(search), *said)
+        if said:
+            found.append(Answer(question, said))
+    return (*found, Answer("What to do next?", _next_steps(search)))
+
+
+def _next_steps(search: Search) -> tuple[str, ...]:
     said = []
     if search.gain is not None and not search.complete[0].is_start:
         value, interval = search.gain
@@ -84,7 +112,8 @@ def advice(search: Search) -> tuple[str, ...]:
         said.append(
             f"The best of {len(search.complete)} is partly the luckiest, and val has chosen it: "
             "its own accuracy flatters it. Train it with other seeds beside yours (transom train "
-            "--recipe best.toml, transom compare) and judge both on split test."
+            f"--recipe {_BEST_FILE} --seed 1 --out RUN) and judge both on split test (transom "
+            "evaluate RUN DATASET --split test)."
         )
     at_an_end = [key for key in search.space if _is_at_end(search, key)]
     if at_an_end:
@@ -92,9 +121,45 @@ def advice(search: Search) -> tuple[str, ...]:
             f"The best value of {', '.join(at_an_end)} lies at an end of its range: search "
             "further that way."
         )
-    if not search.importances:
-        said.append("Too few trials were trained to the end to say which keys matter.")
     return tuple(said)
+
+
+def _importance_sentence(search: Search) -> tuple[str, ...]:
+    if not search.importances:
+        return ("Too few recipes were trained to the end to say which keys matter.",)
+    ordered = sorted(search.importances.items(), key=lambda entry: -entry[1])
+    named = ", ".join(f"{key} ({percent(share)})" for key, share in ordered[:3])
+    return (f"What decided most whether a recipe was among the better ones: {named}.",)
+
+
+def _key_sentence(search: Search, key: str) -> str:
+    """Say what the better third of the recipes have in common in a key, if they do."""
+    complete = [trial for trial in search.complete if key in trial.values]
+    best = complete[0].values[key] if complete else "-"
+    taken = f"{key}: {_short(best)} in the best recipe."
+    better = complete[: len(complete) // 3]
+    if len(better) < _FEWEST:
+        return f"{taken} Too few were trained to the end to say more."
+    values = [trial.values[key] for trial in better]
+    searched = search.space[key]
+    if isinstance(searched, Choice):
+        most = max(set(values), key=values.count)
+        of_all = sum(trial.values[key] == most for trial in complete)
+        return (
+            f"{taken} Of the better third, {values.count(most)} of {len(values)} have "
+            f"{_short(most)}, of all {of_all} of {len(complete)}."
+        )
+    span = f"{_short(min(values))} to {_short(max(values))}"
+    share = (_place(searched, max(values)) - _place(searched, min(values))) / (
+        _place(searched, searched.high) - _place(searched, searched.low)
+    )
+    if share > 0.5:
+        return f"{taken} The better third spread over {span}: its value hardly matters."
+    return f"{taken} The better third lie within {span}."
+
+
+def _place(searched: Range, value: float) -> float:
+    return math.log(value) if searched.is_log else float(value)
 
 
 def _is_at_end(search: Search, key: str) -> bool:
@@ -116,13 +181,15 @@ def _history(search: Search) -> str:
         if trial.accuracy is None:
             continue
         if trial.state == "complete":
-            best = max(best, trial.accuracy)
-            path.append((float(trial.number), best))
+            reached = max(best, trial.accuracy)
+            path += [(float(trial.number), level) for level in (best or reached, reached)]
+            best = reached
         dots.append(_dot(search, trial, float(trial.number)))
     chart = dot_chart(dots, "trial", "accuracy on val", path=path, is_share=True)
     return (
         '<section><h2>How the search went</h2><p class="quiet">The dashed line is the best so '
-        "far; orange is the best of all; pale dots were given up early.</p>"
+        "far; orange is the best of all, blue the others that were trained to the end. Pale ones "
+        "were given up early, and stand at what they had reached by then.</p>"
         f'<div class="card"><div class="middle">{chart}</div></div></section>'
     )
 
@@ -194,11 +261,6 @@ def _table(search: Search) -> str:
         f'<tr><th>trial</th><th class="number">right</th>{head}</tr></thead>'
         f"<tbody>{lines}</tbody></table></div></div></section>"
     )
-
-
-def _words(search: Search) -> str:
-    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in advice(search))
-    return f'<section class="answer"><h2>In plain words</h2>{said}</section>'
 
 
 def _recipe(search: Search) -> str:

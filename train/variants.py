@@ -45,7 +45,7 @@ class Variant:
             return said or "as the recipe says"
         kind = "a network per task"
         if self.is_budget:
-            kind += f" for the cost of one, {self.recipe.size} px"
+            kind += f", {self.recipe.size} px each"
         return f"{kind} ({said})" if said else kind
 
 

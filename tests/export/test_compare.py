@@ -84,7 +84,7 @@ def test_single_task_networks_for_the_cost_of_one_have_smaller_crops() -> None:
     assert [variant.name for variant in variants] == [
         "tiny",
         "lenet",  # which takes no smaller crop than it has
-        "a network per task for the cost of one, 16 px (tiny)",
+        "a network per task, 16 px each (tiny)",
     ]
     assert variants[-1].recipe == SMALL.with_values({"size": 16})
 

@@ -5,7 +5,6 @@ can do so, not how well. `benchmarks/backbones.py` measures what each costs.
 """
 
 import gc
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,19 +38,6 @@ INTEGER_LAYERS = (
     torch.nn.Dropout,  # timm has some that drop nothing
     torch.nn.Identity,
 )
-
-
-def to_export() -> list[str]:
-    """Return one backbone of each family and INT8 claim, or all if `TRANSOM_EVERY_BACKBONE` is set.
-
-    An export takes seconds, and a larger member of a family has the same layers, more of them.
-    """
-    if os.environ.get("TRANSOM_EVERY_BACKBONE"):
-        return list(BACKBONES)
-    first: dict[tuple[str, str], str] = {}
-    for name in BACKBONES:
-        first.setdefault((BACKBONES[name].family, BACKBONES[name].int8), name)
-    return list(first.values())
 
 
 @dataclass(frozen=True)
@@ -96,9 +82,9 @@ def trained(request: pytest.FixtureRequest) -> Trained:
     return train(BACKBONES[request.param])
 
 
-@pytest.fixture(scope="module", params=to_export())
+@pytest.fixture(scope="module", params=list(BACKBONES))
 def exported(request: pytest.FixtureRequest) -> Exported:
-    """Each backbone that is exported, in turn."""
+    """Each backbone in turn, and its graph."""
     trained = train(BACKBONES[request.param])
     gc.disable()  # tracing leaves a tenth of the time to it otherwise
     try:

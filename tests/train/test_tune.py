@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from train.corpus import Corpus, load_corpus
+from train.fit import fit
 from train.history import EpochRecord
 from train.recipe import Recipe, load_recipe
 from train.run import METRICS, WEIGHTS
@@ -20,9 +21,9 @@ from train.search_space import (
     parse_space,
     start_values,
 )
-from train.tune import STUDY, TRIALS, Search, _Pruning, open_storage, search
+from train.tune import STUDY, TRIALS, Search, Trial, _Pruning, open_storage, search
 from train.tune_commands import BEST, PAGE, tune_command
-from train.tune_page import headline
+from train.tune_page import answers, headline
 from transom.dataset import Row, write_dataset
 from transom.errors import ConfigurationError, DatasetError
 from transom.tasks import Task, TaskSet
@@ -245,3 +246,67 @@ def test_a_gain_inside_the_noise_is_called_so(corpus, tmp_path):
         value, interval = found.gain
         assert ("chance" in words) is (interval[0] <= 0)
         assert value >= 0
+
+
+def invented(values: list[dict[str, object]], space: dict[str, Range | Choice]) -> Search:
+    """A search whose trials were the better the earlier they stand."""
+    trials = tuple(
+        Trial(
+            number=number,
+            state="complete",
+            values=found,
+            accuracy=0.9 - number / 100,
+            epochs=1,
+            is_start=number == len(values) - 1,
+            folder="",
+            reason="",
+        )
+        for number, found in enumerate(values)
+    )
+    return Search("here", space, SMALL, trials, {}, (0.1, (-0.02, 0.2)))
+
+
+def words(found: Search) -> dict[str, str]:
+    return {answer.question: " ".join(answer.sentences) for answer in answers(found)}
+
+
+def test_the_words_say_where_the_better_recipes_lie():
+    rates = [2e-3, 3e-3, 4e-3, 1e-4, 2e-4, 9e-3, 1e-2, 5e-4, 1e-3]
+    backbones = ["tiny", "tiny", "tiny", *["lenet"] * 6]
+    values = [
+        {"learning_rate": rate, "dropout": 0.05 + 0.2 * (n % 3), "backbone": name}
+        for n, (rate, name) in enumerate(zip(rates, backbones, strict=True))
+    ]
+    space = {**RATES, "dropout": Range(0.0, 0.5), "backbone": Choice(("tiny", "lenet"))}
+    said = words(invented(values, space))
+    assert "backbone: tiny in the best recipe." in said["Which feature extractor?"]
+    assert (
+        "Of the better third, 3 of 3 have tiny, of all 3 of 9" in said["Which feature extractor?"]
+    )
+    parameters = said["Which hyper-parameters?"]
+    assert (
+        "learning_rate: 0.002 in the best recipe. The better third lie within 0.002 to 0.004"
+        in (parameters)
+    )
+    assert "over 0.05 to 0.45: its value hardly matters" in parameters
+    assert "+20.0" in said["What to do next?"]
+
+
+def test_the_words_name_the_command_that_compares_backbones_where_none_was_searched():
+    found = invented([{"learning_rate": 1e-3}, {"learning_rate": 2e-3}], RATES)
+    assert (
+        "transom compare --recipe best.toml --vary backbone="
+        in (words(found)["Which feature extractor?"])
+    )
+    assert "Too few were trained to the end" in words(found)["Which hyper-parameters?"]
+
+
+def test_the_command_takes_the_shape_of_what_it_starts_from(corpus, halves, tmp_path):
+    run = fit(SMALL, corpus, tmp_path / "run")
+    arguments = [str(halves), "--out", str(tmp_path / "out"), "--trials", "1", "--epochs", "1"]
+    arguments += ["--set", f"start={run.folder}", "--set", "batch=8"]
+    done = CliRunner().invoke(tune_command, [*arguments, "--search", "dropout=0..0.5"])
+    assert done.exit_code == 0, done.output
+    best = load_recipe(tmp_path / "out" / BEST)
+    assert (best.backbone, best.size, best.embedding) == ("tiny", 16, 16)
+    assert "What to do next?" in done.output
