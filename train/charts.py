@@ -134,8 +134,8 @@ def dot_chart(
     x_ticks = _x_ticks([dot.x for dot in dots], is_log, x_names)
     xs = [scale(value) for value in (*(dot.x for dot in dots), *(value for value, _ in x_ticks))]
     across = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 0.5, max(xs) + 0.5)
-    # Points on the frame itself would be cut in half, and their names would not fit.
-    room = 0.06 * (across[1] - across[0])
+    # Points on the frame itself would be cut in half, and names below them would not fit.
+    room = (0.06 if x_names is None else 0.15) * (across[1] - across[0])
     across = (across[0] - room, across[1] + room)
     places = [_at(_share(scale(x), across), _share(y, up)) for x, y in path]
     marks = []
