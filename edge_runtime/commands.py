@@ -26,6 +26,7 @@ from edge_runtime.notify import Notifier
 from edge_runtime.outbox import FILE_NAME, Outbox
 from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
+from edge_runtime.view_store import VIEWS, ViewStore
 from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import CameraConfig, Config, load_config, read_secret
 from transom.errors import EXIT_CONFIGURATION, ConfigurationError
@@ -102,6 +103,7 @@ def run_command(config_file: Path, verbose: bool) -> None:
             clock,
             Notifier(),
             processes=lambda: _processes(cameras),
+            views=ViewStore(Path(config.state_directory) / VIEWS),
         )
         with _stopped_by_signals(daemon):
             daemon.run()

@@ -8,6 +8,7 @@ from edge_runtime.classifier import Answers
 from edge_runtime.decision import Decision, StateFilter
 from edge_runtime.motion import MotionGate
 from edge_runtime.two_states import told_probabilities, told_spec
+from edge_runtime.view_watch import ViewWatch
 from edge_runtime.zone_memory import OpenTimer, ZoneMemory
 from transom.bundle import Manifest
 from transom.config import DecisionConfig, ZoneConfig
@@ -81,6 +82,10 @@ class ZoneWatch:
     def tell_again(self) -> None:
         """Publish the state anew: the clock was set, and its times were wrong before."""
         self._tell_state(self._told)
+
+    def follow(self, view: ViewWatch) -> None:
+        """Look where the zone has drifted to."""
+        self._zone = view.zone_now(self._config.zone)
 
     def crop_if_due(self, frame: Frame) -> Image | None:
         """Return the zone's crop when it deserves a look by the network, else None.

@@ -218,6 +218,8 @@ class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         password_file: A path or a systemd credential's name.
         fps: Frames judged per second.
         loop: Whether a file starts again at its end.
+        fixed: Whether the camera always looks the same way, so that another view is a problem
+            (`moved`); false for one that turns by itself.
         zones: What to look at.
     """
 
@@ -227,6 +229,7 @@ class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     password_file: str | None = None
     fps: Annotated[float, Meta(gt=0.0, le=30.0)] = 5.0
     loop: bool = False
+    fixed: bool = True
     zones: Annotated[tuple[ZoneConfig, ...], Meta(min_length=1, max_length=64)]
 
     def __post_init__(self) -> None:
@@ -268,7 +271,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         device: The device's name in topics.
-        state_directory: Where the daemon keeps its outbox; systemd's state directory.
+        state_directory: Where the daemon keeps its outbox and what its cameras looked at;
+            systemd's state directory.
     """
 
     device: DeviceName

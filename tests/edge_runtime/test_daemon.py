@@ -440,6 +440,53 @@ def test_a_snapshot_is_sent_where_configured_and_shows_the_zone(
     assert float(jpeg[height // 4 : -height // 4, width // 4 : -width // 4].mean()) > 190.0
 
 
+def furnished(picture: Image) -> Image:
+    """A frame with enough corners beside the door that a move of the camera can be told."""
+    image = picture.copy()
+    for row in range(10, 110, 16):
+        for column in [*range(6, 50, 16), *range(112, 156, 16)]:
+            colour = [int(value) for value in (row * 2, 250 - column, 60 + column)]
+            cv2.rectangle(image, (column, row), (column + 8, row + 6), colour, -1)
+    return image
+
+
+def looking_elsewhere(picture: Image) -> Image:
+    matrix = np.array([[1.0, 0.0, 40.0], [0.0, 1.0, 10.0]])
+    size = (picture.shape[1], picture.shape[0])
+    return np.asarray(cv2.warpAffine(picture, matrix, size, borderMode=cv2.BORDER_REFLECT))
+
+
+def test_a_camera_that_is_knocked_aside_is_a_problem_and_tells_no_class(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    closed = [furnished(picture) for picture in pictures(CLOSED, 20)]
+    aside = [looking_elsewhere(furnished(picture)) for picture in pictures(CLOSED, 30)]
+    play = Play(bundle, config_of(), play_list_camera, closed + aside + closed)
+    play.turn(70)
+    assert play.events() == [
+        ("known", "unknown", "closed"),
+        ("unknown", "closed", "unknown"),
+        ("known", "unknown", "closed"),
+    ]
+    assert play.payloads("door/event")[1]["reason"] == "moved"
+    problems = [problem["reason"] for problem in play.payloads("camera/hall/problem")]
+    assert problems == [None, "moved", None]
+
+
+def test_a_camera_that_sags_a_little_takes_its_zones_with_it(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, [furnished(p) for p in pictures(OPEN, 30)])
+    play.turn(15)
+    watch = play.daemon._watches[0]
+    frames = [np.roll(furnished(picture), 4, axis=1) for picture in pictures(OPEN, 20)]
+    play.cameras[0]._frames = iter(frames)
+    play.turn(15)
+    zone = watch.zones[0]._zone
+    assert zone.points[0][0] == pytest.approx(DOOR[0][0] + 4 / 160, abs=0.005)
+    assert play.events() == [("known", "unknown", "open")]
+
+
 def test_says_what_it_is_at_the_start(bundle: Bundle, play_list_camera: Any) -> None:
     play = Play(bundle, config_of(), play_list_camera, [])
     topics = [m.topic for _, m in play.sent]

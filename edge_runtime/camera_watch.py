@@ -1,0 +1,153 @@
+"""One camera from frame to crops: its outages, its pictures' health, where it looks, its zones."""
+
+import logging
+from dataclasses import dataclass
+
+from edge_runtime.announcer import Announcer
+from edge_runtime.capture import Camera, CameraStatus, Frame
+from edge_runtime.decision import GRACE_S
+from edge_runtime.picture import PictureHealth
+from edge_runtime.view_watch import ViewWatch
+from edge_runtime.zone_watch import ZoneWatch
+from transom.config import CameraConfig
+from transom.crop import Image
+from transom.messages import Reason
+
+_log = logging.getLogger(__name__)
+
+_STALE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A crop that the network is to judge."""
+
+    zone: ZoneWatch
+    frame: Frame
+    crop: Image
+
+
+class CameraWatch:
+    """One camera: its frames' health, its outages, its zones.
+
+    Args:
+        config: The camera.
+        camera: Its frames.
+        zones: What to look at.
+        announcer: Told when the camera comes, goes or shows nothing of use.
+        view: Where the camera looks.
+        patience_s: Seconds without a frame, at least, after which a camera that is still `online`
+            is taken as gone for its zones.
+    """
+
+    def __init__(
+        self,
+        config: CameraConfig,
+        camera: Camera,
+        zones: list[ZoneWatch],
+        announcer: Announcer,
+        view: ViewWatch,
+        *,
+        patience_s: float,
+    ) -> None:
+        self.name = config.name
+        self.camera = camera
+        self.zones = zones
+        self.has_verdict = False
+        self._announcer = announcer
+        self._health = PictureHealth()
+        self._view = view
+        self._shift = view.shift
+        self._patience_s = max(patience_s, 3.0 / config.fps)
+        self._status: CameraStatus = "starting"
+        self._frame_s: float | None = None
+        self._frames = 0
+        self._is_online: bool | None = None
+        self._problem: Reason | None = None
+        self._unusable: tuple[Reason, float] | None = None
+
+    def start(self, now_ns: int) -> None:
+        """Start the camera and say that nothing is known of it."""
+        self._tell_online(False)
+        self._announcer.camera_problem(self.name, None)
+        for zone in self.zones:
+            zone.start(now_ns)
+        self.camera.start()
+
+    def follow_status(self) -> None:
+        """Say when the camera comes or goes."""
+        self._status = self.camera.status()
+        self._tell_online(self._status == "online")
+        if self._status == "gone":
+            self._tell_problem("gone")
+            self.has_verdict = True
+        elif self._problem == "gone":
+            self._tell_problem(None)
+
+    def examine(self, frame: Frame) -> list[Look]:
+        """Judge a new frame; return the crops in it that the network is to see."""
+        self._frame_s = frame.taken_ns / 1e9
+        self._frames += 1
+        self.has_verdict = True
+        reason = self._health.judge(frame.image, self._frame_s, frame.key_frames)
+        if reason is None:
+            reason = self._view.judge(frame.image, self._frame_s)
+        self._follow_health(reason, self._frame_s)
+        if reason is not None:
+            for zone in self.zones:
+                zone.miss(reason, frame.taken_ns)
+            return []
+        if self._view.is_lost:  # perhaps moved: what it shows now is no evidence for any state
+            return []
+        if self._view.shift is not self._shift:
+            self._shift = self._view.shift
+            for zone in self.zones:
+                zone.follow(self._view)
+        crops = [(zone, zone.crop_if_due(frame)) for zone in self.zones]
+        return [Look(zone, frame, crop) for zone, crop in crops if crop is not None]
+
+    def wait(self, now_ns: int) -> None:
+        """Do what a turn without a new frame asks for."""
+        age_s = self.frame_age_s(now_ns / 1e9)
+        if self._status == "gone" or (age_s is not None and age_s > self._patience_s):
+            for zone in self.zones:
+                zone.miss("gone", now_ns)
+
+    def is_accounted_for(self, now_s: float) -> bool:
+        """Whether a frame was judged lately, or the world was told why not."""
+        if self._status != "online":
+            return True  # told, and its process is being replaced
+        return self._frame_s is not None and now_s - self._frame_s < _STALE_S + self._patience_s
+
+    def frame_age_s(self, now_s: float) -> float | None:
+        """Return the seconds since the newest frame; None before the first."""
+        return None if self._frame_s is None else now_s - self._frame_s
+
+    def take_frame_count(self) -> int:
+        """Return the frames judged since the last call."""
+        frames, self._frames = self._frames, 0
+        return frames
+
+    def _follow_health(self, reason: Reason | None, now_s: float) -> None:
+        if reason is None:
+            self._unusable = None
+            self._tell_problem(None)
+            return
+        if self._unusable is None or self._unusable[0] != reason:
+            self._unusable = (reason, now_s)
+        if now_s - self._unusable[1] >= GRACE_S:
+            self._tell_problem(reason)
+
+    def _tell_online(self, is_online: bool) -> None:
+        if is_online != self._is_online:
+            self._is_online = is_online
+            self._announcer.camera_status(self.name, is_online)
+
+    def _tell_problem(self, reason: Reason | None) -> None:
+        if reason != self._problem:
+            self._problem = reason
+            self._announcer.camera_problem(self.name, reason)
+            if reason is None:
+                _log.info("camera picture is usable camera=%s", self.name)
+            else:
+                _log.warning("camera picture is of no use camera=%s reason=%s", self.name, reason)
