@@ -50,6 +50,7 @@ _TIMED_BATCHES = 100
 _PAUSES_PER_FRAME = 10
 _SHORTEST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.05
+_LONGEST_SLEEP_S = 0.15
 
 
 class Daemon:
@@ -133,8 +134,8 @@ class Daemon:
         self.start()
         try:
             while not self._is_stopping:
-                if not self.step():
-                    time.sleep(self._pause_s)
+                self.step()
+                time.sleep(self._pause_left_s())
         finally:
             self.stop()
 
@@ -189,6 +190,12 @@ class Daemon:
                 zone.check_left_open(now_ns)
         self._report(now_ns / 1e9)
         return has_frame
+
+    def _pause_left_s(self) -> float:
+        """Return how long to sleep: until a frame may be there, then a part of its interval."""
+        now_s = self._clock.monotonic_s()
+        early_s = min(watch.next_frame_s(now_s) for watch in self._watches) - now_s
+        return min(max(early_s, self._pause_s), _LONGEST_SLEEP_S)
 
     def _classify(self, looks: list[Look]) -> None:
         if not looks:

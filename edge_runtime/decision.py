@@ -43,9 +43,10 @@ pictures' probabilities helps but a longer tau.
 as it is there. Where it is known whether the zone moved since the look before, both are used:
 
 - tau is `correlation_s` at rest, where only the noise is wrong for a while, and `passing_s` in
-  motion, where looks resemble each other for as long as something takes to pass: a change is
-  believed once the picture has come to rest in it, or when what moves goes on for several times as
-  long as anybody takes to walk by.
+  motion, where looks resemble each other for as long as something takes to pass (a pulse of length
+  D has the autocorrelation 1 - t / D, whose integral is D / 2). So a change is believed once the
+  picture has come to rest in it, or when what moves goes on for longer than anybody takes to walk
+  by. In a zone that moves most of the day motion tells little, and tau is shorter there.
 - Changes begin `MOTION_RATIO` times likelier in a second of motion than in one of rest. dt is
   therefore counted as g dt in both statistics, with g the likelihood of a change in such a second
   against its mean over the past day. The mean of g is 1, so that the time in which a false change
@@ -235,6 +236,8 @@ class StateFilter:
         self._newest = probabilities.tolist()
         if not all(map(math.isfinite, self._newest)):
             return self._without_picture(now_s, "unsure")
+        if self._known is None:
+            is_moving = None  # there is no state yet that somebody could hide
         self._observe(self._newest, now_s, is_moving)
         self._unusable_since_s = None
         if self._is_believed or self._believed_s is None:
@@ -298,9 +301,14 @@ class StateFilter:
 
     def _correlation_s(self, is_moving: bool | None) -> float:
         at_rest_s = self._config.correlation_s
+        blind_s = _BLIND_FACTOR * at_rest_s
         if is_moving is None:
-            return _BLIND_FACTOR * at_rest_s
-        return max(at_rest_s, self._config.passing_s) if is_moving else at_rest_s
+            return blind_s
+        if not is_moving:
+            return at_rest_s
+        # Where it moves all day, motion tells nothing of who passes.
+        passing_s = max(self._config.passing_s, blind_s)
+        return passing_s + self._moving_share * (blind_s - passing_s)
 
     def _likely_s(self, elapsed_s: float, is_moving: bool | None) -> float:
         """Return the span weighted by how likely a change is in it: g dt of the derivation."""

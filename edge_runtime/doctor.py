@@ -16,6 +16,7 @@ from edge_runtime.doctor_broker import check_broker
 from edge_runtime.doctor_children import check_camera, check_onnxruntime, check_speed
 from edge_runtime.finding import Check
 from edge_runtime.outbox import FILE_NAME, Outbox
+from transom import __version__
 from transom.config import Config, ModelsConfig, load_config
 from transom.errors import (
     EXIT_DONE,
@@ -24,6 +25,7 @@ from transom.errors import (
     OutboxError,
     TransomError,
 )
+from transom.messages import Message
 from transom.signing import load_trusted_keys
 
 DEFAULT_CONFIG = Path("/etc/transom/transom.toml")
@@ -91,7 +93,8 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
     yield bundle
     if bundle.ok:
         yield check_speed(config)
-    yield from check_broker(config, config_file, clock)
+    told = _discovery(config) if bundle.ok and config.homeassistant.discovery else None
+    yield from check_broker(config, config_file, clock, told)
     for camera in config.cameras:
         yield check_camera(camera, config_file)
 
@@ -214,3 +217,10 @@ def check_bundle(config: Config) -> Check:
         return Check(check="bundle", ok=False, what=what, do="mend task in the zones")
     what = f"{manifest.name} sequence {manifest.sequence}, {manifest.precision}"
     return Check(check="bundle", ok=True, what=what)
+
+
+def _discovery(config: Config) -> Message:
+    from edge_runtime.homeassistant import discovery
+    from edge_runtime.models import serving_bundle
+
+    return discovery(config, serving_bundle(config.models).manifest, __version__)

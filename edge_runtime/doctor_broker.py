@@ -14,10 +14,18 @@ from transom.messages import Message, Topics
 _BROKER_TIMEOUT_S = 15.0
 
 
-def check_broker(config: Config, config_file: Path, clock: Clock) -> Iterator[Check]:
+def check_broker(
+    config: Config, config_file: Path, clock: Clock, discovery: Message | None
+) -> Iterator[Check]:
     """Yield whether the broker is there, lets this device in, and lets it do its work.
 
     Publishes one message, not retained, below the device's own topics, and listens for it.
+
+    Args:
+        config: The configuration.
+        config_file: Its file; relative paths start there.
+        clock: For time limits.
+        discovery: What the daemon tells Home Assistant; None = nothing.
     """
     try:
         access = read_access(config.mqtt, config_file)
@@ -26,12 +34,12 @@ def check_broker(config: Config, config_file: Path, clock: Clock) -> Iterator[Ch
         return
     link = Link(access, f"transom-doctor-{secrets.token_hex(4)}", clock)
     try:
-        yield from _probe(link, config, clock)
+        yield from _probe(link, config, clock, discovery)
     finally:
         link.close()
 
 
-def _probe(link: Link, config: Config, clock: Clock) -> Iterator[Check]:
+def _probe(link: Link, config: Config, clock: Clock, discovery: Message | None) -> Iterator[Check]:
     where = f"{config.mqtt.host}:{config.mqtt.tcp_port}"
     conversation = _Conversation(link, clock)
     link.open()
@@ -46,11 +54,9 @@ def _probe(link: Link, config: Config, clock: Clock) -> Iterator[Check]:
     yield _check_subscription(link, conversation, topic)
     yield _check_publication(link, conversation, topic)
     if config.homeassistant.discovery:
-        prefix = config.homeassistant.prefix
-        yield _check_subscription(link, conversation, f"{prefix}/status")
-        yield _check_discovery(
-            link, conversation, f"{prefix}/device/transom_{config.device}/doctor"
-        )
+        yield _check_subscription(link, conversation, f"{config.homeassistant.prefix}/status")
+    if discovery is not None:
+        yield _check_discovery(link, conversation, discovery)
 
 
 def _check_subscription(link: Link, conversation: "_Conversation", topic: str) -> Check:
@@ -81,15 +87,15 @@ def _check_publication(link: Link, conversation: "_Conversation", topic: str) ->
     return Check(check="broker rights", ok=True, what=f"published to {topic} and heard it")
 
 
-def _check_discovery(link: Link, conversation: "_Conversation", topic: str) -> Check:
-    """Return whether discovery may be published, by an empty message that nobody looks for."""
-    mid = link.publish(Message(topic, b"", qos=1))
+def _check_discovery(link: Link, conversation: "_Conversation", message: Message) -> Check:
+    """Return whether discovery may be published, by publishing it: it says what it always says."""
+    mid = link.publish(Message(message.topic, message.payload, qos=1))
     answer = conversation.wait_for(lambda h: isinstance(h, Acknowledged) and h.mid == mid)
     refusal = answer.refusal if isinstance(answer, Acknowledged) else "no answer"
     if refusal is None:
-        return Check(check="broker rights", ok=True, what=f"may publish to {topic}")
-    do = f"let this user write {topic.rpartition('/')[0]}/# in the broker's access list"
-    return Check(check="broker rights", ok=False, what=f"{topic}: {refusal}", do=do)
+        return Check(check="broker rights", ok=True, what=f"may publish to {message.topic}")
+    do = f"let this user write {message.topic} in the broker's access list"
+    return Check(check="broker rights", ok=False, what=f"{message.topic}: {refusal}", do=do)
 
 
 class _Conversation:

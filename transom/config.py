@@ -123,7 +123,8 @@ class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         known_above: Probability above which a state is entered, 0.5 to 1.
         correlation_s: Seconds over which errors of the network resemble each other while nothing
             moves in the zone: light, noise. Frames within twice that count as one.
-        passing_s: The same while something moves: seconds that somebody takes to walk past, about.
+        passing_s: The same while something moves: half the seconds that somebody takes to walk
+            past a door.
     """
 
     false_changes_per_day: Annotated[float, Meta(gt=0.0, le=1000.0)] = 0.1
@@ -131,7 +132,7 @@ class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     unknown_after_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 5.0
     known_above: Annotated[float, Meta(ge=0.5, lt=1.0)] = 0.95
     correlation_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 0.1
-    passing_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 1.0
+    passing_s: Annotated[float, Meta(ge=0.01, le=60.0)] = 0.6
 
 
 class HomeAssistantConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

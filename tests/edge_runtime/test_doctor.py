@@ -87,7 +87,7 @@ polygon = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.9], [0.1, 0.9]]
 """
 
 RIGHTS = ["user pi", "topic readwrite transom/pi/#", "topic read homeassistant/status"]
-RIGHTS += ["topic write homeassistant/device/transom_pi/#"]
+RIGHTS += ["topic write homeassistant/device/transom_pi/config"]
 
 
 def _doctor(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -142,7 +142,7 @@ def test_wrong_credentials_are_the_brokers_only_finding(
     [
         ([*RIGHTS[:1], "topic read transom/pi/#", *RIGHTS[2:]], "Not authorized"),
         ([*RIGHTS[:1], "topic write transom/pi/#", *RIGHTS[2:]], "nothing came back"),
-        (RIGHTS[:3], "homeassistant/device/transom_pi/doctor: Not authorized"),
+        (RIGHTS[:3], "homeassistant/device/transom_pi/config: Not authorized"),
     ],
 )
 def test_missing_rights_are_found_by_trying(

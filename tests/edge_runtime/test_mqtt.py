@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edge_runtime.clock import Clock
-from edge_runtime.link import read_tls
+from edge_runtime.link import Access, Acknowledged, Connected, Link, Received, Subscribed, read_tls
 from edge_runtime.mqtt import Publisher
 from edge_runtime.outbox import Outbox
 from tests.edge_runtime.broker import Broker, make_certificates, wait_until
@@ -276,6 +276,52 @@ def test_notices_a_frozen_broker_within_two_keepalives(
         wait_until(lambda: outbox.counts().queued == 0, 20.0)
         wait_until(lambda: {1, 3} <= set(event_ids(subscriber)))
         assert is_busy == (2 in event_ids(subscriber))
+
+
+def test_asks_the_broker_to_keep_its_session_for_an_hour(publish: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        publish(MqttConfig(host="localhost", port=server.getsockname()[1]))
+        client, _ = server.accept()
+        with client:
+            packet = client.recv(4096)
+    flags, keepalive = packet[9], int.from_bytes(packet[10:12], "big")
+    properties = packet[13 : 13 + packet[12]]
+    assert flags & 0b10 == 0, "it must not ask for a clean start"
+    assert keepalive == 15
+    assert b"\x11" + (3600).to_bytes(4, "big") in properties
+
+
+def test_what_came_while_it_was_away_is_delivered_to_its_session(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        links = []
+        for _ in range(2):
+            link = Link(Access(broker.config()), "hall", Clock(), is_lasting=True)
+            link.open()
+            heard = _hear(link, Connected)
+            links.append(link)
+            if len(links) == 1:
+                link.subscribe("homeassistant/status")
+                _hear(link, Subscribed)
+                link.close()
+                _publish(broker, "homeassistant/status", "online")
+        received = heard + _hear(links[1], Received)
+        assert [h.payload for h in received if isinstance(h, Received)] == [b"online"]
+        links[1].close()
+
+
+def _publish(broker: Broker, topic: str, payload: str) -> None:
+    link = Link(Access(broker.config()), "somebody", Clock())
+    link.open()
+    _hear(link, Connected)
+    link.publish(Message(topic, payload.encode()))
+    _hear(link, Acknowledged)
+    link.close()
+
+
+def _hear(link: Link, kind: type) -> list[Any]:
+    heard: list[Any] = []
+    wait_until(lambda: heard.extend(link.turn(0.1)) or any(isinstance(h, kind) for h in heard))
+    return heard
 
 
 def test_stops_in_time_when_the_broker_is_frozen(
