@@ -77,7 +77,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--doors", type=float, default=1.0, help="share of the photographs of doors"
     )
-    parser.add_argument("--kinds", type=float, default=0.12, help="share of the groups of kinds")
+    parser.add_argument("--kinds", type=float, default=0.08, help="share of the groups of kinds")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--backbone", default="efficientnet_lite0", help="the default one")
     parser.add_argument("--tables", action="store_true", help="tables without any part, too")
