@@ -60,7 +60,7 @@ def main() -> None:
             spawn_workers(options.workers)
     if options.tables or options.parts:
         text = study.tables()
-        (options.out / "comparison.md").write_text(text)
+        (options.out / f"comparison-{options.seeds}-seeds.md").write_text(text)
         print(text)
     print(f"{time.monotonic() - began:.0f} s with {options.workers} workers", file=sys.stderr)
 
