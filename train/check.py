@@ -1,34 +1,44 @@
 """Everything that is wrong with a data set, before a training finds it out."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from train.corpus import Corpus, join_tasks, load_corpus
 from train.duplicates import near_duplicates
+from train.predictor import Predictor
 from train.progress import Progress
+from train.same_thing import Match, same_things
 from train.splits import find_divided_groups
-from transom.dataset import Dataset, Mistake, Row, read_dataset
+from transom.dataset import SPLITS, Dataset, Mistake, Row, read_dataset
 from transom.errors import DatasetError
 from transom.geometry import Zone
 
 FEW_GROUPS = 5
 """With fewer groups of a class, a figure for it says little about new doors: a warning."""
 
-_SIZE = 64  # crops for comparing pictures need no more
+_SIZE = 64  # crops whose pixels alone are compared need no more
+_BATCH = 64
 
 
 def check_datasets(
-    folders: Sequence[Path], *, cache: Path | None = None, progress: Progress | None = None
+    folders: Sequence[Path],
+    *,
+    predictor: Predictor | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> list[Mistake]:
     """Check data sets, by themselves and as they would train together.
 
     Args:
         folders: The data sets.
+        predictor: Whose embedding finds pictures of the same thing on two sides of a split; None
+            = only copies are found, by their pixels.
         cache: Folder for decoded crops (see `load_corpus`).
-        progress: Told how many images are read.
+        progress: Told how many images are read, then how many are compared by what they show.
 
     Returns:
         Errors and warnings, by file and line.
@@ -50,8 +60,9 @@ def check_datasets(
     try:
         corpus = load_corpus(
             folders,
-            size=_SIZE,
-            margin=0.0,
+            size=predictor.input.size if predictor else _SIZE,
+            margin=predictor.input.margin if predictor else 0.0,
+            steps=predictor.input.preprocess if predictor else (),
             cache=cache,
             report=mistakes.append,
             progress=progress,
@@ -60,7 +71,11 @@ def check_datasets(
     except DatasetError as error:
         return [*_sorted(mistakes), Mistake(str(folders[0]), 0, str(error))]
     files = {dataset.name: str(dataset.folder / "labels.csv") for dataset in datasets}
-    mistakes += _leaking_pictures(corpus, files)
+    stated = corpus.select(np.flatnonzero([bool(row.split) for row in corpus.rows]))
+    copies = _copies(stated)
+    mistakes += _leaking_copies(stated, copies, files)
+    if predictor:
+        mistakes += _leaking_things(stated, copies, files, predictor, progress)
     mistakes += _rare_classes(corpus, [str(d.folder / "dataset.toml") for d in datasets])
     return _sorted(mistakes)
 
@@ -90,29 +105,83 @@ def _contradictions(dataset: Dataset) -> list[Mistake]:
     return mistakes
 
 
-def _leaking_pictures(corpus: Corpus, files: dict[str, str]) -> list[Mistake]:
-    """Name each picture that is nearly the same as one on another side of the split.
+def _copies(stated: Corpus) -> list[tuple[int, int]]:
+    """Pairs of nearly the same picture on two sides of the split.
 
     Only splits that the data sets state themselves: an assigned one may still fall otherwise.
     """
-    stated = np.flatnonzero([bool(row.split) for row in corpus.rows])
-    if len(stated) == 0:
+    if not len(stated):
         return []
-    splits, sides = np.unique(corpus.splits[stated], return_inverse=True)
+    return near_duplicates(stated.crops, _sides(stated))
+
+
+def _leaking_copies(
+    stated: Corpus, copies: Sequence[tuple[int, int]], files: dict[str, str]
+) -> list[Mistake]:
     mistakes = []
-    for a, b in near_duplicates(corpus.crops[stated], sides.astype(np.int64)):
-        one, two = corpus.rows[stated[a]], corpus.rows[stated[b]]
-        other_file = files[corpus.origins[stated[a]]]
+    for a, b in copies:
+        one, two = stated.rows[a], stated.rows[b]
         mistakes.append(
             Mistake(
-                files[corpus.origins[stated[b]]],
+                files[stated.origins[b]],
                 two.line,
-                f"{two.image} ({splits[sides[b]]}) is nearly the same picture as "
-                f"{one.image} ({splits[sides[a]]}), {other_file}:{one.line}; "
+                f"{two.image} ({stated.splits[b]}) is nearly the same picture as "
+                f"{one.image} ({stated.splits[a]}), {files[stated.origins[a]]}:{one.line}; "
                 "give both the same group and split",
             )
         )
     return mistakes
+
+
+def _leaking_things(
+    stated: Corpus,
+    copies: Sequence[tuple[int, int]],
+    files: dict[str, str],
+    predictor: Predictor,
+    progress: Progress | None,
+) -> list[Mistake]:
+    """Warn of each held-out group that shows what rows of an earlier side of the split show.
+
+    A warning, because it may be meant: other days of one camera show the same door, too.
+    """
+    if not len(stated):
+        return []
+    parts = [
+        predictor(np.array(stated.crops[start : start + _BATCH]))[1]
+        for start in range(0, len(stated), _BATCH)
+    ]
+    found: defaultdict[str, list[Match]] = defaultdict(list)
+    matches = same_things(stated.crops, np.concatenate(parts), _sides(stated), progress=progress)
+    known = {place for pair in copies for place in pair}
+    for match in matches:
+        if match.held not in known:
+            found[stated.groups[match.held]].append(match)
+    sizes = Counter(stated.groups)
+    return [
+        _leaking_group(stated, group, matches, sizes[group], files)
+        for group, matches in found.items()
+    ]
+
+
+def _leaking_group(
+    stated: Corpus, group: str, matches: Sequence[Match], rows: int, files: dict[str, str]
+) -> Mistake:
+    clearest = max(matches, key=lambda match: match.points)
+    held, known = stated.rows[clearest.held], stated.rows[clearest.known]
+    return Mistake(
+        files[stated.origins[clearest.held]],
+        held.line,
+        f"group {held.group_key!r} ({stated.splits[clearest.held]}): {len(matches)} of {rows} "
+        f"pictures show the same as pictures of another side, most clearly {held.image} and "
+        f"{known.image} ({stated.splits[clearest.known]}), "
+        f"{files[stated.origins[clearest.known]]}:{known.line}; if figures shall hold for doors "
+        "never seen, give both the same group and split",
+        is_error=False,
+    )
+
+
+def _sides(stated: Corpus) -> npt.NDArray[np.int64]:
+    return np.array([SPLITS.index(split) for split in stated.splits], np.int64)
 
 
 def _rare_classes(corpus: Corpus, files: Sequence[str]) -> list[Mistake]:

@@ -10,12 +10,14 @@ import click
 import msgspec
 
 from train.check import check_datasets
+from train.evaluate_commands import load_predictor
 from train.importers import import_cifar10, import_folders, import_idx, import_yolo, new_folder
 from train.multimnist import import_multimnist
 from train.progress import progress_bar
 from train.splits import SHARES, assign_splits, write_splits
 from transom.dataset import SPLITS, Dataset, Mistake, read_dataset
 from transom.errors import EXIT_FAILED
+from transom.starter import STARTER
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(path_type=Path)
@@ -34,19 +36,31 @@ def data_group() -> None:
 
 @data_group.command("check")
 @click.argument("datasets", nargs=-1, required=True, type=_FOLDER)
+@click.option(
+    "--model",
+    default=STARTER,
+    show_default=True,
+    help="Bundle or run whose embedding finds the same door on two sides of a split; or `none`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def check_command(context: click.Context, datasets: tuple[Path, ...], as_json: bool) -> None:
+def check_command(
+    context: click.Context, datasets: tuple[Path, ...], model: str, as_json: bool
+) -> None:
     """Name everything that is wrong with data sets, with file and line.
 
-    Several data sets are checked as they would train together. Exits 1 if anything is an error.
+    Several data sets are checked as they would train together. Copies on two sides of a split are
+    errors; a warning names each held-out group that shows the same door as training pictures, from
+    another view or in other light. Exits 1 if anything is an error.
 
     \b
     Example:
         transom data check data/hall data/garage
+        transom data check data/cifar10 --model none
     """
-    with progress_bar("reading pictures") as progress:
-        mistakes = check_datasets(datasets, progress=progress)
+    predictor = None if model == "none" else load_predictor(model)
+    with progress_bar("reading and comparing") as progress:
+        mistakes = check_datasets(datasets, predictor=predictor, progress=progress)
     errors = sum(mistake.is_error for mistake in mistakes)
     if as_json:
         click.echo(msgspec.json.encode(_check_json(mistakes)).decode())

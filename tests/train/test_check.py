@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from train.check import check_datasets
 from train.data_commands import data_group
 from train.duplicates import near_duplicates
+from train.evaluate_commands import load_predictor
 from transom.errors import DatasetError
 
 
@@ -138,7 +139,7 @@ def test_a_data_set_without_a_usable_row_is_an_error(tiny_dataset: Path) -> None
 
 def test_the_command_exits_1_on_errors_and_0_on_warnings(make_dataset) -> None:
     folder = make_dataset(groups=4)
-    result = CliRunner().invoke(data_group, ["check", str(folder)])
+    result = CliRunner().invoke(data_group, ["check", str(folder), "--model", "none"])
     assert result.exit_code == 0
     assert "warning: " in result.stdout
     _edit(folder, lambda rows: rows[0].update(state="melted"))
@@ -177,6 +178,46 @@ def test_finds_copies_among_ten_thousand_pictures_in_seconds() -> None:
 def test_flat_pictures_are_no_duplicates_of_each_other() -> None:
     noise = np.random.default_rng(0).integers(0, 3, (6, 32, 32, 3), np.uint8)
     assert near_duplicates(noise + np.uint8(100), np.array([0, 0, 0, 1, 1, 1])) == []
+
+
+def test_warns_of_a_held_out_group_that_shows_what_training_shows(make_dataset, starter) -> None:
+    folder = make_dataset(splits=("train", "train", "val"))
+    for group, views in ((3, [0]), (2, [-6, 6])):  # 3 is trained on, 2 is held out
+        for picture, degrees in enumerate(views):
+            cv2.imwrite(str(folder / f"images/{group}-{picture}.png"), _poster(degrees))
+    found = check_datasets([folder], predictor=starter)
+    (warning,) = [m for m in found if "show the same as pictures of another side" in m.what]
+    assert not warning.is_error
+    assert warning.line in (6, 7)
+    assert "group 'g2' (val): 2 of 2 pictures" in warning.what
+    assert "images/3-0.png (train)" in warning.what
+    assert f"{folder}/labels.csv:8" in warning.what
+    assert not any("of another side" in m.what for m in check_datasets([folder]))
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return load_predictor("starter")
+
+
+def _poster(degrees: float, size: int = 240):
+    """Draw a door with a poster, seen a little aslant."""
+    generator = np.random.default_rng(5)
+    picture = np.full((size, size, 3), (70, 90, 120), np.uint8)
+    cv2.rectangle(picture, (50, 10), (190, 230), (200, 210, 220), -1)
+    for _ in range(70):
+        corner = generator.integers(60, 160, 2)
+        far = corner + generator.integers(5, 25, 2)
+        colour = [int(value) for value in generator.integers(0, 256, 3)]
+        cv2.rectangle(picture, corner.tolist(), far.tolist(), colour, -1)
+    turn = cv2.getRotationMatrix2D((size / 2, size / 2), degrees, 1.0)
+    return cv2.warpAffine(picture, turn, (size, size), borderMode=cv2.BORDER_REPLICATE)
+
+
+def test_the_real_val_doors_that_training_shows_too_are_named(shared_data: Path, starter) -> None:
+    found = check_datasets([shared_data / "doors"], predictor=starter)
+    warned = [m for m in found if "show the same as pictures of another side" in m.what]
+    assert 8 <= len(warned) <= 16
 
 
 def test_the_real_kinds_hold_copies_on_both_sides_and_the_doors_do_not(shared_data: Path) -> None:
