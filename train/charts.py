@@ -42,6 +42,43 @@ def reliability_chart(bins: Sequence[tuple[float, float, int]]) -> str:
     return _svg("Reliability: sureness against share of right answers", axes + marks)
 
 
+def coverage_chart(
+    curve: Points,
+    bands: Sequence[tuple[float, float, float]],
+    working: tuple[float, float] | None,
+) -> str:
+    """Draw how often a network is right against the share of pictures that it answers.
+
+    Args:
+        curve: Coverage and accuracy, both 0 to 1, by rising coverage.
+        bands: Coverage, low and high end of the accuracy's interval there.
+        working: Coverage and accuracy with the thresholds that a device uses.
+    """
+    ys = [y for _, y in curve] + [end for _, *ends in bands for end in ends]
+    ys += [] if working is None else [working[1]]
+    y_ticks = _round_ticks(min(*ys, 0.9), 1.0)
+    up = (y_ticks[0], y_ticks[-1])
+    marks = []
+    if bands:
+        lower = [_at(x, _share(low, up)) for x, low, _ in bands]
+        upper = [_at(x, _share(high, up)) for x, _, high in reversed(bands)]
+        area = " ".join(f"{x:.1f},{y:.1f}" for x, y in lower + upper)
+        marks.append(f'<polygon class="band" points="{area}"/>')
+    path = " ".join("{:.1f},{:.1f}".format(*_at(x, _share(y, up))) for x, y in curve)
+    marks.append(f'<polyline class="line" style="stroke:var(--series-0)" points="{path}"/>')
+    if working is not None:
+        x, y = _at(working[0], _share(working[1], up))
+        title = f"answers {percent(working[0], 1)}, right in {percent(working[1], 1)} of these"
+        marks.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" style="fill:var(--series-1)">'
+            f"<title>{title}</title></circle>"
+        )
+    x_ticks = [(share, percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    shown = [(tick, percent(tick, _digits(y_ticks))) for tick in y_ticks]
+    axes = _axes(x_ticks, shown, (0.0, 1.0), up, "share of pictures answered", "right of these")
+    return _svg("Accuracy against the share of pictures answered", axes + marks)
+
+
 def line_chart(series: Mapping[str, Points], x_label: str, *, is_share: bool = False) -> str:
     """Draw curves over a common axis, with a legend below.
 

@@ -21,9 +21,11 @@ from train.metrics import (
     group_indices,
     plain,
     tally_groups,
+    wilson_interval,
 )
 from train.predictor import Predictor
 from train.progress import Progress
+from train.selective import COVERAGES, Selective, selective
 from transom.atomic import write_file
 from transom.bundle import TaskSpec
 from transom.errors import DatasetError
@@ -31,6 +33,8 @@ from transom.prediction import UNKNOWN_INDEX, Prediction, predict
 from transom.tasks import UNKNOWN, Task
 
 _BATCH = 64
+
+Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class TaskEvaluation:
         tally: Sums by group over the rows that count.
         figures: `FIGURES` by name; None where no row counts.
         intervals: 95 % intervals by figure, over groups; None where nothing can be said.
+        selective: Accuracy against the share that is answered; None where no row counts.
     """
 
     spec: TaskSpec
@@ -54,6 +59,7 @@ class TaskEvaluation:
     tally: Tally
     figures: Figures
     intervals: Mapping[str, tuple[float, float] | None]
+    selective: Selective | None
 
     @property
     def n(self) -> int:
@@ -94,7 +100,11 @@ class Evaluation:
         }
 
     def groups(self) -> dict[str, dict[str, Any]]:
-        """Return rows, and rows that count and accuracy by task, for each group by name."""
+        """Return rows, and by task rows that count and accuracy, for each group by name.
+
+        The interval is of other pictures of the same group, as if they were independent; what to
+        expect of other groups is in the tasks' own intervals.
+        """
         numbers = group_indices(self.corpus.groups)
         table: dict[str, dict[str, Any]] = {
             name: {"n": int(count), "tasks": {}}
@@ -107,9 +117,11 @@ class Evaluation:
             n = np.bincount(numbers[counted], minlength=len(names))
             correct = np.bincount(numbers[counted & right], minlength=len(names))
             for index in np.flatnonzero(n):
+                share, rows = float(correct[index] / n[index]), int(n[index])
                 table[names[index]]["tasks"][task] = {
-                    "n": int(n[index]),
-                    "accuracy": float(correct[index] / n[index]),
+                    "n": rows,
+                    "accuracy": share,
+                    "interval": wilson_interval(share, rows),
                 }
         return {str(name): table[name] for name in names}
 
@@ -136,7 +148,20 @@ def evaluate(
     size = predictor.input.size
     if corpus.crops.shape[1:] != (size, size, 3):
         raise ValueError(f"crops must be (N, {size}, {size}, 3), got {corpus.crops.shape}")
-    logits = _logits(predictor, corpus, progress)
+    return judge(predictor, _logits(predictor, corpus, progress), corpus)
+
+
+def judge(predictor: Predictor, logits: Mapping[str, Logits], corpus: Corpus) -> Evaluation:
+    """Judge what a network has said of every row of a corpus.
+
+    Args:
+        predictor: The network.
+        logits: By task (N, C) float32, calibrated.
+        corpus: The N rows.
+
+    Raises:
+        ValueError: The logits do not fit a task.
+    """
     groups = group_indices(corpus.groups)
     tasks = {
         spec.name: _judge(spec, predict(logits[spec.name], spec), corpus, groups)
@@ -172,10 +197,8 @@ def write_predictions(path: Path, evaluation: Evaluation) -> None:
     write_file(path, b"\n".join(lines) + b"\n")
 
 
-def _logits(
-    predictor: Predictor, corpus: Corpus, progress: Progress | None
-) -> dict[str, npt.NDArray[np.float32]]:
-    parts: defaultdict[str, list[npt.NDArray[np.float32]]] = defaultdict(list)
+def _logits(predictor: Predictor, corpus: Corpus, progress: Progress | None) -> dict[str, Logits]:
+    parts: defaultdict[str, list[Logits]] = defaultdict(list)
     for start in range(0, len(corpus), _BATCH):
         batch = np.array(corpus.crops[start : start + _BATCH])
         for name, values in predictor(batch)[0].items():
@@ -206,6 +229,11 @@ def _judge(
         tally=tally,
         figures=plain(figures(tally.total())),
         intervals=bootstrap_intervals(tally),
+        selective=selective(
+            prediction.probabilities[counted].max(axis=1),
+            prediction.probabilities[counted].argmax(axis=1) == targets[counted],
+            counted_groups,
+        ),
     )
 
 
@@ -240,7 +268,20 @@ def _task_json(task: TaskEvaluation) -> dict[str, Any]:
         **{name: task.figures[name] for name in FIGURES},
         "confusion": task.confusion.tolist(),
         "intervals": {name: task.intervals[name] for name in FIGURES},
+        "selective": _selective_json(task.selective),
         "foreign": int(task.foreign.sum()),
+    }
+
+
+def _selective_json(found: Selective | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "coverage": list(COVERAGES),
+        "accuracy": list(found.at),
+        "intervals": list(found.intervals),
+        "aurc": found.aurc,
+        "aurc_interval": found.aurc_interval,
     }
 
 

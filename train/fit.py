@@ -6,42 +6,25 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from train.augment import Augment
 from train.averaging import Average
-from train.calibrate import calibrated_spec, fit_temperature
 from train.checkpoint import NAME as CHECKPOINT
 from train.checkpoint import Standing, load_checkpoint, save_checkpoint
+from train.conclude import conclude
 from train.corpus import MISSING, Corpus
 from train.distill import Answers, Guidance, Teachers
 from train.engine import Engine, derived_seed
-from train.evaluate import Evaluation, evaluate, task_targets
 from train.history import EpochRecord, FitProgress, Silent
 from train.losses import TaskLosses
 from train.mixing import Mix, Mixed
 from train.mutual import Learner, disagreement
 from train.network import Network, predict_logits
-from train.predictor import TorchPredictor
 from train.recipe import Recipe, load_recipe
-from train.report import write_report
-from train.run import (
-    METRICS,
-    RECIPE,
-    REPORT,
-    Events,
-    Facts,
-    Metrics,
-    Run,
-    begin_run,
-    read_facts,
-    read_run,
-    write_metrics,
-    write_weights,
-)
+from train.run import METRICS, RECIPE, Events, Run, begin_run, read_facts, read_run
 from train.sampling import draw, row_shares
 from transom.errors import DatasetError, RunError
 from transom.tasks import TaskSet
@@ -411,70 +394,3 @@ def _check_same(folder: Path, recipe: Recipe, corpus: Corpus) -> None:
             f"{folder}: was begun on data with digest {facts.corpus[:12]}…, these have "
             f"{corpus.digest[:12]}…; labels, splits or pictures have changed: train anew"
         )
-
-
-def conclude(
-    folder: Path,
-    recipe: Recipe,
-    facts: Facts,
-    network: Network,
-    corpus: Corpus,
-    history: tuple[EpochRecord, ...] = (),
-) -> Run:
-    """Write the weights, calibrate on `val`, judge, write report and metrics: the run is done.
-
-    Args:
-        folder: Of the run, with its recipe.
-        recipe: How it was trained.
-        facts: What it met on its way.
-        network: What came of it.
-        corpus: All data, crops as the recipe says.
-        history: Every epoch.
-    """
-    write_weights(folder, network)
-    run = Run(folder, recipe, facts, _calibrated(network, corpus, history))
-    predictor = TorchPredictor(run)
-    evaluations = {split: evaluate(predictor, corpus.split(split)) for split in _judges(corpus)}
-    write_report(
-        folder / REPORT,
-        title=folder.resolve().name,
-        evaluations=evaluations,
-        history=[record.flat() for record in history],
-        corpus=corpus,
-        recipe=msgspec.to_builtins(recipe),
-    )
-    results = msgspec.structs.replace(run.results, evaluations=_plain(evaluations))
-    done = Run(folder, recipe, facts, results)
-    write_metrics(done)
-    return done
-
-
-def _calibrated(network: Network, corpus: Corpus, history: tuple[EpochRecord, ...]) -> Metrics:
-    val = corpus.split("val")
-    logits, _ = predict_logits(network, val.crops)
-    temperatures, specs = {}, []
-    for task in network.tasks:
-        targets, _ = task_targets(task, val)
-        temperature = fit_temperature(logits[task.name], targets)
-        calibrated = np.asarray(logits[task.name] / temperature, np.float32)
-        temperatures[task.name] = temperature
-        specs.append(calibrated_spec(task, calibrated, targets))
-    seconds = sum(record.seconds for record in history)
-    images = sum(record.seconds * record.images_per_s for record in history)
-    return Metrics(
-        temperatures=temperatures,
-        specs=tuple(specs),
-        history=history,
-        seconds=seconds,
-        images_per_s=images / max(seconds, 1e-9),
-    )
-
-
-def _judges(corpus: Corpus) -> list[str]:
-    """Splits to judge, `test` last; `train` where the data keep nothing aside."""
-    kept_aside = [split for split in ("val", "test") if (corpus.splits == split).any()]
-    return kept_aside or ["train"]
-
-
-def _plain(evaluations: dict[str, Evaluation]) -> dict[str, dict[str, object]]:
-    return {split: evaluation.to_json() for split, evaluation in evaluations.items()}

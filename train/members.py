@@ -51,6 +51,8 @@ class TaskAgreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         accuracy_divided: The ensemble's share of right answers on the others; None likewise.
         one_right: Share of the labelled rows on which at least one member is right: what a
             perfect choice among them would reach.
+        gain: The ensemble's accuracy less the mean of its members'.
+        gain_interval: Its 95 % interval, paired by row, over groups; None with fewer than 2.
     """
 
     n: int
@@ -60,6 +62,8 @@ class TaskAgreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     accuracy_unanimous: float | None
     accuracy_divided: float | None
     one_right: float
+    gain: float = 0.0
+    gain_interval: tuple[float, float] | None = None
 
 
 class EnsembleFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,7 +4,8 @@ Every figure follows from sums over the rows (a `Tally`). Sums are kept for each
 the bootstrap draws whole groups: rows of one door are no independent evidence.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,15 @@ import numpy.typing as npt
 from transom.prediction import UNKNOWN_INDEX
 
 CALIBRATION_BINS = 15
-FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "coverage", "accuracy_covered")
+FIGURES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "group_accuracy",
+    "ece",
+    "coverage",
+    "accuracy_covered",
+)
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -32,15 +41,19 @@ class Tally:
         bins: (..., CALIBRATION_BINS, 3) float64: rows, sum of confidence, rows that were right,
             by confidence.
         covered: (..., 2) float64: rows that were not `unknown`, and those of them that were right.
+        groups: (..., 2) float64: groups that have a row, and the sum of their accuracies.
     """
 
     confusion: Floats
     bins: Floats
     covered: Floats
+    groups: Floats
 
     def total(self) -> "Tally":
         """Return the sum over the leading axis."""
-        return Tally(self.confusion.sum(0), self.bins.sum(0), self.covered.sum(0))
+        return Tally(
+            self.confusion.sum(0), self.bins.sum(0), self.covered.sum(0), self.groups.sum(0)
+        )
 
     def weighted(self, weights: Floats) -> "Tally":
         """Return one tally a row of `weights`, float64 (B, G), from one tally a group."""
@@ -48,6 +61,7 @@ class Tally:
             np.tensordot(weights, self.confusion, 1),
             np.tensordot(weights, self.bins, 1),
             np.tensordot(weights, self.covered, 1),
+            np.tensordot(weights, self.groups, 1),
         )
 
 
@@ -77,14 +91,20 @@ def tally_groups(
     covered = np.zeros((count, 2))
     known = believed != UNKNOWN_INDEX
     np.add.at(covered, groups, np.stack([known, known & (believed == targets)], 1))
-    return Tally(confusion, bins, covered)
+    rows, correct = np.zeros(count), np.zeros(count)
+    np.add.at(rows, groups, 1.0)
+    np.add.at(correct, groups, right.astype(np.float64))
+    each = np.stack([rows > 0, correct / np.maximum(rows, 1.0)], 1)
+    return Tally(confusion, bins, covered, each)
 
 
 def figures(tally: Tally) -> dict[str, Floats]:
     """Return each of `FIGURES`, float64 of the tally's leading shape; NaN where no row counts.
 
     Balanced accuracy is the mean recall of the classes that occur; macro F1 the mean over classes
-    that occur or were said; ECE the mean distance of confidence and accuracy by confidence.
+    that occur or were said; group accuracy the mean of the groups' accuracies, so that a much
+    photographed door counts like any other; ECE the mean distance of confidence and accuracy by
+    confidence.
 
     References:
         Guo et al., On Calibration of Modern Neural Networks, ICML 2017 (ECE).
@@ -96,10 +116,12 @@ def figures(tally: Tally) -> dict[str, Floats]:
     f1 = _ratio(2 * right, truths + guesses)
     rows, confidence, correct = np.moveaxis(tally.bins, -1, 0)
     known, known_right = np.moveaxis(tally.covered, -1, 0)
+    groups, group_right = np.moveaxis(tally.groups, -1, 0)
     return {
         "accuracy": _ratio(right.sum(-1), n),
         "balanced_accuracy": _mean_where_given(_ratio(right, truths)),
         "macro_f1": _mean_where_given(f1),
+        "group_accuracy": _ratio(group_right, groups),
         "ece": _ratio(np.abs(confidence - correct).sum(-1), rows.sum(-1)),
         "coverage": _ratio(known, n),
         "accuracy_covered": _ratio(known_right, known),
@@ -118,22 +140,86 @@ def bootstrap_intervals(
         seed: Of the draw.
 
     Returns:
-        Low and high end by figure; None with fewer than 2 groups, from which nothing can be said.
+        Low and high end by figure; None with fewer than 2 groups, from which nothing can be said
+        (see `share_interval`).
 
     References:
         Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile).
     """
-    groups = len(tally.confusion)
-    if groups < 2:
-        return dict.fromkeys(FIGURES)
-    generator = np.random.default_rng(seed)
     drawn: dict[str, list[Floats]] = {name: [] for name in FIGURES}
+    for weights in resamples(len(tally.confusion), repeats=repeats, seed=seed):
+        for name, values in figures(tally.weighted(weights)).items():
+            drawn[name].append(values)
+    groups = len(tally.confusion)
+    return {
+        name: share_interval(np.concatenate(values), groups, level) if values else None
+        for name, values in drawn.items()
+    }
+
+
+def resamples(groups: int, *, repeats: int = _REPEATS, seed: int = 0) -> Iterator[Floats]:
+    """Draw groups with replacement, again and again.
+
+    Args:
+        groups: How many there are.
+        repeats: How often to draw as many as there are.
+        seed: Of the draw.
+
+    Yields:
+        (B, groups) float64, how often each group was drawn, B repeats at a time; nothing with
+        fewer than 2 groups, from which no interval can be had.
+    """
+    if groups < 2:
+        return
+    generator = np.random.default_rng(seed)
     for start in range(0, repeats, _BLOCK):
         block = min(_BLOCK, repeats - start)
-        weights = generator.multinomial(groups, np.full(groups, 1 / groups), size=block)
-        for name, values in figures(tally.weighted(weights.astype(np.float64))).items():
-            drawn[name].append(values)
-    return {name: _interval(np.concatenate(values), level) for name, values in drawn.items()}
+        drawn = generator.multinomial(groups, np.full(groups, 1 / groups), size=block)
+        yield drawn.astype(np.float64)
+
+
+def interval(values: Floats, level: float = 0.95) -> tuple[float, float] | None:
+    """Return the middle `level` of drawn values (B,); None where none of them is a number."""
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return None
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def share_interval(values: Floats, groups: int, level: float = 0.95) -> tuple[float, float] | None:
+    """Return the middle `level` of drawn shares, and what may be where all groups are the same.
+
+    Where not one of the groups has a mistake, every draw says 1, and so it would with two groups as
+    with a thousand. How many other groups may have one is then known from their number.
+
+    Args:
+        values: (B,) drawn, 0 to 1.
+        groups: How many were drawn from.
+        level: Of the interval.
+
+    References:
+        Clopper and Pearson, The Use of Confidence or Fiducial Limits, Biometrika 1934.
+    """
+    found = interval(values, level)
+    if found is None:
+        return None
+    low, high = found
+    unseen = 1.0 - ((1.0 - level) / 2) ** (1.0 / groups)
+    if low == 1.0:
+        return 1.0 - unseen, 1.0
+    return (0.0, unseen) if high == 0.0 else found
+
+
+def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the interval of a share of n rows, 0 to 1.
+
+    References:
+        Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def plain(values: Mapping[str, Floats]) -> dict[str, float | None]:
@@ -154,11 +240,3 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 def _mean_where_given(values: Floats) -> Floats:
     given = ~np.isnan(values)
     return _ratio(np.where(given, values, 0.0).sum(-1), given.sum(-1).astype(np.float64))
-
-
-def _interval(values: Floats, level: float) -> tuple[float, float] | None:
-    values = values[~np.isnan(values)]
-    if len(values) == 0:
-        return None
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -1,13 +1,20 @@
 """A page that a person opens as one file: nothing beside it, light or dark as the reader likes."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
 
+import cv2
+import numpy as np
+import numpy.typing as npt
+
 from transom.atomic import write_file
 
+_PICTURE_SIDE = 160
+_JPEG_QUALITY = 82
 _TEMPLATE = Path(__file__).with_name("page_template.html")
 
 EXTRACTOR_QUESTION = "Which feature extractor?"
@@ -56,3 +63,18 @@ def write_page(path: Path, *, title: str, headline: str, basis: str, body: Seque
         title=escape(title), headline=headline, basis=basis, body="\n".join(body)
     )
     write_file(path, page.encode())
+
+
+def jpeg_url(crop: npt.NDArray[np.uint8]) -> str:
+    """Return a picture as a URL that holds it, made smaller where it is large.
+
+    Args:
+        crop: (S, S, 3) uint8 BGR.
+    """
+    picture = np.array(crop)
+    if picture.shape[0] > _PICTURE_SIDE:
+        picture = cv2.resize(
+            picture, (_PICTURE_SIDE, _PICTURE_SIDE), interpolation=cv2.INTER_AREA
+        ).astype(np.uint8)
+    coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode()

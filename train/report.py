@@ -1,17 +1,13 @@
 """`report.html`: what a network can do and where it fails, for a person who opens one file."""
 
-import base64
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from train.advice import advice
-from train.charts import interval_bar, line_chart, percent, reliability_chart
+from train.charts import coverage_chart, interval_bar, line_chart, percent, reliability_chart
 from train.corpus import MISSING, Corpus
 from train.evaluate import Evaluation, TaskEvaluation
 from train.metrics import (
@@ -22,15 +18,14 @@ from train.metrics import (
     plain,
     tally_groups,
 )
-from train.page import write_page
+from train.page import jpeg_url, write_page
+from train.selective import COVERAGES
 from transom.dataset import SPLITS
 from transom.prediction import UNKNOWN_INDEX
 
 _PICTURES = 12
 _GROUPS = 12
 _MANY_CLASSES = 5  # beyond, the table of confusions takes the page's width
-_PICTURE_SIDE = 160
-_JPEG_QUALITY = 82
 _JUDGES = ("test", "val")  # the fairer first
 
 _SPLIT_WORDS = {
@@ -42,6 +37,8 @@ _SPLIT_WORDS = {
 _TILES = {
     "accuracy": ("right", "of all labelled pictures"),
     "balanced_accuracy": ("right, each class alike", "mean over the classes"),
+    "macro_f1": ("macro F1", "found and not claimed wrongly, mean over the classes"),
+    "group_accuracy": ("right, each group alike", "a much photographed door counts once"),
     "coverage": ("answered", "the rest is `unknown`"),
     "accuracy_covered": ("right when it answers", "what an alert is worth"),
     "ece": ("off in its sureness", "calibration error: 0 % is best"),
@@ -56,6 +53,7 @@ def write_report(
     history: Sequence[Mapping[str, float]],
     corpus: Corpus,
     recipe: Mapping[str, object],
+    sections: Sequence[str] = (),
 ) -> None:
     """Write a page that needs nothing beside itself.
 
@@ -66,6 +64,7 @@ def write_report(
         history: One entry an epoch: figures by name; `epoch` is the axis where it is given.
         corpus: All the data.
         recipe: How it was trained, key by key; empty = no such section.
+        sections: HTML, after what every task has.
 
     Raises:
         ValueError: There is no evaluation.
@@ -81,6 +80,7 @@ def write_report(
         '<section class="card"><h3>What to do next</h3>'
         f'<ol class="next">{next_steps}</ol></section>',
         *(_task_section(name, evaluation, evaluations) for name in judged),
+        *sections,
         _curves(history),
         _made(corpus, recipe),
     ]
@@ -136,12 +136,11 @@ def _task_section(name: str, evaluation: Evaluation, evaluations: Mapping[str, E
 <div class="card"><h3>Is it as sure as it should be?</h3>
 <p class="quiet">Below the dashed line it is too sure of itself. Larger dots, more pictures.</p>
 {reliability_chart(_reliability(task))}</div>
+<div class="card"><h3>By data set and split</h3>{_parts_table(name, evaluation, evaluations)}</div>
+{_selective_card(task)}
 </div>
 {_mistakes(name, evaluation)}
-<div class="grid" style="margin-top:16px">
-<div class="card"><h3>By data set and split</h3>{_parts_table(name, evaluation, evaluations)}</div>
 {_groups_card(name, evaluation)}
-</div>
 </section>"""
 
 
@@ -189,10 +188,38 @@ def _reliability(task: TaskEvaluation) -> list[tuple[float, float, int]]:
     return [(sure / n, right / n, int(n)) for n, sure, right in bins.tolist() if n]
 
 
+def _selective_card(task: TaskEvaluation) -> str:
+    found = task.selective
+    if found is None or len(found.coverage) < 2:
+        return ""  # it is equally sure of everything
+    curve = [
+        (float(coverage), float(accuracy))
+        for coverage, accuracy in zip(found.coverage, found.accuracy, strict=True)
+        if coverage >= COVERAGES[0] / 2  # before, a few pictures decide
+    ]
+    bands = [
+        (coverage, *ends)
+        for coverage, ends in zip(COVERAGES, found.intervals, strict=True)
+        if ends is not None
+    ]
+    coverage, accuracy = task.figures["coverage"], task.figures["accuracy_covered"]
+    working = None if coverage is None or accuracy is None else (coverage, accuracy)
+    dot = (
+        ""
+        if working is None
+        else f" The dot is what a device does: it answers {percent(coverage)} and is right in "
+        f"{percent(accuracy)} of these."
+    )
+    return f"""<div class="card"><h3>What if it answers only what it is surest of?</h3>
+<p class="quiet">From the right to the left it keeps silent more often. Where the curve does not
+rise to the left, its sureness says nothing. Shaded: 95 % intervals.{dot}</p>
+{coverage_chart(curve, bands, working)}</div>"""
+
+
 def _mistakes(name: str, evaluation: Evaluation) -> str:
     rows = worst_mistakes(name, evaluation, _PICTURES)
     if not rows:
-        return '<p class="card">Not one mistake among these pictures.</p>'
+        return '<p class="card" style="margin-top:16px">Not one mistake among these pictures.</p>'
     pictures = "".join(_picture(name, evaluation, row) for row in rows)
     return f"""
 <h3 style="margin-top:22px">Worst mistakes</h3>
@@ -218,22 +245,12 @@ def _picture(name: str, evaluation: Evaluation, index: int) -> str:
     unsure = task.prediction.classes[index] == UNKNOWN_INDEX
     note = "; on a device this is <code>unknown</code>" if unsure else ""
     return (
-        f'<figure><img src="{_jpeg(corpus.crops[index])}" alt="{escape(truth)}" loading="lazy">'
+        f'<figure><img src="{jpeg_url(corpus.crops[index])}" alt="{escape(truth)}" loading="lazy">'
         f'<figcaption>says <span class="said">{escape(said)}</span> '
         f'({percent(float(probabilities.max()))}), is <span class="true">{escape(truth)}</span>'
         f"{note}<small>{escape(corpus.origins[index])}/{escape(corpus.rows[index].image)}</small>"
         "</figcaption></figure>"
     )
-
-
-def _jpeg(crop: npt.NDArray[np.uint8]) -> str:
-    picture = np.array(crop)
-    if picture.shape[0] > _PICTURE_SIDE:
-        picture = cv2.resize(
-            picture, (_PICTURE_SIDE, _PICTURE_SIDE), interpolation=cv2.INTER_AREA
-        ).astype(np.uint8)
-    coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(coded.tobytes()).decode()
 
 
 def _parts_table(name: str, evaluation: Evaluation, evaluations: Mapping[str, Evaluation]) -> str:
@@ -267,31 +284,21 @@ def _origin_row(name: str, evaluation: Evaluation, rows: Indices, origin: str) -
 
 def _groups_card(name: str, evaluation: Evaluation) -> str:
     table = [
-        (group, found["tasks"][name]["n"], found["tasks"][name]["accuracy"])
+        (group, *(found["tasks"][name][key] for key in ("n", "accuracy", "interval")))
         for group, found in evaluation.groups().items()
         if name in found["tasks"]
     ]
-    if all(n == 1 for _, n, _ in table):
+    table = [line for line in table if line[2] < 1]
+    if all(n == 1 for _, n, _, _ in table):
         return ""  # the pictures above say the same
     table.sort(key=lambda line: (-(1 - line[2]) * line[1], line[0]))
     lines = [
-        _bar_row(group, n, accuracy, wilson_interval(accuracy, n))
-        for group, n, accuracy in table[:_GROUPS]
+        _bar_row(group, n, accuracy, interval) for group, n, accuracy, interval in table[:_GROUPS]
     ]
-    return f"""<div class="card"><h3>Hardest groups</h3>
-<p class="quiet">The groups with most wrong answers; whiskers are 95 % intervals.</p>
+    return f"""<div class="card" style="margin-top:16px"><h3>Hardest groups</h3>
+<p class="quiet">The groups with most wrong answers; whiskers are 95 % intervals for more pictures
+of the same group.</p>
 {_bar_table("group", lines)}</div>"""
-
-
-def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the interval of a share of n rows, 0 to 1.
-
-    References:
-        Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927.
-    """
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _bar_table(what: str, lines: Sequence[str]) -> str:

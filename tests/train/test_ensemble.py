@@ -8,20 +8,24 @@ from click.testing import CliRunner
 
 from export.graph import export_graph, fold_temperatures
 from export.quantize import count_operators, quantize
-from train.commands import train_command
-from train.ensemble import (
+from train.agreement import agreement, disputed
+from train.blend import (
     Held,
-    agreement,
-    calibrated_logits,
+    blended,
     choose_strength,
+    fit_blend,
     fit_stack,
     fit_weights,
+    left_out,
+)
+from train.commands import train_command
+from train.ensemble import (
+    calibrated_logits,
     held_out,
     make_ensemble,
     make_soup,
     why_not_on_a_device,
 )
-from train.ensemble import _blend as blend_of
 from train.ensemble_commands import ensemble_command
 from train.evaluate import evaluate
 from train.fit import fit
@@ -151,11 +155,75 @@ def test_a_stack_that_groups_left_out_do_not_bear_out_is_the_mean():
     assert not bias.any()
 
 
+@pytest.mark.parametrize("how", ["weighted", "stacked"])
+def test_what_a_row_taught_does_not_answer_for_its_group(how):
+    rows = held()
+    blend = fit_blend(how, rows, LETTERS)
+    before = left_out(how, rows, LETTERS, blend)
+    # With other labels in a group, whatever is fitted changes; what is said of that group must not.
+    is_first = rows.groups == "g0"
+    changed = Held(rows.logits, np.where(is_first, 1 - rows.targets, rows.targets), rows.groups)
+    after = left_out(how, changed, LETTERS, fit_blend(how, changed, LETTERS))
+    np.testing.assert_array_equal(after[is_first], before[is_first])
+    assert np.abs(after[~is_first] - before[~is_first]).max() > 1e-6
+    assert np.abs(blended(rows, blend) - before).max() > 1e-6
+
+
+def test_a_fit_to_noise_does_not_look_good_on_the_rows_it_was_fitted_on():
+    random = np.random.default_rng(2)
+    noise = Held(
+        random.normal(0, 1, (40, 4, 2)), random.integers(0, 2, 40), np.arange(40).astype(str)
+    )
+    matrix, bias = fit_stack(noise, 0.001)
+    seen = (noise.logits.reshape(40, -1) @ matrix.T + bias).argmax(1) == noise.targets
+    blend = fit_blend("weighted", noise, LETTERS)
+    unseen = left_out("weighted", noise, LETTERS, blend).argmax(1) == noise.targets
+    assert seen.mean() > 0.6 > unseen.mean()
+
+
+def test_nothing_is_fitted_on_one_group():
+    rows = held(groups=1)
+    for how in ("weighted", "stacked"):
+        blend = fit_blend(how, rows, LETTERS)
+        assert blend.weights == pytest.approx((1 / 3,) * 3)
+        np.testing.assert_array_equal(left_out(how, rows, LETTERS, blend), blended(rows, blend))
+
+
+def test_the_gain_is_that_over_the_members_mean_with_its_interval():
+    rows = held()
+    found = agreement(rows, rows.logits[:, 0], ["x", "y", "z"])
+    accuracy = [found.accuracy[name] for name in ("x", "y", "z")]
+    assert found.gain == pytest.approx(found.accuracy["ensemble"] - np.mean(accuracy))
+    low, high = found.gain_interval
+    assert 0 < low < found.gain < high
+
+
+def test_the_report_explains_what_the_members_say(runs, corpus, tmp_path):
+    run = make_ensemble(runs, corpus, tmp_path / "three", how="stacked")
+    page = (run.folder / "report.html").read_text()
+    for words in ("What its 3 members say", "fits that left them out", "wide", "All say the same"):
+        assert words in page
+    soup, _ = make_soup(runs[:2], corpus, tmp_path / "soup")
+    page = (soup.folder / "report.html").read_text()
+    assert "What it is made of" in page
+    assert "flatter" in page
+
+
+def test_a_stack_is_judged_on_val_by_fits_that_left_the_group_out(runs, corpus, tmp_path):
+    run = make_ensemble(runs, corpus, tmp_path / "three", how="stacked")
+    stored = run.results.evaluations["val"]["tasks"]["side"]
+    agreed = read_ensemble(run.folder).agreement["side"]
+    rows = {split: run.results.evaluations[split]["tasks"]["side"] for split in ("val", "test")}
+    right = sum(task["n"] * task["accuracy"] for task in rows.values())
+    assert agreed.accuracy["ensemble"] == pytest.approx(right / agreed.n)
+    assert stored["n"] < agreed.n
+
+
 def test_weights_and_stacks_need_labelled_rows():
     nothing = held().rows(np.zeros(60, bool))
     with pytest.raises(DatasetError, match="none is labelled for 'letter'"):
-        blend_of("stacked", nothing, LETTERS)
-    assert blend_of("mean", nothing, LETTERS).weights == pytest.approx((1 / 3,) * 3)
+        fit_blend("stacked", nothing, LETTERS)
+    assert fit_blend("mean", nothing, LETTERS).weights == pytest.approx((1 / 3,) * 3)
 
 
 def test_the_agreement_of_members_is_told():
@@ -163,7 +231,8 @@ def test_the_agreement_of_members_is_told():
         [[[2, 0], [2, 0]], [[0, 2], [2, 0]], [[0, 2], [0, 2]], [[0, 3], [2, 0]]], float
     )
     rows = Held(logits, np.array([0, 1, 0, -1]), np.array(list("abcd")))
-    found = agreement(rows, blend_of("mean", rows, LETTERS), ["x", "y"])
+    mean = blended(rows, fit_blend("mean", rows, LETTERS))
+    found = agreement(rows, mean, ["x", "y"])
     assert found.n == 3
     assert found.accuracy["x"] == pytest.approx(2 / 3)
     assert found.accuracy["y"] == pytest.approx(1 / 3)
@@ -171,15 +240,17 @@ def test_the_agreement_of_members_is_told():
     assert found.unanimous == pytest.approx(2 / 3)
     assert found.accuracy_unanimous == 0.5
     assert found.one_right == pytest.approx(2 / 3)
+    assert found.gain == pytest.approx(np.mean([1, 0, 0]) - np.mean([1, 0.5, 0]))
+    assert disputed(rows, mean, 5) == [1]
     unlabelled = rows.rows(np.array([False, False, False, True]))
-    assert agreement(unlabelled, blend_of("mean", rows, LETTERS), ["x", "y"]) is None
+    assert agreement(unlabelled, mean[3:], ["x", "y"]) is None
 
 
 def test_classes_are_matched_by_name(runs, corpus):
     other = Task(name="shade", classes=("bright", "dark", "middle"), ordinal=True)
     said = [calibrated_logits(runs[0], corpus)]
-    found = held_out(other, runs[:1], said, corpus, ("test",))
     place = corpus.splits == "test"
+    found = held_out(other, runs[:1], said, corpus).rows(place)
     np.testing.assert_allclose(found.logits[:, 0], said[0]["shade"][place][:, [2, 0, 1]])
     names = [row.labels.get("shade") for row, ok in zip(corpus.rows, place, strict=True) if ok]
     assert [other.classes[t] if t >= 0 else None for t in found.targets] == names

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -76,6 +77,27 @@ def test_intervals_hold_the_figure_and_are_the_same_each_time() -> None:
     accuracy = plain(figures(tally.total()))["accuracy"]
     low, high = first["accuracy"]
     assert low < accuracy < high
+
+
+def test_no_mistake_among_few_groups_does_not_promise_none_among_others() -> None:
+    for groups in (5, 22, 300):
+        right = np.tile(np.float32([[0.9, 0.1]]), (3 * groups, 1))
+        truth, each = np.zeros(3 * groups, np.int64), np.repeat(np.arange(groups), 3)
+        for answers, found in ((truth, groups), (truth + 1, 0)):
+            tally = tally_groups(right, np.zeros(3 * groups, np.int64), answers, each)
+            exact = binomtest(found, groups).proportion_ci(0.95, method="exact")
+            assert bootstrap_intervals(tally)["accuracy"] == pytest.approx((exact.low, exact.high))
+
+
+def test_each_group_counts_alike_in_group_accuracy() -> None:
+    guess = np.array([0] * 90 + [1] * 5 + [0] * 5)
+    groups = np.array([0] * 90 + [1] * 10)
+    probabilities = np.float32(np.eye(2)[guess] * 0.8 + 0.1)
+    tally = tally_groups(probabilities, guess, np.zeros(100, np.int64), groups)
+    found = plain(figures(tally.total()))
+    by_group = [accuracy_score(np.zeros((groups == g).sum()), guess[groups == g]) for g in (0, 1)]
+    assert found["group_accuracy"] == pytest.approx(np.mean(by_group)) == 0.75
+    assert found["accuracy"] == 0.95
 
 
 def test_rows_of_one_group_are_no_independent_evidence() -> None:

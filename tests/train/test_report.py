@@ -9,7 +9,8 @@ from train.advice import advice
 from train.charts import interval_bar, line_chart, percent, reliability_chart
 from train.corpus import Corpus, load_corpus
 from train.evaluate import evaluate
-from train.report import wilson_interval, worst_mistakes, write_report
+from train.metrics import wilson_interval
+from train.report import worst_mistakes, write_report
 from transom.dataset import read_dataset, write_dataset
 
 HISTORY = [
