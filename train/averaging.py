@@ -25,16 +25,28 @@ class Average:
     def __init__(self, network: Network, steps: float) -> None:
         self.network: Network = copy.deepcopy(network).requires_grad_(False)
         self._decay = 0.0 if steps <= 1 else 1.0 - 1.0 / steps
+        self.follow(network)
+
+    def follow(self, network: Network) -> None:
+        """Average what of a network is trained now, until told otherwise.
+
+        What is frozen has never moved, so it is its own average. To find it takes as long as a
+        small step does, so it is not looked for in each.
+        """
+        frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+        mine, theirs = self.network.state_dict(), network.state_dict()
+        pairs = [(mine[name], theirs[name]) for name in mine if name not in frozen]
+        self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._others = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, network: Network, step: int) -> None:
+    def update(self, step: int) -> None:
         """Move towards the network after its step number `step`, counted from 1.
 
         Early on the average is shorter, so that the random start is soon forgotten.
         """
         decay = min(self._decay, step / (step + 9.0))
-        mine, theirs = self.network.state_dict(), network.state_dict()
-        names = [name for name, value in mine.items() if value.is_floating_point()]
-        torch._foreach_lerp_([mine[n] for n in names], [theirs[n] for n in names], 1.0 - decay)
-        for name in set(mine) - set(names):
-            mine[name].copy_(theirs[name])
+        mine, theirs = zip(*self._floats, strict=True)
+        torch._foreach_lerp_(mine, theirs, 1.0 - decay)
+        for counted, counter in self._others:
+            counted.copy_(counter)

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from train.crop_cache import cached_crops, default_cache
+from train.cache import default_cache
+from train.crop_cache import cached_crops
 from train.progress import Progress
 from train.splits import assign_splits
 from transom.dataset import SPLITS, Dataset, Mistake, Row, read_dataset

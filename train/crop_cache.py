@@ -1,16 +1,13 @@
 """Decoded crops in a cache folder: each image is opened once, and once only.
 
-An entry is a folder named by the digest of what went in (image paths, sizes and times of change,
-zones, crop size, margin, preprocessing). It is filled under another name and renamed, so that an
-entry which is there is whole.
+An entry is named by the digest of what went in: image paths, sizes and times of change, zones,
+crop size, margin, preprocessing.
 """
 
 import hashlib
 import multiprocessing
 import os
-import shutil
 import signal
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -23,6 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from train.cache import INDEX, fill_entry, prune_cache, reserve
 from train.progress import Progress
 from transom.crop import Image, crop_zone
 from transom.errors import DatasetError
@@ -32,6 +30,7 @@ from transom.preprocess import Step, preprocess
 MAX_CACHE_BYTES = 20 * 1024**3
 """The entries that were not used for longest are removed beyond this."""
 
+_CROPS = "crops.u8"
 _VERSION = 1  # of the entry's layout and of the way crops are made
 _CHUNK = 32  # images a worker takes at a time
 _INLINE = 64  # up to this many images, starting workers costs more than it saves
@@ -56,7 +55,7 @@ class DecodedCrops:
 
 
 class _Index(msgspec.Struct, frozen=True):
-    """`index.json` of an entry; the crops lie in `crops.u8` beside it, without a header."""
+    """What an entry's index says; the crops lie in a file beside it, without a header."""
 
     kept: list[int]
     failures: list[tuple[int, str]]
@@ -81,11 +80,6 @@ class _Form:
 
 class ImageError(Exception):
     """An image that cannot be read; the message says why."""
-
-
-def default_cache() -> Path:
-    """Return `$TRANSOM_CACHE`, or `~/.cache/transom`."""
-    return Path(os.environ.get("TRANSOM_CACHE") or Path.home() / ".cache" / "transom")
 
 
 def read_image(path: Path) -> Image:
@@ -149,11 +143,11 @@ def cached_crops(
                 f"{cache}: the cache of decoded images cannot be written: {error.strerror}; "
                 "make room, or set TRANSOM_CACHE to another folder"
             ) from error
-        prune_cache(folder.parent, keep=folder)
+        prune_cache(folder.parent, keep=folder, limit=MAX_CACHE_BYTES)
     else:
         os.utime(folder)
     return DecodedCrops(
-        crops=_map(folder / "crops.u8", len(index.kept), size),
+        crops=_map(folder / _CROPS, len(index.kept), size),
         kept=np.array(index.kept, np.int64),
         failures=tuple(index.failures),
         digest=index.digest,
@@ -181,8 +175,8 @@ def _stamp(path: Path) -> str:
 
 def _read_index(folder: Path, size: int) -> _Index | None:
     try:
-        index = msgspec.json.decode((folder / "index.json").read_bytes(), type=_Index)
-        found = (folder / "crops.u8").stat().st_size
+        index = msgspec.json.decode((folder / INDEX).read_bytes(), type=_Index)
+        found = (folder / _CROPS).stat().st_size
     except (OSError, msgspec.DecodeError):
         return None
     return index if found == len(index.kept) * size * size * 3 else None
@@ -196,47 +190,20 @@ def _jobs(entries: Sequence[tuple[Path, Zone]]) -> list[_Job]:
 
 
 def _fill(
-    folder: Path,
-    jobs: list[_Job],
-    total: int,
-    form: _Form,
-    progress: Progress | None,
+    folder: Path, jobs: list[_Job], total: int, form: _Form, progress: Progress | None
 ) -> _Index:
     size = form.size
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".filling-", dir=folder.parent))
-    try:
-        pixels = temporary / "crops.u8"
-        with pixels.open("wb") as file:
-            # Reserved at once: on a full disk a mapped write would end the process instead.
-            os.posix_fallocate(file.fileno(), 0, max(total * size * size * 3, 1))
+
+    def fill(temporary: Path) -> _Index:
+        pixels = temporary / _CROPS
+        reserve(pixels, total * size * size * 3)
         failures = sorted(_decode_all(jobs, _Target(pixels, total, form), progress))
         failed = {place for place, _ in failures}
         kept = [place for place in range(total) if place not in failed]
         _close_gaps(pixels, kept, total, size)
-        index = _Index(kept, failures, _sha256(pixels))
-        (temporary / "index.json").write_bytes(msgspec.json.encode(index))
-        _publish(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return index
+        return _Index(kept, failures, _sha256(pixels))
 
-
-def _publish(temporary: Path, folder: Path) -> None:
-    """Give the whole entry its name; one that another process has finished meanwhile will do."""
-    for name in ("crops.u8", "index.json"):
-        with (temporary / name).open("rb") as file:
-            os.fsync(file.fileno())
-    if folder.exists() and not (folder / "index.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not (folder / "index.json").exists():
-            raise
-        # Same key, same crops: replace file by file what was damaged.
-        for name in ("crops.u8", "index.json"):
-            (temporary / name).replace(folder / name)
+    return fill_entry(folder, fill)
 
 
 @dataclass(frozen=True)
@@ -370,20 +337,3 @@ def _sha256(path: Path) -> str:
         while block := file.read(_HASH_BYTES):
             together.update(block)
     return together.hexdigest()
-
-
-def prune_cache(folder: Path, keep: Path, limit: int = MAX_CACHE_BYTES) -> None:
-    """Remove the entries of a folder that were not used for longest, down to a number of bytes.
-
-    Args:
-        folder: Holds the entries.
-        keep: An entry that stays.
-        limit: Bytes that may stay.
-    """
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    entries.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
-    used = 0
-    for entry in entries:
-        used += sum(file.stat().st_size for file in entry.iterdir())
-        if used > limit and entry != keep:
-            shutil.rmtree(entry, ignore_errors=True)

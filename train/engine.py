@@ -7,7 +7,8 @@ that knows of ranks.
 import atexit
 import hashlib
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from train.allocator import keep_memory
 from train.shared_norm import share_norms
 
 Precision = Literal["float32", "bf16"]
@@ -31,12 +33,16 @@ class Engine:
         world: Number of processes.
         device: Where it computes.
         precision: Of the forward and backward pass; weights are always float32.
+        local_rank: Number of this process among those of its machine.
+        local_world: How many these are.
     """
 
     rank: int
     world: int
     device: torch.device
     precision: Precision
+    local_rank: int = 0
+    local_world: int = 1
 
     @classmethod
     def start(cls, precision: Literal["float32", "bf16", "auto"]) -> "Engine":
@@ -45,6 +51,7 @@ class Engine:
         Args:
             precision: `auto` is `bf16` on a GPU that has it, otherwise `float32`.
         """
+        keep_memory()
         world = int(os.environ.get("WORLD_SIZE", "1"))
         has_gpu = torch.cuda.is_available()
         local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -57,7 +64,14 @@ class Engine:
             distributed.init_process_group("nccl" if has_gpu else "gloo")
             atexit.register(distributed.destroy_process_group)
         chosen = _fastest_precision(device) if precision == "auto" else precision
-        return cls(int(os.environ.get("RANK", "0")), world, device, chosen)
+        return cls(
+            rank=int(os.environ.get("RANK", "0")),
+            world=world,
+            device=device,
+            precision=chosen,
+            local_rank=local,
+            local_world=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        )
 
     @property
     def is_main(self) -> bool:
@@ -101,6 +115,17 @@ class Engine:
         """Return the context in which the forward pass and the loss are computed."""
         is_low = self.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_low)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread on the CPU: where steps are small, others only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:

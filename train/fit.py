@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ from train.checkpoint import Standing, load_checkpoint, save_checkpoint
 from train.conclude import conclude
 from train.corpus import MISSING, Corpus
 from train.distill import Answers, Guidance, Teachers
-from train.engine import Engine, derived_seed
+from train.engine import Engine, derived_seed, one_thread
+from train.features import Features, FeatureStore
+from train.fusion import Seen
 from train.history import EpochRecord, FitProgress, Silent
 from train.losses import TaskLosses
 from train.mixing import Mix, Mixed
 from train.mutual import Learner, disagreement
-from train.network import Network, predict_logits
+from train.network import Network, predict_batches, predict_logits
 from train.recipe import Recipe, load_recipe
 from train.run import METRICS, RECIPE, Events, Run, begin_run, read_facts, read_run
 from train.sampling import draw, row_shares
@@ -169,6 +172,7 @@ class Training:
         self._augment = Augment(recipe.augment)
         self._mix = Mix(recipe.mix)
         self._guidance = Guidance(recipe, tasks)
+        self._store = FeatureStore(recipe, corpus, engine)
         self._teachers = (
             Teachers(teachers, recipe, tasks, corpus.crops, engine.device) if teachers else None
         )
@@ -190,36 +194,13 @@ class Training:
         """Train one epoch and return what happened; `epoch` counts from 0."""
         recipe, engine = self.recipe, self.engine
         began = time.perf_counter()
-        random, order = self._seed(epoch)
         networks = [self._ready(learner, epoch) for learner in self._learners]
-        sums = torch.zeros(2, len(self.tasks), device=engine.device)
-
-        for batch in order.reshape(self._steps, self._batch):
-            rows = engine.part(batch)
-            crops, targets = self._rows_of(rows)
-            mixed = self._mix(self._augment(crops, random), random)
-            answers = self._teachers(mixed.image, rows) if self._teachers else ()
-            with engine.autocast():
-                said = [
-                    learner.look(network, mixed.image)
-                    for learner, network in zip(self._learners, networks, strict=True)
-                ]
-            loss, losses, counts = self._loss(said, mixed, targets, answers)
-
-            self._optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            for learner in self._learners:
-                learner.share_gradients(engine)
-                if recipe.clip:
-                    torch.nn.utils.clip_grad_norm_(learner.parameters(), recipe.clip)
-            self._set_rates(self._rate_at(self._step))
-            self._optimizer.step()
-            self._step += 1
-            self.average.update(self.network, self._step)
-
-            sums += torch.stack([losses.detach(), counts])
-            progress.step(self._step, self._steps * recipe.epochs)
-
+        self.average.follow(self.network)
+        features = self._features(epoch)
+        random, order = self._seed(epoch)
+        is_small = features is not None and features.is_flat
+        with one_thread() if is_small else nullcontext():
+            sums = self._run_steps(networks, order, random, features, progress)
         seconds = time.perf_counter() - began
         record = EpochRecord(
             epoch=epoch + 1,
@@ -227,12 +208,51 @@ class Training:
             images_per_s=len(order) / seconds,
             learning_rate=recipe.learning_rate * self._rate_at(self._step - 1),
             loss=self._mean_losses(engine.total(sums)),
-            val_accuracy=self._val_accuracy() if engine.is_main else {},
+            val_accuracy=self._val_accuracy(is_kept=features is not None),
         )
         for learner in self._learners:
             learner.weighting.end_epoch(record.loss)
         self.history = (*self.history, record)
         return record
+
+    def _run_steps(
+        self,
+        networks: Sequence[torch.nn.Module],
+        order: npt.NDArray[np.int64],
+        random: torch.Generator,
+        features: Features | None,
+        progress: FitProgress,
+    ) -> torch.Tensor:
+        """Take the steps of an epoch; return sums (2, T) of losses and of labelled rows."""
+        recipe, engine = self.recipe, self.engine
+        sums = torch.zeros(2, len(self.tasks), device=engine.device)
+        trained = [
+            [p for p in learner.parameters() if p.requires_grad] for learner in self._learners
+        ]
+        for batch in order.reshape(self._steps, self._batch):
+            rows = engine.part(batch)
+            mixed, answers = self._look(rows, random, features)
+            with engine.autocast():
+                said = [
+                    learner.look(network, mixed.image)
+                    for learner, network in zip(self._learners, networks, strict=True)
+                ]
+            loss, losses, counts = self._loss(said, mixed, self._targets_of(rows), answers)
+
+            self._optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            for learner, parameters in zip(self._learners, trained, strict=True):
+                learner.share_gradients(engine)
+                if recipe.clip:
+                    torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            self._set_rates(self._rate_at(self._step))
+            self._optimizer.step()
+            self._step += 1
+            self.average.update(self._step)
+
+            sums += torch.stack([losses.detach(), counts])
+            progress.step(self._step, self._steps * recipe.epochs)
+        return sums
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint."""
@@ -282,7 +302,7 @@ class Training:
     def _loss(
         self,
         said: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]],
-        mixed: Mixed,
+        mixed: Mixed[torch.Tensor] | Mixed[Seen],
         targets: torch.Tensor,
         answers: Answers,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -314,11 +334,35 @@ class Training:
         chooser = np.random.default_rng(derived_seed(seed, "rows", epoch))
         return random, self._rows[draw(self._shares, self._steps * self._batch, chooser)]
 
-    def _rows_of(self, rows: npt.NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return crops (n, S, S, 3) uint8 and targets (n, T) int64 of some rows."""
-        crops = torch.from_numpy(np.asarray(self._corpus.crops[rows]))
+    def _features(self, epoch: int) -> Features | None:
+        """Return what resting stages make of the epoch's variation of the rows, where it is kept.
+
+        It is, where that variation comes again: where they rest in more epochs than there are.
+        """
+        recipe = self.recipe
+        if self._teachers or recipe.reconstruction or not recipe.mix.is_off:
+            return None
+        views, frozen = self._store.views, self._frozen_stages(epoch)
+        alike = [e for e in range(recipe.epochs) if self._frozen_stages(e) == frozen]
+        if not 0 < views < len(alike):
+            return None
+        view = alike.index(epoch) % views
+        return self._store.features(self.network.fusion, self._rows, view)
+
+    def _look(
+        self, rows: npt.NDArray[np.int64], random: torch.Generator, features: Features | None
+    ) -> tuple[Mixed[torch.Tensor] | Mixed[Seen], Answers]:
+        """Return a batch as the networks take it, and what the teachers say of it."""
+        if features is not None:
+            return Mixed(features.of(rows)), ()
+        crops = torch.from_numpy(np.asarray(self._corpus.crops[rows])).to(self.engine.device)
+        mixed = self._mix(self._augment(crops, random), random)
+        return mixed, self._teachers(mixed.image, rows) if self._teachers else ()
+
+    def _targets_of(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Return targets (n, T) int64 of some rows."""
         targets = torch.from_numpy(self._corpus.targets[rows][:, self._columns])
-        return crops.to(self.engine.device), targets.to(self.engine.device)
+        return targets.to(self.engine.device)
 
     def _rate_at(self, step: int) -> float:
         """Share of the largest learning rate: 1 while frozen, then a warm-up and a cosine."""
@@ -343,11 +387,17 @@ class Training:
             if count
         }
 
-    def _val_accuracy(self) -> dict[str, float]:
-        if not len(self._val):
+    def _val_accuracy(self, is_kept: bool) -> dict[str, float]:
+        """Judge the average on `val`, by what resting stages make of it where that is kept."""
+        rows = np.flatnonzero(self._corpus.splits == "val")
+        features = self._store.features(self.network.fusion, rows) if is_kept else None
+        if not (len(rows) and self.engine.is_main):
             return {}
         average = self.average.network
-        logits, _ = predict_logits(average, self._val.crops)
+        if features is None:
+            logits, _ = predict_logits(average, self._val.crops)
+        else:
+            logits, _ = predict_batches(average, features.batches())
         accuracy = {}
         for name, column in zip(self.tasks.names, self._columns, strict=True):
             truth = self._val.targets[:, column]

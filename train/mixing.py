@@ -11,25 +11,29 @@ References:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
+from train.fusion import Seen
 from train.losses import TaskLosses
 from train.recipe import Mixing
 
+Given = TypeVar("Given", bound=torch.Tensor | Seen)
+
 
 @dataclass(frozen=True)
-class Mixed:
+class Mixed(Generic[Given]):
     """A batch of N pictures, mixed or as it was.
 
     Attributes:
-        image: (N, 3, S, S) float32.
+        image: (N, 3, S, S) float32; or what is seen of them, where they are not mixed.
         partner: (N,) int64, the row of the batch that each is mixed with; None = not mixed.
         share: (N,) float32, how much of each is its own, 0 to 1; None = not mixed.
     """
 
-    image: torch.Tensor
+    image: Given
     partner: torch.Tensor | None = None
     share: torch.Tensor | None = None
 
@@ -62,7 +66,7 @@ class Mix:
         self._amounts = amounts
 
     @torch.no_grad()
-    def __call__(self, image: torch.Tensor, random: torch.Generator) -> Mixed:
+    def __call__(self, image: torch.Tensor, random: torch.Generator) -> Mixed[torch.Tensor]:
         """Mix a batch.
 
         Args:

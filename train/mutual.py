@@ -13,6 +13,7 @@ from torch import nn
 from train.backbones import BACKBONES
 from train.distill import divergence
 from train.engine import Engine, derived_seed
+from train.fusion import Seen
 from train.network import Network, build_network
 from train.recipe import Recipe
 from train.reconstruction import Painters
@@ -64,16 +65,18 @@ class Learner(nn.Module):
         return cls(network, weighting, painters)
 
     def look(
-        self, wrapped: nn.Module, image: torch.Tensor
+        self, wrapped: nn.Module, image: torch.Tensor | Seen
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
         """Return logits by task (N, C), the embedding (N, D), and what painting again costs.
 
         Args:
             wrapped: The network, as `Engine.wrap` gives it.
-            image: (N, 3, S, S) float32 BGR, 0 to 255.
+            image: (N, 3, S, S) float32 BGR, 0 to 255; or, where nothing is painted, what its first
+                stages have seen of it.
         """
-        if self.painters is None:
-            return *wrapped(image), torch.zeros((), device=image.device)
+        if self.painters is None or isinstance(image, Seen):
+            logits, embedding = wrapped(image)
+            return logits, embedding, torch.zeros((), device=embedding.device)
         with self.painters.watching(self.network) as last_maps:
             logits, embedding = wrapped(image)
         return logits, embedding, self.painters(self.network, last_maps, image)

@@ -1,7 +1,7 @@
 """The network: pictures in, logits of every task and one embedding out."""
 
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from train.backbones import BACKBONES
-from train.fusion import Fusion, build_fusion
+from train.fusion import Fusion, Seen, build_fusion
 from train.recipe import Recipe
 from transom.tasks import TaskSet
 
@@ -22,10 +22,24 @@ class Network(nn.Module):
     Attributes:
         tasks: The heads, in order.
         fusion: Everything between the picture and the heads.
+
+    Args:
+        fusion: Everything between the picture and the heads.
+        tasks: The heads, in order.
+        dropout: Share of what a head reads that is dropped in training.
+        norm: Whether pretrained normalisation moves with each `batch`, or stays `frozen` at the
+            statistics that it came with; its scale and offset are learnt in either case.
     """
 
-    def __init__(self, fusion: Fusion, tasks: TaskSet, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        fusion: Fusion,
+        tasks: TaskSet,
+        dropout: float = 0.0,
+        norm: Literal["batch", "frozen"] = "batch",
+    ) -> None:
         super().__init__()
+        self._keeps_statistics = norm == "frozen"
         self.tasks = tasks
         self.fusion = fusion
         self.dropout = nn.Dropout(dropout)
@@ -41,11 +55,12 @@ class Network(nn.Module):
         """Length D of the embedding."""
         return self.fusion.embedding_size
 
-    def forward(self, image: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def forward(self, image: torch.Tensor | Seen) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Classify and embed.
 
         Args:
-            image: (N, 3, S, S) float32 BGR, 0 to 255; normalisation happens inside.
+            image: (N, 3, S, S) float32 BGR, 0 to 255; normalisation happens inside. Or what the
+                fusion's first stages have seen of it.
 
         Returns:
             By task, in order, logits (N, C); and the embedding (N, D).
@@ -79,6 +94,8 @@ class Network(nn.Module):
             parameters = list(stage.parameters())
             if parameters and not any(p.requires_grad for p in parameters):
                 stage.eval()
+            elif self._keeps_statistics:
+                _rest_norms(stage)
         return self
 
     def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
@@ -97,6 +114,13 @@ class Network(nn.Module):
             {"params": parameters, "lr": rate, "weight_decay": decay}
             for (rate, decay), parameters in groups.items()
         ]
+
+
+def _rest_norms(stage: nn.Module) -> None:
+    """Put the batch normalisation of a stage, and nothing else, into evaluation."""
+    for module in stage.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def _head(task: str) -> str:
@@ -120,7 +144,7 @@ def build_network(recipe: Recipe, tasks: TaskSet, pretrained: bool = True) -> Ne
     backbone = BACKBONES[recipe.backbone]
     backbone.require_size(recipe.size)
     fusion = build_fusion(recipe, backbone, tasks, pretrained=pretrained and recipe.pretrained)
-    network = Network(fusion, tasks, recipe.dropout)
+    network = Network(fusion, tasks, recipe.dropout, recipe.norm)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -129,7 +153,6 @@ def to_image(crops: torch.Tensor) -> torch.Tensor:
     return crops.permute(0, 3, 1, 2).float()
 
 
-@torch.inference_mode()
 def predict_logits(
     network: Network, crops: npt.NDArray[np.uint8], batch: int = 64
 ) -> tuple[Logits, npt.NDArray[np.float32]]:
@@ -143,21 +166,27 @@ def predict_logits(
     Returns:
         By task logits (N, C) float32; and the embedding (N, D) float32.
     """
-    was_training = network.training
     device = next(network.parameters()).device
+    images = (to_image(torch.from_numpy(part).to(device)) for part in _batches(crops, batch))
+    return predict_batches(network, images)
+
+
+@torch.inference_mode()
+def predict_batches(
+    network: Network, batches: Iterable[torch.Tensor | Seen]
+) -> tuple[Logits, npt.NDArray[np.float32]]:
+    """Do the same with batches as the network takes them."""
+    was_training = network.training
     network.eval()
     try:
-        parts = [
-            network(to_image(torch.from_numpy(part).to(device))) for part in _batches(crops, batch)
-        ]
+        parts = [network(batch) for batch in batches]
     finally:
         network.train(was_training)
-    empty = torch.zeros(0, network.embedding_size)
     logits = {
         task.name: _joined([part[0][task.name] for part in parts], len(task.classes))
         for task in network.tasks
     }
-    return logits, _joined([part[1] for part in parts], empty.shape[1])
+    return logits, _joined([part[1] for part in parts], network.embedding_size)
 
 
 def _batches(crops: npt.NDArray[np.uint8], batch: int) -> Iterator[npt.NDArray[np.uint8]]:

@@ -142,8 +142,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         frozen_epochs: How many of them train only what was not pretrained.
         unfreeze_epochs: After those, how many epochs train one more pretrained stage, from the
             deepest up, before the next joins; 0 = all join at once.
+        frozen_views: How many variations of each picture are shown in turn while pretrained stages
+            are frozen; what these stages make of them is computed once and kept (see
+            `train.features`), so that more epochs cost next to nothing. 0 = every epoch varies
+            anew and computes anew; so do as few epochs as there are views, `mix`,
+            `reconstruction`, and teachers, who have to see the picture.
         batch: Rows a step, on all machines together.
         learning_rate: Largest rate, of what was not pretrained.
+        norm: Batch normalisation of pretrained parts in training: `batch` normalises by the
+            statistics of each batch and learns new ones; `frozen` by those that it came with, which
+            suits small batches and is faster on a CPU. Scale and offset are learnt either way.
         backbone_rate: The deepest pretrained stage's rate, as a share of `learning_rate`.
         stage_decay: Each shallower stage's rate, as a share of the next deeper one's.
         weight_decay: Of AdamW; not for biases and normalisation.
@@ -188,7 +196,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     epochs: Annotated[int, Meta(ge=1, le=100_000)] = 8
     frozen_epochs: Annotated[int, Meta(ge=0)] = 1
     unfreeze_epochs: Annotated[int, Meta(ge=0)] = 0
+    frozen_views: Annotated[int, Meta(ge=0, le=1000)] = 4
     batch: Annotated[int, Meta(ge=2, le=65536)] = 32
+    norm: Literal["batch", "frozen"] = "batch"
     learning_rate: Positive = 1e-3
     backbone_rate: Share = 0.5
     stage_decay: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.8

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from export.graph import export_graph, fold_temperatures, head_layers
-from train.network import Network, predict_logits
+from train.network import Network, build_network, predict_logits
+from train.recipe import Recipe
 from transom.errors import ExportError
 from transom.tasks import Task, TaskSet
 
@@ -88,6 +89,29 @@ def test_channel_order_and_scale_move_into_the_first_convolution(
     assert operators(model)[:4] == ["Transpose", "Cast", "Sub", "Conv"]
     for name, values in expected(small, NOISE).items():
         np.testing.assert_allclose(run_graph(model, NOISE)[name], values, atol=1e-4)
+
+
+def test_resting_statistics_leave_the_graph_as_it_is(run_graph: RunGraph) -> None:
+    graphs = []
+    for norm in ("batch", "frozen"):
+        torch.manual_seed(0)
+        recipe = Recipe(backbone="efficientnet_lite0", size=32, embedding=16).with_values(
+            {"norm": norm}
+        )
+        network = build_network(recipe, ONE).train()
+        graphs.append(export_graph(network.eval(), ONE, 32))
+    assert operators(graphs[0]) == operators(graphs[1])
+    assert set(operators(graphs[1])) == {
+        *("Transpose", "Cast", "Sub", "Conv", "Clip", "Add"),
+        *("GlobalAveragePool", "Relu", "Reshape", "Gemm"),
+    }
+    crops = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    logits, _ = predict_logits(network, crops)
+    np.testing.assert_allclose(
+        run_graph(graphs[1], crops)["state"],
+        logits["state"],
+        atol=1e-4 * np.abs(logits["state"]).max(),
+    )
 
 
 def test_pixels_that_are_more_than_scaled_are_left_as_they_are(run_graph: RunGraph) -> None:

@@ -34,6 +34,10 @@ RECIPE = Recipe(
     }
     | {f"augment.{key}": 0.0 for key in _OFF}
 )
+PRETRAINED = RECIPE.with_values(
+    {"backbone": "efficientnet_lite0", "size": 32, "norm": "frozen", "frozen_epochs": 2}
+    | {"frozen_views": 1, "learning_rate": 3e-4, "reconstruction": 0.0}
+)
 STOP_AT = 7
 """Steps: in the second of three epochs of four."""
 
@@ -50,8 +54,9 @@ class StopAfter(Silent):
             raise StoppedError
 
 
-def draw_corpus() -> Corpus:
+def draw_corpus(recipe: Recipe) -> Corpus:
     """Pictures with a half of some brightness; every seventh is not labelled for one task."""
+    scale = recipe.size // 16
     random, n = np.random.default_rng(0), 48
     targets = np.stack([random.integers(0, 2, n), random.integers(0, 3, n)], 1).astype(np.int64)
     crops = random.integers(0, 40, (n, 16, 16, 3)).astype(np.uint8)
@@ -67,7 +72,7 @@ def draw_corpus() -> Corpus:
     )
     return Corpus(
         tasks=TASKS,
-        crops=crops,
+        crops=np.repeat(np.repeat(crops, scale, 1), scale, 2),
         targets=targets,
         groups=tuple(f"drawn/{index}" for index in range(n)),
         splits=np.array(["train"] * 32 + ["val"] * 16),
@@ -77,31 +82,32 @@ def draw_corpus() -> Corpus:
     )
 
 
-def train_whole(folder: Path) -> None:
+def train_whole(recipe: Recipe, folder: Path) -> None:
     """Train from beginning to end."""
-    fit(RECIPE, draw_corpus(), folder)
+    fit(recipe, draw_corpus(recipe), folder)
 
 
-def train_part(folder: Path) -> None:
+def train_part(recipe: Recipe, folder: Path) -> None:
     """Train until the second epoch, and leave the checkpoint of the first."""
     try:
-        fit(RECIPE, draw_corpus(), folder, progress=StopAfter())
+        fit(recipe, draw_corpus(recipe), folder, progress=StopAfter())
     except StoppedError:
         return
     raise AssertionError("the training was not interrupted")
 
 
-def resume(folder: Path) -> None:
+def resume(recipe: Recipe, folder: Path) -> None:
     """Go on with what another has begun."""
-    fit(RECIPE, draw_corpus(), folder, resume=True)
+    fit(recipe, draw_corpus(recipe), folder, resume=True)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    train_whole(folder / "two")
-    train_part(folder / "begun-by-two")
-    resume(folder / "begun-by-one")
+    train_whole(RECIPE, folder / "two")
+    train_part(RECIPE, folder / "begun-by-two")
+    resume(RECIPE, folder / "begun-by-one")
+    train_whole(PRETRAINED, folder / "pretrained-two")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
+from train.cache import prune_cache
 from train.corpus import MISSING, load_corpus
-from train.crop_cache import ImageError, cached_crops, prune_cache, read_image
+from train.crop_cache import ImageError, cached_crops, read_image
 from transom.crop import crop_zone
 from transom.dataset import Mistake, Row, read_dataset, write_dataset
 from transom.errors import DatasetError

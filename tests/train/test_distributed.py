@@ -28,13 +28,14 @@ def load_trainings() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of the same training, whole and cut short, by one process and by two."""
+    """Folders of the same trainings, whole and cut short, by one process and by two."""
     folder = tmp_path_factory.mktemp("trained")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     trainings = load_trainings()
-    trainings.train_whole(folder / "one")
-    trainings.train_part(folder / "begun-by-one")
+    trainings.train_whole(trainings.RECIPE, folder / "one")
+    trainings.train_part(trainings.RECIPE, folder / "begun-by-one")
+    trainings.train_whole(trainings.PRETRAINED, folder / "pretrained-one")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [sys.executable, *launch, str(_SCRIPT), str(folder)],
@@ -47,14 +48,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr
     assert (folder / "begun-by-two" / CHECKPOINT).is_file()
-    trainings.resume(folder / "begun-by-two")
+    trainings.resume(trainings.RECIPE, folder / "begun-by-two")
     torch.set_num_threads(before)
     return folder
 
 
-@pytest.mark.parametrize("name", ["two", "begun-by-one", "begun-by-two"])
+@pytest.mark.parametrize("name", ["two", "begun-by-one", "begun-by-two", "pretrained-two"])
 def test_two_processes_train_what_one_does(trained: Path, name: str) -> None:
-    expected = safetensors.numpy.load_file(trained / "one" / WEIGHTS)
+    one = "pretrained-one" if name.startswith("pretrained") else "one"
+    expected = safetensors.numpy.load_file(trained / one / WEIGHTS)
     found = safetensors.numpy.load_file(trained / name / WEIGHTS)
     assert found.keys() == expected.keys()
     for key, value in expected.items():

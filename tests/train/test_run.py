@@ -210,11 +210,11 @@ def test_averaged_weights_begin_near_the_network_and_then_lag_behind():
     with torch.no_grad():
         bias.fill_(1.0)
     for step in range(1, 2000):
-        average.update(network, step)
+        average.update(step)
     assert torch.allclose(mine, bias, atol=1e-4)
     with torch.no_grad():
         bias.fill_(2.0)
-    average.update(network, 2000)
+    average.update(2000)
     assert torch.allclose(mine, torch.full((2,), 1.01), atol=1e-3)
 
 
@@ -225,7 +225,7 @@ def test_a_memory_of_no_step_keeps_the_last_weights():
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1.0)
-    average.update(network, 1)
+    average.update(1)
     mine = dict(average.network.named_parameters())
     assert all(torch.equal(p, mine[n]) for n, p in network.named_parameters())
     assert not any(p.requires_grad for p in mine.values())

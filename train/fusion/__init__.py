@@ -26,12 +26,12 @@ from train.fusion.experts import GatedExperts, SharedAndOwnExperts
 from train.fusion.hard import HardSharing
 from train.fusion.late import LateMaps
 from train.fusion.maps import MAPS
-from train.fusion.sharing import Embed, Fused, Fusion, MakeFusion, Pretrained
+from train.fusion.sharing import Embed, Fused, Fusion, MakeFusion, Pretrained, Seen
 from train.recipe import Recipe
 from train.registry import Registry
 from transom.tasks import TaskSet
 
-__all__ = ["FUSIONS", "MAPS", "Embed", "Fused", "Fusion", "MakeFusion", "build_fusion"]
+__all__ = ["FUSIONS", "MAPS", "Embed", "Fused", "Fusion", "MakeFusion", "Seen", "build_fusion"]
 
 FUSIONS: Registry[MakeFusion] = Registry("fusion")
 FUSIONS.add("hard", HardSharing)

@@ -9,22 +9,15 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from train.backbones import Backbone, Trunk
+from train.backbones import Backbone
 from train.backbones.layers import ConvUnit
-from train.fusion.sharing import (
-    EmbedEach,
-    Fused,
-    Fusion,
-    Pretrained,
-    match_size,
-    run_stages,
-)
+from train.fusion.sharing import EmbedEach, Fused, OneTrunk, Pretrained, match_size
 from transom.tasks import TaskSet
 
 _MOST_HIDDEN = 64
 
 
-class TaskAttention(Fusion):
+class TaskAttention(OneTrunk):
     """One trunk whose maps each task looks at through masks of its own.
 
     Differs from the paper in what INT8 needs and a device can afford: the masks are ReLU6, a
@@ -35,26 +28,16 @@ class TaskAttention(Fusion):
     def __init__(
         self, backbone: Backbone, tasks: TaskSet, *, embedding: int, pretrained: Pretrained
     ) -> None:
-        super().__init__()
-        self.trunk: Trunk = backbone.trunk(pretrained)
+        super().__init__(backbone.trunk(pretrained), reads_every_map=True)
         self.paths = nn.ModuleList(_TaskPath(backbone) for _ in tasks)
         self.embed = EmbedEach(backbone.channels[-1], embedding, tasks)
         self.embedding_size = self.embed.width * len(tasks)
         self.task_sizes = dict.fromkeys(tasks.names, self.embed.width)
 
-    def normalise(self, image: torch.Tensor) -> torch.Tensor:
-        """Return what the trunk's first stage takes."""
-        return self.trunk.normalise(image)
-
-    def fuse(self, pixels: torch.Tensor) -> Fused:
-        """Run the trunk once and every task's path over its maps."""
-        maps = run_stages(self.trunk, pixels)
+    def join(self, maps: Sequence[torch.Tensor]) -> Fused:
+        """Run every task's path over the maps."""
         fused: Fused = self.embed([path(maps) for path in self.paths])
         return fused
-
-    def pretrained_stages(self) -> Sequence[nn.Module]:
-        """Return those of the trunk."""
-        return self.trunk.pretrained_parts
 
 
 class _TaskPath(nn.Module):

@@ -11,19 +11,19 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from train.backbones import Backbone, Trunk
+from train.backbones import Backbone
 from train.fusion.sharing import (
     Embed,
     Fused,
-    Fusion,
+    OneTrunk,
     Pretrained,
-    run_stages,
+    mean_over_map,
     width_per_task,
 )
 from transom.tasks import TaskSet
 
 
-class MixtureOfExperts(Fusion):
+class MixtureOfExperts(OneTrunk):
     """One trunk; experts on its last map; for each task a gate that looks at the picture.
 
     Args:
@@ -45,34 +45,25 @@ class MixtureOfExperts(Fusion):
         shared: int,
         own: int,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone.trunk(pretrained))
         self._width = width_per_task(embedding, tasks)
         self._shared, self._own = shared, own
         channels = backbone.channels[-1]
-        self.trunk: Trunk = backbone.trunk(pretrained)
         # All experts are one convolution, each a run of its channels.
         self.experts = Embed(channels, (shared + own * len(tasks)) * self._width)
         self.gates = nn.ModuleList(nn.Linear(channels, shared + own) for _ in tasks)
         self.embedding_size = self._width * len(tasks)
         self.task_sizes = dict.fromkeys(tasks.names, self._width)
 
-    def normalise(self, image: torch.Tensor) -> torch.Tensor:
-        """Return what the trunk's first stage takes."""
-        return self.trunk.normalise(image)
-
-    def fuse(self, pixels: torch.Tensor) -> Fused:
+    def join(self, maps: Sequence[torch.Tensor]) -> Fused:
         """Ask all experts once, and blend them for each task."""
-        pooled = run_stages(self.trunk, pixels)[-1].mean((2, 3), keepdim=True)
+        pooled = mean_over_map(maps[-1])
         experts = self.experts(pooled).view(-1, self._experts, self._width)
         blends = [
             self._blend(experts, gate(pooled.flatten(1)), task)
             for task, gate in enumerate(self.gates)
         ]
         return Fused(torch.cat(blends, 1), dict(zip(self.task_sizes, blends, strict=True)))
-
-    def pretrained_stages(self) -> Sequence[nn.Module]:
-        """Return those of the trunk."""
-        return self.trunk.pretrained_parts
 
     @property
     def _experts(self) -> int:

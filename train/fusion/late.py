@@ -8,7 +8,7 @@ from torch import nn
 from train.backbones import Backbone
 from train.backbones.layers import ConvUnit
 from train.fusion.maps import PixelMaps
-from train.fusion.sharing import Embed, Fused, Fusion, MakeFusion, Pretrained
+from train.fusion.sharing import Embed, Fused, Fusion, MakeFusion, Pretrained, Seen
 from transom.tasks import TaskSet
 
 _BRANCH = (16, 32)
@@ -56,8 +56,24 @@ class LateMaps(Fusion):
 
     def fuse(self, pixels: torch.Tensor) -> Fused:
         """Run the fusion and the branch side by side."""
-        learnt = self.fusion.fuse(pixels)
-        made = self.branch(self.maps(pixels))
+        return self._joined(self.fusion.fuse(pixels), self.maps(pixels))
+
+    def resting_stages(self) -> Sequence[nn.Module]:
+        """Return those of the fusion."""
+        return self.fusion.resting_stages()
+
+    def see(self, pixels: torch.Tensor, stages: int) -> Seen:
+        """Run some stages of the fusion, and make the maps, in which nothing is trained."""
+        seen = self.fusion.see(pixels, stages)
+        return Seen((*seen.maps, self.maps(pixels)), seen.stages)
+
+    def go_on(self, seen: Seen) -> Fused:
+        """Run the rest of both."""
+        *maps, made = seen.maps
+        return self._joined(self.fusion.go_on(Seen(tuple(maps), seen.stages)), made)
+
+    def _joined(self, learnt: Fused, maps: torch.Tensor) -> Fused:
+        made = self.branch(maps)
         by_task = {task: torch.cat([one, made], 1) for task, one in learnt.by_task.items()}
         return Fused(torch.cat([learnt.embedding, made], 1), by_task)
 

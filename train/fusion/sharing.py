@@ -1,7 +1,8 @@
 """What a fusion is, and the parts that several of them are made of."""
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,19 @@ class Fused:
 
     embedding: torch.Tensor
     by_task: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the first stages of a fusion make of N pictures: all that the others need of them.
+
+    Attributes:
+        maps: Each (N, channels, h, w), float.
+        stages: How many stages have looked.
+    """
+
+    maps: tuple[torch.Tensor, ...]
+    stages: int
 
 
 class Fusion(nn.Module, ABC):
@@ -56,9 +70,77 @@ class Fusion(nn.Module, ABC):
         depth in several trunks is one `ModuleList`. Empty when everything starts from scratch.
         """
 
-    def forward(self, image: torch.Tensor) -> Fused:
-        """Map float32 (N, 3, S, S) BGR, 0 to 255, to what the heads read."""
-        return self.fuse(self.normalise(image))
+    def resting_stages(self) -> Sequence[nn.Module]:
+        """Return the first stages, as far as nothing in them is trained now.
+
+        What they make of a picture stays the same as long as they rest, so it can be kept. Empty
+        where a fusion cannot go on from there.
+        """
+        return ()
+
+    def see(self, pixels: torch.Tensor, stages: int) -> Seen:
+        """Run some first stages, at most those that rest, on normalised pixels (N, 3, S, S)."""
+        return Seen((pixels,), 0)
+
+    def go_on(self, seen: Seen) -> Fused:
+        """Run what comes after: with `see` before, it is `fuse`."""
+        [pixels] = seen.maps
+        return self.fuse(pixels)
+
+    def forward(self, image: torch.Tensor | Seen) -> Fused:
+        """Map float32 (N, 3, S, S) BGR, 0 to 255, or what is seen of it, to what the heads read."""
+        return self.go_on(image) if isinstance(image, Seen) else self.fuse(self.normalise(image))
+
+
+class OneTrunk(Fusion):
+    """A fusion of one trunk, and something upon its maps.
+
+    Args:
+        trunk: Its stages come first.
+        reads_every_map: Whether `join` reads the map of every stage, not only the mean of the last.
+    """
+
+    trunk: Trunk
+
+    def __init__(self, trunk: Trunk, *, reads_every_map: bool = False) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self._reads_every_map = reads_every_map
+
+    @abstractmethod
+    def join(self, maps: Sequence[torch.Tensor]) -> Fused:
+        """Make of the maps (N, C, h, w), of every stage or the last, what the heads read.
+
+        Where only the last is read, it may be its mean over the map, (N, C, 1, 1).
+        """
+
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
+        """Return what the trunk's first stage takes."""
+        return self.trunk.normalise(image)
+
+    def fuse(self, pixels: torch.Tensor) -> Fused:
+        """Run the trunk once, and join its maps."""
+        return self.join(_run(self.trunk.stages, pixels))
+
+    def pretrained_stages(self) -> Sequence[nn.Module]:
+        """Return those of the trunk."""
+        return self.trunk.pretrained_parts
+
+    def resting_stages(self) -> Sequence[nn.Module]:
+        """Return those of the trunk."""
+        return list(itertools.takewhile(_rests, self.trunk.stages))
+
+    def see(self, pixels: torch.Tensor, stages: int) -> Seen:
+        """Run some first stages; what a join reads of their maps is kept, and no more."""
+        maps = _run(self.trunk.stages[:stages], pixels)
+        if self._reads_every_map:
+            return Seen(tuple(maps), stages)
+        is_whole = stages == len(self.trunk.stages)
+        return Seen((mean_over_map(maps[-1]) if is_whole else maps[-1],), stages)
+
+    def go_on(self, seen: Seen) -> Fused:
+        """Run the other stages, and join."""
+        return self.join([*seen.maps, *_run(self.trunk.stages[seen.stages :], seen.maps[-1])])
 
 
 Pretrained = bool | str | Path
@@ -68,13 +150,23 @@ MakeFusion = Callable[..., Fusion]
 """Called as (backbone, tasks, embedding=…, pretrained=…)."""
 
 
-def run_stages(trunk: Trunk, pixels: torch.Tensor) -> list[torch.Tensor]:
-    """Return the map after every stage of a trunk, from pixels that are normalised already."""
+def _run(stages: Iterable[nn.Module], x: torch.Tensor) -> list[torch.Tensor]:
+    """Return the map after each of some stages that follow one another."""
     maps = []
-    for stage in trunk.stages:
-        pixels = stage(pixels)
-        maps.append(pixels)
+    for stage in stages:
+        x = stage(x)
+        maps.append(x)
     return maps
+
+
+def _rests(stage: nn.Module) -> bool:
+    """Whether a stage gives the same for the same, now and after the next step."""
+    return not (stage.training or any(p.requires_grad for p in stage.parameters()))
+
+
+def mean_over_map(last_map: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a map (N, C, h, w) over its places, (N, C, 1, 1)."""
+    return last_map.mean((2, 3), keepdim=True)
 
 
 def width_per_task(embedding: int, tasks: TaskSet) -> int:
@@ -110,7 +202,7 @@ class Embed(nn.Module):
 
     def forward(self, last_map: torch.Tensor) -> torch.Tensor:
         """Map (N, channels, h, w) to (N, size)."""
-        pooled = last_map.mean((2, 3), keepdim=True)
+        pooled = mean_over_map(last_map)
         return torch.relu(self.norm(self.project(pooled))).flatten(1)
 
 
