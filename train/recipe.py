@@ -198,7 +198,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unfreeze_epochs: Annotated[int, Meta(ge=0)] = 0
     frozen_views: Annotated[int, Meta(ge=0, le=1000)] = 4
     batch: Annotated[int, Meta(ge=2, le=65536)] = 32
-    norm: Literal["batch", "frozen"] = "batch"
+    norm: Literal["batch", "frozen"] = "frozen"
     learning_rate: Positive = 1e-3
     backbone_rate: Share = 0.5
     stage_decay: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.8
