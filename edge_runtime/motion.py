@@ -1,5 +1,7 @@
 """Whether a zone is worth a look by the network: the cheap gate before it."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +19,27 @@ _LEAST_DIFFERENCE = 5.0
 """Grey levels of the thumbnail below which nothing counts: steps of video compression."""
 _LEAST_PIXELS = 5
 _LIGHT_STEP = 10.0
-"""Levels by which the whole zone may drift between two looks without being motion."""
+"""Levels by which the whole zone may change from one picture to the next without being motion."""
+_BLACK = 8.0  # levels that are there without light
+_LIGHT_SLACK = 0.2
+"""Part of a change of light by which it may be less smooth than a curved surface."""
+_FIT_ROUNDS = 5
+_FIT_TOLERANCE = 0.02  # of the light
 _MOST_NOISE = 6.0
 _LEARN_QUIET = 0.1
 _LEARN_MOVING = 0.02
+
+
+Thumb = npt.NDArray[np.float32]
+"""A zone in grey, at most 32 x 32, 0 to 255."""
 
 
 class MotionGate:
     """Decides, for one zone, which pictures the network shall see.
 
     A picture is compared with the last one that was let through, not with the last one seen: a
-    door that opens slowly adds up until it passes.
+    door that opens slowly adds up until it passes. Light that changes smoothly over the zone is
+    taken out of the comparison: daylight and clouds.
 
     Args:
         look_every_s: Longest time between two looks, seconds.
@@ -37,7 +49,8 @@ class MotionGate:
     def __init__(self, look_every_s: float = LOOK_EVERY_S, hold_s: float = HOLD_S) -> None:
         self._look_every_s = look_every_s
         self._hold_s = hold_s
-        self._reference: npt.NDArray[np.float32] | None = None
+        self._reference: Thumb | None = None
+        self._before: Thumb | None = None
         self._noise = 1.0
         self._looked_s = 0.0
         self._moved_s: float | None = None
@@ -58,9 +71,11 @@ class MotionGate:
         thumb = _thumbnail(crop)
         if self._reference is None or self._reference.shape != thumb.shape:
             self._look(thumb, now_s)
+            self._before = thumb
             self._moved_s = now_s  # the state that a camera starts with needs evidence too
             return True
-        self._is_moving = self._has_moved(thumb - self._reference)
+        self._is_moving = self._has_moved(thumb, self._reference)
+        self._before = thumb
         if self._is_moving:
             self._moved_s = now_s
         is_held = self._moved_s is not None and now_s - self._moved_s <= self._hold_s
@@ -69,15 +84,21 @@ class MotionGate:
             return True
         return False
 
-    def _look(self, thumb: npt.NDArray[np.float32], now_s: float) -> None:
+    def _look(self, thumb: Thumb, now_s: float) -> None:
         self._reference, self._looked_s = thumb, now_s
 
-    def _has_moved(self, difference: npt.NDArray[np.float32]) -> bool:
-        light = float(np.median(difference))
-        left = np.abs(difference - light)
-        noise = 1.4826 * float(np.median(left))  # of a normal distribution, from its median
-        limit = max(_NOISE_FACTOR * self._noise, _LEAST_DIFFERENCE)
-        has_moved = int((left > limit).sum()) >= _LEAST_PIXELS or abs(light) >= _LIGHT_STEP
+    def _has_moved(self, thumb: Thumb, reference: Thumb) -> bool:
+        limit: Thumb | float = max(_NOISE_FACTOR * self._noise, _LEAST_DIFFERENCE)
+        left = np.abs(thumb - reference - np.median(thumb - reference))
+        if int((left > limit).sum()) >= _LEAST_PIXELS:
+            lit = _relit(reference, thumb)
+            left = np.abs(thumb - lit)
+            limit = limit + _LIGHT_SLACK * np.abs(lit - reference)
+        # Of a normal distribution, from its median; between neighbours, whose light is the same.
+        noise = 1.4826 / 2**0.5 * float(np.median(np.abs(np.diff(thumb - reference))))
+        # A leaf that fills the zone comes from one picture to the next, a cloud does not.
+        step = 0.0 if self._before is None else float(np.median(thumb - self._before))
+        has_moved = int((left > limit).sum()) >= _LEAST_PIXELS or abs(step) >= _LIGHT_STEP
         # Learnt while moving as well, but slowly: noise that rises at dusk must not look like
         # motion all night, and a moving door must not pass for noise.
         rate = _LEARN_MOVING if has_moved else _LEARN_QUIET
@@ -85,7 +106,32 @@ class MotionGate:
         return has_moved
 
 
-def _thumbnail(crop: Image) -> npt.NDArray[np.float32]:
+def _relit(reference: Thumb, thumb: Thumb) -> Thumb:
+    """Return a picture under the light of another: a smooth factor over most of it, levels.
+
+    The factor is the exponential of a curved surface, fitted by its least absolute error: what has
+    moved pulls at it little (iteratively reweighted least squares).
+    """
+    ratio = np.log((thumb + _BLACK) / (reference + _BLACK)).ravel()
+    surfaces = _surfaces(thumb.shape[0])
+    weights = np.ones(ratio.shape)
+    for _ in range(_FIT_ROUNDS):
+        weighted = surfaces.T * weights
+        surface = surfaces @ np.linalg.solve(weighted @ surfaces, weighted @ ratio)
+        weights = 1.0 / np.maximum(np.abs(ratio - surface), _FIT_TOLERANCE)
+    lit = np.exp(surface.reshape(thumb.shape)) * (reference + _BLACK) - _BLACK
+    return np.asarray(np.clip(lit, 0.0, 255.0), np.float32)
+
+
+@cache
+def _surfaces(side: int) -> npt.NDArray[np.float64]:
+    """Return what curved surfaces over a thumbnail are made of, (side * side, 6)."""
+    rows, columns = np.mgrid[-1.0 : 1.0 : side * 1j, -1.0 : 1.0 : side * 1j].reshape(2, -1)
+    flat = np.ones(side * side)
+    return np.stack([flat, rows, columns, rows * rows, rows * columns, columns * columns], axis=1)
+
+
+def _thumbnail(crop: Image) -> Thumb:
     """Return the crop in grey, float32, at most 32 x 32."""
     side = min(_SIDE, crop.shape[0])
     small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)

@@ -108,6 +108,61 @@ def test_light_that_changes_slowly_is_not_motion() -> None:
     assert sum(due) <= 300 / LOOK_EVERY_S + 1
 
 
+def shadow(now_s: float, period_s: float) -> npt.NDArray[np.float64]:
+    """The part of the light that clouds leave, whose soft edges cross the zone."""
+    across = np.linspace(0.0, 0.4, SIZE)[None, :, None]
+    return np.asarray(1.0 - 0.17 * (1.0 + np.sin(2 * np.pi * (across - now_s / period_s))))
+
+
+def under(light: npt.NDArray[np.float64], picture: Image) -> Image:
+    return np.clip(picture * light, 0, 255).astype(np.uint8)
+
+
+def test_clouds_that_pass_all_day_do_not_wake_the_network() -> None:
+    gate = MotionGate()
+    doors = [door(seed=seed) for seed in range(10)]
+
+    due = [
+        gate.is_due(under(shadow(index / 2, 30.0), doors[index % 10]), index / 2)
+        for index in range(300)
+    ]
+
+    assert sum(due[20:]) <= 140 / LOOK_EVERY_S + 1
+
+
+@pytest.mark.parametrize("opened_px", [4, 20, 100])
+def test_a_door_that_opens_while_a_cloud_passes_is_seen(opened_px: int) -> None:
+    doors, opened = [door(seed=seed) for seed in range(10)], door(opened_px, seed=999)
+    for begin in range(0, 60, 6):
+        gate = MotionGate(look_every_s=1000.0, hold_s=0.0)
+        for index in range(begin, begin + 20):
+            gate.is_due(under(shadow(index / 2, 30.0), doors[index % 10]), index / 2)
+
+        last_s = (begin + 20) / 2
+        assert gate.is_due(under(shadow(last_s, 30.0), opened), last_s)
+
+
+def test_clouds_leave_the_gate_as_sharp_as_it_was() -> None:
+    gate = MotionGate(hold_s=0.0)
+    doors = [door(seed=seed, noise=1.0) for seed in range(10)]
+    for index in range(300):
+        gate.is_due(under(shadow(index / 2, 30.0), doors[index % 10]), index / 2)
+    faint = door(seed=99, noise=1.0)
+    faint[40:80, 60:68] += 8
+
+    assert gate.is_due(under(shadow(150.0, 30.0), faint), 150.0)
+
+
+def test_a_lamp_wakes_the_network_for_some_seconds_only() -> None:
+    gate, start_s = quiet_gate()
+    glow = 1.0 + 0.6 * np.exp(-np.linspace(0.0, 1.5, SIZE)[None, :, None])
+
+    due = [gate.is_due(under(glow, door(seed=i)), start_s + i / 5) for i in range(150)]
+
+    assert due[0]
+    assert sum(due) <= HOLD_S * 5 + 1 + 25 / LOOK_EVERY_S
+
+
 def test_gets_used_to_more_noise_when_night_falls() -> None:
     gate, start_s = quiet_gate(noise=1.0)
 
