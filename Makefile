@@ -3,6 +3,7 @@
 #   make test    static checks and all tests
 #   make check   static checks only: format, lint, types, imports
 #   make bench   every figure of the documentation, one after the other (long)
+#   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
 #   make starter train the network that is shipped in the package (long)
 
 PYTHON ?= python3
@@ -13,9 +14,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime demo tests benchmarks tools
 
-.PHONY: demo test check bench starter clean help
+.PHONY: demo test check bench vm starter clean help
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -52,6 +53,10 @@ test: check
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test
 	for script in $$(grep -l '^if __name__' benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+vm: $(VENV)/.dev
+	@sh tools/system-packages.sh vm
+	sh systemd/vm/boot.sh build/vm $(BIN)/python
 
 # The starter: trained on the photographs of DATA and on drawn rooms, shipped in the package. Its
 # private key is made anew each time and not kept: nothing else is signed with it.

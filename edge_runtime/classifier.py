@@ -1,6 +1,9 @@
 """The network of a bundle at work. The only module of the daemon that knows onnxruntime."""
 
+import ctypes
+import gc
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,6 +174,16 @@ class Classifier:
                 f"{self._name}: network must have the outputs {expected}, has {outputs}; "
                 "export again"
             )
+
+
+def give_back_memory() -> None:
+    """Give the memory of a network that is no longer used back to the system.
+
+    The C library keeps freed blocks; over many networks that is a hundred megabytes.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

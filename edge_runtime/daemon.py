@@ -23,7 +23,7 @@ import numpy as np
 from edge_runtime.announcer import Announcer, Broker, EventStore
 from edge_runtime.camera_watch import CameraWatch, Look
 from edge_runtime.capture import Camera
-from edge_runtime.classifier import Classifier
+from edge_runtime.classifier import Classifier, give_back_memory
 from edge_runtime.clock import Clock
 from edge_runtime.decision import GRACE_S
 from edge_runtime.diagnostics import Machine, collect
@@ -93,6 +93,7 @@ class Daemon:
         self._manifest = bundle.manifest
         self._classifier = Classifier(bundle, threads=config.models.threads)
         self._classifier.check_goldens()
+        give_back_memory()
         self._broker = broker
         self._outbox = outbox
         self._clock = clock

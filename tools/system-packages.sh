@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the system packages that a make target needs, where this user may; else say which.
-# Usage: system-packages.sh venv|demo|test
+# Usage: system-packages.sh venv|demo|test|vm
 set -eu
 
 python=${PYTHON:-python3}
@@ -26,8 +26,13 @@ test)
     # Debian keeps the server's programs out of the search path.
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
     ;;
+vm)
+    need debootstrap debootstrap
+    need qemu-system-x86_64 qemu-system-x86
+    need mke2fs e2fsprogs
+    ;;
 *)
-    echo "usage: $0 venv|demo|test" >&2
+    echo "usage: $0 venv|demo|test|vm" >&2
     exit 2
     ;;
 esac

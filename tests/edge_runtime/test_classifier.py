@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -174,3 +174,25 @@ def test_nothing_else_of_the_daemon_imports_onnxruntime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_networks_that_are_loaded_one_after_another_do_not_fill_the_memory(
+    tiny_bundle: Any,
+) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from edge_runtime.classifier import Classifier, give_back_memory
+from transom.bundle import read_bundle
+bundle = read_bundle(Path({str(tiny_bundle.path)!r}), None)
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+for number in range(60):
+    Classifier(bundle).check_goldens()
+    give_back_memory()
+    if number == 10:
+        settled = resident()
+print((resident() - settled) / 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) <= 2.0

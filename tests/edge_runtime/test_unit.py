@@ -43,9 +43,15 @@ def test_systemd_understands_every_line_of_the_unit(systemd_analyze: str, tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_unit_exposes_at_most_1_5_of_10(systemd_analyze: str) -> None:
+@pytest.mark.parametrize("addition", ["", "libcamera.conf"])
+def test_the_unit_exposes_at_most_1_5_of_10(
+    systemd_analyze: str, tmp_path: Path, addition: str
+) -> None:
+    unit = tmp_path / UNIT.name
+    more = (_FOLDER / addition).read_text() if addition else ""
+    unit.write_text(UNIT.read_text() + more)
     done = subprocess.run(
-        [systemd_analyze, "security", "--offline=true", "--threshold=15", "--no-pager", UNIT],
+        [systemd_analyze, "security", "--offline=true", "--threshold=15", "--no-pager", unit],
         capture_output=True,
         text=True,
         timeout=60,
@@ -83,3 +89,10 @@ def test_the_example_configuration_is_valid_and_its_secret_is_loaded_by_the_unit
     assert config.mqtt.password_file in loaded
     assert config.mqtt.uses_tls
     assert config.state_directory == "/var/lib/" + settings("Service")["StateDirectory"][0]
+
+
+def test_only_the_ribbon_camera_gets_the_devices_of_libcamera() -> None:
+    assert settings("Service")["DeviceAllow"] == ["char-video4linux rw"]
+    addition = (_FOLDER / "libcamera.conf").read_text()
+    assert "DeviceAllow=char-media rw" in addition
+    assert "DeviceAllow=char-dma_heap rw" in addition
