@@ -63,7 +63,7 @@ BOUNDS = {
     "written_kib_per_event": 24.0,
 }
 ZONE = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
-WARM_UP_S = 5.0
+WARM_UP_S = 15.0  # by then the camera's view has been taken down, once
 
 CONFIG = """
 device = "bench"

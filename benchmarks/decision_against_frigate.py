@@ -44,7 +44,7 @@ from transom.tasks import UNKNOWN
 CLASSES = ("closed", "ajar", "open")
 REPORTED_SEEDS = (401, 402, 403, 404, 405)
 TUNING_SEEDS = (1, 2, 3, 4, 5, 6)
-CLIP_SEEDS = (31_000, 31_001, 31_002, 31_003, 31_004, 31_005)
+CLIP_SEEDS = (31_000, 31_001, 31_002, 31_003)
 CLIP_FPS = 5
 CLIP_S = 150.0
 DAY_S = 86400.0

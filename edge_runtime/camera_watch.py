@@ -16,7 +16,7 @@ from transom.messages import Reason
 _log = logging.getLogger(__name__)
 
 _STALE_S = 10.0
-_EARLY = 0.75
+_EARLY = 0.9
 """Share of a frame's interval after which the next one is looked for; it may come early."""
 
 

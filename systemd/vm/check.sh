@@ -16,7 +16,7 @@ check() { # words command...
 }
 is_active() { test "$(systemctl is-active transom)" = active; }
 restarts() { systemctl show -P NRestarts transom; }
-hears() { timeout 60 mosquitto_sub -h 127.0.0.1 -C 1 -t "$1" | grep -q "$2"; }
+hears() { timeout 120 mosquitto_sub -h 127.0.0.1 -C 1 -t "$1" | grep -q "$2"; }
 wait_for() { # seconds command...
     left=$1
     shift
@@ -28,6 +28,8 @@ wait_for() { # seconds command...
     return 1
 }
 
+modprobe vivid n_devs=1 node_types=0x1
+wait_for 120 test -e /dev/video0
 say "kernel $(uname -r), $(systemctl --version | head -1), cameras: $(echo /dev/video*)"
 began=$(cut -d. -f1 /proc/uptime)
 check "is ready after the first verdict of its camera" systemctl start transom
@@ -45,8 +47,8 @@ systemctl show -P MemoryCurrent transom | sed 's/^/transom-check: memory in byte
 
 before=$(restarts)
 kill -STOP "$(systemctl show -P MainPID transom)"
-check "is killed by the watchdog when it hangs" wait_for 180 sh -c "test \"\$(systemctl show -P NRestarts transom)\" -gt $before"
-check "is active again" wait_for 180 is_active
+check "is killed by the watchdog when it hangs" wait_for 400 sh -c "test \"\$(systemctl show -P NRestarts transom)\" -gt $before"
+check "is active again" wait_for 400 is_active
 check "says online again" wait_for 60 hears transom/hall-pi/status online
 
 check "stops within its time" systemctl stop transom
