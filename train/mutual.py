@@ -51,7 +51,7 @@ class Learner(nn.Module):
         torch.manual_seed(derived_seed(recipe.seed, *purpose))
         network = build_network(recipe, tasks)
         if recipe.start:
-            begin_from(network, recipe.start)
+            begin_from(network, recipe.start, recipe.width)
         network = network.to(engine.device)
         weighting = WEIGHTINGS[recipe.weighting](tasks, recipe.task_weights).to(engine.device)
         weighting.share_work(engine.mean)

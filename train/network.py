@@ -141,7 +141,7 @@ def build_network(recipe: Recipe, tasks: TaskSet, pretrained: bool = True) -> Ne
         ConfigurationError: A name is unknown, the crops are too small for the backbone, or weights
             or a library that it needs are not on this machine.
     """
-    backbone = BACKBONES[recipe.backbone]
+    backbone = BACKBONES[recipe.backbone].scaled(recipe.width)
     backbone.require_size(recipe.size)
     fusion = build_fusion(recipe, backbone, tasks, pretrained=pretrained and recipe.pretrained)
     network = Network(fusion, tasks, recipe.dropout, recipe.norm)

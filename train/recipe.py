@@ -4,7 +4,7 @@ import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +15,7 @@ from transom.preprocess import Steps
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
+Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 RUN_TABLE = "run"
 """Table that a run's recipe.toml has beside the recipe: what it met on its way, not its wishes."""
@@ -125,6 +126,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         preprocess: Steps on every crop, in this order, here and on the device; names in
             `transom.preprocess`. They come before `augment`.
         backbone: Name in `train.backbones`.
+        width: Share of the backbone's channels, for smaller boards; the `efficientnet_lite` family
+            only. Weights to start from are those of the most important channels.
         pretrained: Start from the backbone's pretrained weights, where it has any; or from those in
             the file that this names (see `Backbone.trunk`).
         start: A run's folder, or `starter` for the one that comes with Transom: a whole network to
@@ -186,6 +189,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     margin: Share = 0.1
     preprocess: Steps = ()
     backbone: str = "efficientnet_lite0"
+    width: Annotated[float, Meta(ge=0.1, le=2.0)] = 1.0
     pretrained: bool | str = True
     start: str = ""
     fusion: str = "hard"
@@ -248,16 +252,42 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             >>> Recipe().with_values({"epochs": 2, "augment.flip": 0}).augment.flip
             0.0
         """
-        tree: dict[str, Any] = msgspec.to_builtins(self)
-        for key, value in values.items():
-            *tables, last = key.split(".")
-            table = tree
-            for name in tables:
-                table = table.setdefault(name, {})
-                if not isinstance(table, dict):
-                    raise ConfigurationError(f"recipe: {key}: {name} is not a table")
-            table[last] = value
-        return _decoded(tree, "recipe")
+        return set_values(self, values, "recipe")
+
+
+def set_values(settings: Settings, values: Mapping[str, object], where: str) -> Settings:
+    """Return a copy of frozen settings with some keys set; a dotted key reaches into a table.
+
+    Args:
+        settings: Of any such type.
+        values: By key.
+        where: What errors call the settings.
+
+    Raises:
+        ConfigurationError: There is no such key, or the value is not one it can have.
+    """
+    tree: dict[str, Any] = msgspec.to_builtins(settings)
+    for key, value in values.items():
+        *tables, last = key.split(".")
+        table = tree
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigurationError(f"{where}: {key}: {name} is not a table")
+        table[last] = value
+    return decode_tree(tree, type(settings), where)
+
+
+def decode_tree(tree: Mapping[str, Any], kind: type[Settings], where: str) -> Settings:
+    """Return nested mappings as settings of a type.
+
+    Raises:
+        ConfigurationError: A key is unknown or a value is not one it can have; with its path.
+    """
+    try:
+        return msgspec.convert(tree, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -270,7 +300,7 @@ def load_recipe(path: Path) -> Recipe:
     """
     tree = read_toml(path)
     tree.pop(RUN_TABLE, None)
-    return _decoded(tree, str(path))
+    return decode_tree(tree, Recipe, str(path))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -346,10 +376,3 @@ def _toml_value(value: object) -> str:
 
 def _quoted(text: str) -> str:
     return msgspec.json.encode(text).decode()  # a JSON string is a TOML basic string
-
-
-def _decoded(tree: dict[str, Any], where: str) -> Recipe:
-    try:
-        return msgspec.convert(tree, Recipe)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{where}: {error}") from error

@@ -3,6 +3,10 @@
 from importlib import resources
 from pathlib import Path
 
+import torch
+
+from train.backbones import BACKBONES
+from train.fusion.hard import HardSharing
 from train.network import Network
 from train.run import Run, read_run
 from transom.errors import ConfigurationError
@@ -15,7 +19,17 @@ def starter_run() -> Path:
     return Path(str(resources.files("train"))) / "starter"
 
 
-_SHAPE = ("size", "margin", "preprocess", "backbone", "fusion", "maps", "maps_fusion", "embedding")
+_SHAPE = (
+    "size",
+    "margin",
+    "preprocess",
+    "backbone",
+    "width",
+    "fusion",
+    "maps",
+    "maps_fusion",
+    "embedding",
+)
 
 
 def shape_of(start: str) -> dict[str, object]:
@@ -28,21 +42,28 @@ def shape_of(start: str) -> dict[str, object]:
     return {key: getattr(recipe, key) for key in _SHAPE}
 
 
-def begin_from(network: Network, start: str) -> None:
+def begin_from(network: Network, start: str, width: float | None = None) -> None:
     """Copy from a run what fits: everything, where backbone, fusion and tasks are the same.
 
-    The head of a task starts anew where its classes are not the same in the same order.
+    The head of a task starts anew where its classes are not the same in the same order. A narrower
+    network starts from the most important channels of the run's.
 
     Args:
         network: Is changed.
         start: A run's folder, or `starter` for the one that comes with Transom.
+        width: Of the network, as its recipe says; None = that of the run.
 
     Raises:
         RunError: There is no such run.
-        ConfigurationError: It has another backbone or another fusion.
+        ConfigurationError: It has another backbone or another fusion, or is narrower.
     """
     run = _read(start)
-    theirs, mine = run.network().state_dict(), network.state_dict()
+    whole = run.network()
+    theirs, mine = whole.state_dict(), network.state_dict()
+    if width not in (None, run.recipe.width):
+        _narrow(run, whole, network)
+        # What was narrowed stands already; the rest is looked up below.
+        theirs |= {name: tensor for name, tensor in mine.items() if _is_of_trunk(name)}
     anew = {
         f"heads.{key}"
         for key in network.heads.state_dict()
@@ -61,6 +82,31 @@ def begin_from(network: Network, start: str) -> None:
             f"{missing[0]}; take the same, or another start"
         )
     network.load_state_dict(fits, strict=False)
+
+
+def _narrow(run: Run, whole: Network, network: Network) -> None:
+    """Fill trunk and projection of a narrower network."""
+    narrow = BACKBONES[run.recipe.backbone].narrow
+    wide, small = whole.fusion, network.fusion
+    if narrow is None or not isinstance(wide, HardSharing) or not isinstance(small, HardSharing):
+        raise ConfigurationError(
+            f"recipe: a start of another width must have fusion 'hard' and a backbone of several "
+            f"widths; {run.folder} has {run.recipe.fusion!r} and {run.recipe.backbone!r}"
+        )
+    try:
+        kept = narrow(wide.trunk, small.trunk)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"recipe: {run.folder}, of backbone {run.recipe.backbone!r} and width "
+            f"{run.recipe.width:g}, must be at least as wide as what starts from it, and of the "
+            f"same backbone: {error}"
+        ) from error
+    with torch.no_grad():
+        small.embed.project.weight.copy_(wide.embed.project.weight[:, kept])
+
+
+def _is_of_trunk(name: str) -> bool:
+    return name.startswith("fusion.trunk.") or name == "fusion.embed.project.weight"
 
 
 def _read(start: str) -> Run:

@@ -9,7 +9,7 @@ References:
 
 import importlib.resources
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -58,12 +58,12 @@ class _Block(nn.Module):
         self.expand = ConvUnit(inputs, hidden, 1) if expansion != 1 else None
         self.depthwise = ConvUnit(hidden, hidden, kernel, stride, groups=hidden)
         self.project = ConvUnit(hidden, outputs, 1, activates=False)
-        self._adds = stride == 1 and inputs == outputs
+        self.adds = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x if self.expand is None else self.expand(x)
         y = cast(torch.Tensor, self.project(self.depthwise(y)))
-        return x + y if self._adds else y
+        return x + y if self.adds else y
 
 
 def _channels(base: int, width: float) -> int:
@@ -96,11 +96,7 @@ def _stages(width: float, depth: float, is_short: bool = False) -> list[nn.Modul
 
 def _units(trunk: Trunk) -> Iterator[tuple[ConvUnit, str, str]]:
     """Yield every unit with the names of its convolution and normalisation in the package."""
-    own = list(trunk.stages)[: max(_STAGE_OF_ROW) + 1]  # what is built upon it comes later
-    layers: list[nn.Module] = [
-        layer for stage in own if isinstance(stage, nn.Sequential) for layer in stage
-    ]
-    stem, *blocks = layers
+    stem, *blocks = _layers(trunk)
     if not isinstance(stem, ConvUnit):
         raise TypeError("the trunk is not an EfficientNet-Lite")
     yield stem, "_conv_stem", "_bn0"
@@ -164,6 +160,101 @@ def load_weights(trunk: Trunk, theirs: Tensors) -> None:
         raise ValueError(f"weights hold {len(left)} tensors that the trunk lacks: {min(left)}, …")
 
 
+def narrow(wide: Trunk, small: Trunk) -> torch.Tensor:
+    """Fill a trunk of fewer channels with the most important channels of a wider one.
+
+    Channels are kept or left out alike wherever a block adds to what it took. An output channel
+    counts by what normalisation scales it by, summed over the blocks that add to it; a channel
+    inside a block by that and the weights that read it.
+
+    Args:
+        wide: Is left as it is.
+        small: Of the same depth; is filled.
+
+    Returns:
+        Which channels of the wide trunk's last map are kept, (C,) int64, ascending.
+
+    Raises:
+        ValueError: They are of different depth, or the second is the wider.
+
+    References:
+        Liu et al., Learning Efficient Convolutional Networks through Network Slimming, ICCV 2017.
+    """
+    layers, kept = list(zip(_layers(wide), _layers(small), strict=True)), torch.arange(3)
+    if any(_width(theirs) < _width(mine) for theirs, mine in layers):
+        raise ValueError("it is narrower")
+    outputs = _kept_outputs(layers)
+    with torch.no_grad():
+        for (theirs, mine), after in zip(layers, outputs, strict=True):
+            if isinstance(theirs, _Block) and isinstance(mine, _Block):
+                _narrow_block(theirs, mine, kept, after)
+            elif isinstance(theirs, ConvUnit) and isinstance(mine, ConvUnit):
+                _copy_unit(theirs, mine, after, kept)
+            kept = after
+    return kept
+
+
+def _layers(trunk: Trunk) -> list[nn.Module]:
+    own = list(trunk.stages)[: max(_STAGE_OF_ROW) + 1]  # what is built upon it comes later
+    return [layer for stage in own if isinstance(stage, nn.Sequential) for layer in stage]
+
+
+def _width(layer: nn.Module) -> int:
+    return _last_unit(layer).norm.num_features
+
+
+def _last_unit(layer: nn.Module) -> ConvUnit:
+    return layer.project if isinstance(layer, _Block) else cast(ConvUnit, layer)
+
+
+def _kept_outputs(layers: list[tuple[nn.Module, nn.Module]]) -> list[torch.Tensor]:
+    """Return the output channels that every layer keeps; blocks that add keep the same ones."""
+    rows: list[list[int]] = []
+    for place, (theirs, _) in enumerate(layers):
+        if rows and isinstance(theirs, _Block) and theirs.adds:
+            rows[-1].append(place)
+        else:
+            rows.append([place])
+    kept: dict[int, torch.Tensor] = {}
+    for row in rows:
+        weights = [_last_unit(layers[place][0]).norm.weight.detach().abs() for place in row]
+        count = _last_unit(layers[row[0]][1]).norm.num_features
+        kept |= dict.fromkeys(row, _most(torch.stack(weights).sum(0), count))
+    return [kept[place] for place in range(len(layers))]
+
+
+def _narrow_block(theirs: _Block, mine: _Block, kept: torch.Tensor, after: torch.Tensor) -> None:
+    hidden = kept
+    if theirs.expand is not None and mine.expand is not None:
+        read = theirs.project.conv.weight[after].abs().sum((0, 2, 3))
+        importance = theirs.depthwise.norm.weight.abs() * read
+        hidden = _most(importance, mine.depthwise.norm.num_features)
+        _copy_unit(theirs.expand, mine.expand, hidden, kept)
+    _copy_unit(theirs.depthwise, mine.depthwise, hidden, torch.arange(1))
+    _copy_unit(theirs.project, mine.project, after, hidden)
+
+
+def _copy_unit(
+    theirs: ConvUnit, mine: ConvUnit, outputs: torch.Tensor, inputs: torch.Tensor
+) -> None:
+    mine.conv.weight.copy_(theirs.conv.weight[outputs][:, inputs])
+    for name, tensor in mine.norm.state_dict().items():
+        full = theirs.norm.state_dict()[name]
+        tensor.copy_(full[outputs] if full.ndim else full)
+
+
+def _most(importance: torch.Tensor, count: int) -> torch.Tensor:
+    return importance.topk(count).indices.sort().values
+
+
+def _load_narrowed(make_wide: Callable[[], list[nn.Module]], trunk: Trunk, theirs: Tensors) -> None:
+    """Load published weights into a trunk of fewer channels."""
+    plain = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    wide = Trunk(make_wide(), *plain)
+    load_weights(wide, theirs)
+    narrow(wide, trunk)
+
+
 def lite_weights(member: int) -> PretrainedWeights:
     """Describe the published weights of a member of the family."""
     return PretrainedWeights(
@@ -184,34 +275,46 @@ def lite_stages(member: int) -> list[nn.Module]:
 def lite_channels(member: int) -> tuple[int, ...]:
     """Return the channels of the map after each stage."""
     width, _ = _SCALES[member]
-    return (*(_channels(c, width) for c in (16, 24, 40, 112)), _HEAD_CHANNELS)
+    return _map_channels(width, is_short=False)
 
 
-def _backbone(member: int) -> Backbone:
+def _backbone(member: int, *, is_short: bool = False, width: float = 1.0) -> Backbone:
+    name = f"efficientnet_lite{member}{'_short' if is_short else ''}"
+    own_width, depth = _SCALES[member]
+    make = partial(_stages, own_width * width, depth, is_short)
+    weights = lite_weights(member)
+    if width != 1.0:
+        make_wide = partial(_stages, own_width, depth, is_short)
+        weights = replace(weights, adopt=partial(_load_narrowed, make_wide))
+    about = f"EfficientNet-Lite{member}, made to be quantised"
+    if is_short:
+        about = "EfficientNet-Lite0 without its last row and head: two thirds of the weights"
     return Backbone(
-        name=f"efficientnet_lite{member}",
+        name=name,
         family="efficientnet_lite",
-        about=f"EfficientNet-Lite{member}, made to be quantised",
+        about=about,
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
-        channels=lite_channels(member),
+        channels=_map_channels(own_width * width, is_short),
         strides=STRIDES,
         int8_friendly=True,
         int8="convolutions, ReLU6 and additions; bytes go in as they are",
-        stages=partial(lite_stages, member),
-        weights=lite_weights(member),
+        stages=make,
+        weights=weights,
+        at_width=partial(_at_width, member, is_short),
+        narrow=narrow,
     )
+
+
+def _at_width(member: int, is_short: bool, width: float) -> Backbone:
+    return _backbone(member, is_short=is_short, width=width)
+
+
+def _map_channels(width: float, is_short: bool) -> tuple[int, ...]:
+    last = _channels(SHORT_CHANNELS, width) if is_short else _HEAD_CHANNELS
+    return (*(_channels(c, width) for c in (16, 24, 40, 112)), last)
 
 
 for _member in _SCALES:
     BACKBONES.add(f"efficientnet_lite{_member}", _backbone(_member))
-BACKBONES.add(
-    "efficientnet_lite0_short",
-    replace(
-        _backbone(0),
-        name="efficientnet_lite0_short",
-        about="EfficientNet-Lite0 without its last row and head: two thirds of the weights",
-        channels=(*lite_channels(0)[:-1], SHORT_CHANNELS),
-        stages=partial(_stages, *_SCALES[0], is_short=True),
-    ),
-)
+BACKBONES.add("efficientnet_lite0_short", _backbone(0, is_short=True))

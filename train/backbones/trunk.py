@@ -116,6 +116,10 @@ class Backbone:
             that they come from is not installed.
         minimum_size: Smallest side of a crop, pixels.
         weights: Pretrained ones, or None where there are none.
+        at_width: Makes the same backbone with a share of the channels; None where it comes in one
+            width only.
+        narrow: Fills a trunk of fewer channels with the most important ones of a wider trunk of
+            the same backbone; returns which channels of the last map it kept, (C,) int64.
     """
 
     name: str
@@ -130,6 +134,23 @@ class Backbone:
     stages: Callable[[], Sequence[nn.Module]]
     minimum_size: int = 32
     weights: PretrainedWeights | None = None
+    at_width: "Callable[[float], Backbone] | None" = None
+    narrow: Callable[[Trunk, Trunk], torch.Tensor] | None = None
+
+    def scaled(self, width: float) -> "Backbone":
+        """Return it with a share of its channels.
+
+        Raises:
+            ConfigurationError: It comes in one width only.
+        """
+        if width == 1.0:
+            return self
+        if self.at_width is None:
+            raise ConfigurationError(
+                f"recipe: width must be 1 for backbone {self.name!r}, which comes in one width "
+                f"only, got {width:g}; take one of the efficientnet_lite family"
+            )
+        return self.at_width(width)
 
     def trunk(self, pretrained: bool | str | Path) -> Trunk:
         """Build the trunk.
