@@ -6,18 +6,32 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from export.latency import Figures, Request, Timing
+from export.latency import Energy, Figures, Request, Timing
+from export.peak import Peak, find_peak
 from transom.bundle import Bundle
 from transom.errors import ClassifierError
 
 BATCHES = (1, 4, 16)
 MOST_THREADS = 4
 SECONDS = 10.0
+
+
+class Run(Timing, frozen=True, kw_only=True):
+    """Latency of one setting.
+
+    Attributes:
+        of_limit: The least time that the cores need for its multiply-accumulates, in INT8, over
+            the median: 1 would be the physical limit. None where the cores are not known, and
+            for float32.
+    """
+
+    of_limit: float | None
 
 
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +46,10 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
         bytes: Of the bundle's network file.
         load_ms: From bytes to a session that is ready, milliseconds.
         rss_mb: Resident memory of a process that has classified one crop, MiB.
+        energy: What a crop costs, where the board tells.
+        peak: What a core can do in 8-bit arithmetic, where that is known.
+        speedup: Float32's median over INT8's, one thread and one crop; None where only one of
+            them was measured.
         runs: Latency by precision, threads and batch, milliseconds a batch.
     """
 
@@ -43,7 +61,10 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     load_ms: float
     rss_mb: float
-    runs: tuple[Timing, ...]
+    energy: Energy | None
+    peak: Peak | None
+    speedup: float | None
+    runs: tuple[Run, ...]
 
 
 def benchmark(
@@ -64,11 +85,10 @@ def benchmark(
     Raises:
         ClassifierError: The network does not run on this machine.
     """
-    size, precision = bundle.manifest.input.size, bundle.manifest.precision
-    figures = time_models(
-        {precision: bundle.model}, size, threads=threads, batches=batches, seconds=seconds
-    )
+    size = bundle.manifest.input.size
+    figures = time_models(_twins(bundle), size, threads=threads, batches=batches, seconds=seconds)
     macs, parameters = _cost(bundle)
+    peak = find_peak()
     return Benchmark(
         machine=machine(),
         name=bundle.manifest.name,
@@ -78,8 +98,33 @@ def benchmark(
         bytes=len(bundle.model),
         load_ms=figures.load_ms,
         rss_mb=figures.rss_mb,
-        runs=figures.runs,
+        energy=figures.energy,
+        peak=peak,
+        speedup=_speedup(figures.runs),
+        runs=tuple(_run(timing, peak, macs) for timing in figures.runs),
     )
+
+
+def _twins(bundle: Bundle) -> dict[str, bytes]:
+    """Return the bundle's network, and its float32 twin where it is INT8 and onnx is installed."""
+    precision = bundle.manifest.precision
+    if precision != "int8" or find_spec("onnx") is None:
+        return {precision: bundle.model}
+    from export.dequantise import dequantise
+
+    return {precision: bundle.model, "float32": dequantise(bundle.model)}
+
+
+def _run(timing: Timing, peak: Peak | None, macs: int) -> Run:
+    of_limit = None
+    if peak is not None and timing.precision == "int8":
+        of_limit = peak.least_ms(macs * timing.batch, timing.threads) / timing.median_ms
+    return Run(**msgspec.structs.asdict(timing), of_limit=of_limit)
+
+
+def _speedup(runs: Sequence[Timing]) -> float | None:
+    alone = {run.precision: run.median_ms for run in runs if (run.threads, run.batch) == (1, 1)}
+    return alone["float32"] / alone["int8"] if alone.keys() >= {"int8", "float32"} else None
 
 
 def time_models(

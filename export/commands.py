@@ -15,6 +15,7 @@ from transom.starter import bundle_path
 if TYPE_CHECKING:
     from export.benchmark import Benchmark
     from export.pipeline import Precision
+    from export.recipe import ExportRecipe
     from train.corpus import Corpus
     from train.run import Run
 
@@ -38,9 +39,15 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--images",
     type=click.IntRange(1, 4096),
-    default=256,
-    show_default=True,
-    help="Training crops that show INT8 the range of each activation.",
+    help="Training crops that show INT8 the range of each activation.  [default: 256]",
+)
+@click.option("--recipe", "recipe_file", type=_FILE, help="TOML file; what it omits is default.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One key of the export's recipe, such as limits.drop=0.002; may be given again.",
 )
 @click.option(
     "--data",
@@ -57,7 +64,9 @@ def export_command(
     precision: str,
     name: str | None,
     sequence: int | None,
-    images: int,
+    images: int | None,
+    recipe_file: Path | None,
+    settings: tuple[str, ...],
     datasets: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -65,15 +74,17 @@ def export_command(
 
     The network becomes an ONNX graph that takes pixels, INT8 by default. No bundle is written
     unless the graph equals the trained network and INT8 agrees with float32 on crops that the
-    training did not see.
+    training did not see. Where INT8 does not, fallbacks are tried in order: more calibration,
+    the worst layers in float, equalised channels, training on with INT8's rounding.
 
     \b
     Example:
         transom keys new home.key
         transom export runs/hall --key home.key --out hall.bundle
+        transom export runs/hall --key home.key --set limits.drop=0.002 --set 'fallbacks=["qat"]'
     """
     from export.pipeline import export_run  # torch: seconds, not for bench on a device
-    from export.quantize import Quantization
+    from train.commands import read_settings
     from train.progress import progress_bar
     from train.run import read_run
 
@@ -82,6 +93,7 @@ def export_command(
             "a bundle must be signed, and --key is missing; make a key with: "
             "transom keys new home.key"
         )
+    recipe = _recipe(recipe_file, {**read_settings(settings), **_given(images)})
     signer = load_private_key(key)
     run = read_run(run_folder)
     name = name or _slug(run_folder.resolve().name)
@@ -96,8 +108,9 @@ def export_command(
             name=name,
             sequence=sequence,
             precision=cast("Precision", precision),
-            quantization=Quantization(images=images),
+            recipe=recipe,
             progress=progress,
+            tell=lambda sentence: click.echo(sentence, err=True),
         )
     bundle = read_bundle(out, [public_half(signer)])
     if as_json:
@@ -186,6 +199,18 @@ def keys_show_command(path: Path, as_json: bool) -> None:
         click.echo(f"{path}: {'private' if is_private else 'public'}, {public.fingerprint}")
 
 
+def _recipe(path: Path | None, values: dict[str, object]) -> "ExportRecipe":
+    from export.recipe import ExportRecipe, load_export_recipe
+    from train.recipe import set_values
+
+    recipe = load_export_recipe(path) if path else ExportRecipe()
+    return set_values(recipe, values, "export recipe")
+
+
+def _given(images: int | None) -> dict[str, object]:
+    return {} if images is None else {"quantization.images": images}
+
+
 def _load(run: "Run", datasets: tuple[Path, ...]) -> "Corpus":
     from train.corpus_loader import read_corpus
 
@@ -222,6 +247,7 @@ def _export_text(path: Path, bundle: Bundle) -> str:
     lines = [
         f"{path}: {manifest.name} {manifest.sequence}, {manifest.precision} ({report['why']}), "
         f"{path.stat().st_size / 1e6:.1f} MB",
+        f"fallback: {report['fallback'] or 'none needed'}",
         f"{report['cost']['macs'] / 1e6:.0f} million multiply-accumulates, "
         f"{report['cost']['parameters'] / 1e6:.2f} million parameters; left in float: "
         f"{report['float_conv']} convolutions",
@@ -245,16 +271,45 @@ def _bench_text(found: "Benchmark") -> str:
         found.machine,
         f"{found.name}: {found.input_size} px, {found.macs / 1e6:.0f} million multiply-accumulates,"
         f" {found.parameters / 1e6:.2f} million parameters, {found.bytes / 1e6:.1f} MB",
-        f"load {found.load_ms:.0f} ms, memory {found.rss_mb:.0f} MiB",
+        f"load {found.load_ms:.0f} ms, memory {found.rss_mb:.0f} MiB, {_energy_text(found)}",
         "",
-        "precision  threads  crops   median ms      p95 ms",
+        "precision  threads  crops   median ms      p95 ms  of the limit",
     ]
-    lines += [
-        f"{run.precision:<9}  {run.threads:>7}  {run.batch:>5}  {run.median_ms:>10.2f}"
-        f"  {run.p95_ms:>10.2f}"
-        for run in found.runs
-    ]
+    for run in found.runs:
+        limit = "" if run.of_limit is None else f"{100 * run.of_limit:>12.1f} %"
+        lines.append(
+            f"{run.precision:<9}  {run.threads:>7}  {run.batch:>5}  {run.median_ms:>10.2f}"
+            f"  {run.p95_ms:>10.2f}{limit}".rstrip()
+        )
+    lines += ["", *_bench_notes(found)]
     return "\n".join(lines)
+
+
+def _energy_text(found: "Benchmark") -> str:
+    energy = found.energy
+    if energy is None:
+        return "energy: the board does not tell"
+    return (
+        f"energy {energy.mj_per_crop:.2f} mJ a crop ({energy.idle_w:.2f} W idle, "
+        f"{energy.busy_w:.2f} W busy, {energy.source})"
+    )
+
+
+def _bench_notes(found: "Benchmark") -> list[str]:
+    if found.speedup is not None:
+        gain = f"INT8 is {found.speedup:.1f} times as fast as float32 (1 thread, 1 crop)"
+    else:
+        gain = (
+            "float32 was not measured beside INT8: that needs an INT8 bundle and the package onnx"
+        )
+    if found.peak is None:
+        return [gain, "the limit of this processor's cores is not known"]
+    peak = found.peak
+    return [
+        gain,
+        f"limit: {peak.core}, {peak.macs_per_cycle} 8-bit products a cycle at {peak.ghz:.2f} GHz: "
+        f"{peak.least_ms(found.macs):.2f} ms a crop on one core",
+    ]
 
 
 def _key_json(public: str, fingerprint: str, private: Path | None) -> dict[str, str | None]:

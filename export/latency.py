@@ -16,11 +16,13 @@ import msgspec
 import numpy as np
 import onnxruntime
 
+from export.energy import PowerMeter, find_meter
 from transom.session import session_entries
 
 _LEAST_ROUNDS = 3
 _MOST_ROUNDS = 60
 _REPEATS = 5
+_ENERGY_S = 1.5
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,17 +56,35 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: float
 
 
+class Energy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first network costs in electricity, one thread, one crop at a time.
+
+    Attributes:
+        source: What told it.
+        idle_w: Power of the board while nothing runs, watts.
+        busy_w: While it classifies one crop after the other, watts.
+        mj_per_crop: Energy that a crop costs on top of the idle board, millijoules.
+    """
+
+    source: str
+    idle_w: float
+    busy_w: float
+    mj_per_crop: float
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What was found.
 
     Attributes:
         load_ms: From bytes to a session that is ready, milliseconds, one thread.
         rss_mb: Resident memory of a process that classified one crop, MiB.
+        energy: Where the board tells.
         runs: Latencies, in the order of models, threads, batches.
     """
 
     load_ms: float
     rss_mb: float
+    energy: Energy | None
     runs: tuple[Timing, ...]
 
 
@@ -92,9 +112,25 @@ def measure(request: Request) -> Figures:
     # The request and the noise are not the network's: a device holds neither.
     extra = sum(map(len, request.models.values())) + sum(crops.nbytes for crops in noise.values())
     rss_mb = (_resident_bytes() - extra) / 2**20
+    energy = _energy(find_meter(), session, noise[name][:1])
     del session
     runs = _take_turns(request, noise)
-    return Figures(load_ms=load_ms, rss_mb=rss_mb, runs=runs)
+    return Figures(load_ms=load_ms, rss_mb=rss_mb, energy=energy, runs=runs)
+
+
+def _energy(
+    meter: PowerMeter | None, session: onnxruntime.InferenceSession, crop: np.ndarray
+) -> Energy | None:
+    if meter is None:
+        return None
+    idle_w, _ = meter.mean_watts(lambda: time.sleep(0.01), _ENERGY_S)
+    busy_w, done = meter.mean_watts(lambda: session.run(None, {"image": crop}), _ENERGY_S)
+    return Energy(
+        source=meter.source,
+        idle_w=idle_w,
+        busy_w=busy_w,
+        mj_per_crop=1000 * (busy_w - idle_w) * _ENERGY_S / done,
+    )
 
 
 def _noise(request: Request, name: str) -> np.ndarray:

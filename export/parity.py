@@ -21,27 +21,38 @@ from transom.tasks import TaskSet
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 _RESAMPLES = 1000
+_EVIDENCE = 0.05
+"""Probability below which something is no longer put down to chance."""
+_NORMAL_95 = 1.959964
+"""What a normal variable stays within, in standard deviations, 95 times of 100."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an export must reach.
 
     Attributes:
-        agreement: Least share of held-out crops to which INT8 and float32 give the same class.
+        agreement: Least share of held-out crops to which INT8 and float32 give the same class
+            (see `most_flips` for samples too small to have such a share).
         confidence: Float32 probability from which a crop counts as a confident one.
-        confident_agreement: Least share of the confident crops with the same class. Below 100
-            confident crops one may differ: such a sample cannot tell 99 % from 98 %.
-        drop: Largest loss of accuracy, as a share. A larger one passes where its interval, paired
-            by crop and resampled by group, reaches 0: it is then not told apart from none.
+        confident_agreement: Least share of the confident crops with the same class.
+        drop: Largest loss of accuracy, as a share. A larger one passes only where chance explains
+            it: its interval, paired by crop and resampled by group, reaches 0, and the exact
+            McNemar test by crop finds nothing at 5 %.
         float_difference: Largest difference of an output of torch and of ONNX float32, as a share
             of the output's largest magnitude, or of 1 where that is smaller.
+        float_convolutions: How many convolutions may stay in float in an INT8 graph, beside those
+            that a fallback has taken out on purpose.
+        quantize_linear: How many tensors may be quantised while it runs, beside one for each
+            convolution taken out; more mean that integer and float layers alternate.
     """
 
-    agreement: Share = 0.95
+    agreement: Share = 0.97
     confidence: Share = 0.8
-    confident_agreement: Share = 0.99
-    drop: Share = 0.01
+    confident_agreement: Share = 0.995
+    drop: Share = 0.005
     float_difference: Share = 1e-4
+    float_convolutions: Annotated[int, Meta(ge=0)] = 0
+    quantize_linear: Annotated[int, Meta(ge=0)] = 2
 
 
 class TaskParity(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +62,10 @@ class TaskParity(msgspec.Struct, frozen=True, kw_only=True):
         task: Its name.
         n: Crops compared.
         agreement: Share of them with the same class.
+        agreement_interval: Its 95 % interval, by crop (Wilson).
         confident_n: Crops of which float32 is confident.
         confident_agreement: Share of those with the same class; 1 where there are none.
+        confident_interval: Its 95 % interval, likewise; 0 to 1 where there are none.
         labelled_n: Crops with a label; accuracies are of these, and 0 where there are none.
         float32_accuracy: Share that float32 has right.
         int8_accuracy: Share that INT8 has right.
@@ -67,8 +80,10 @@ class TaskParity(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     n: int
     agreement: float
+    agreement_interval: tuple[float, float]
     confident_n: int
     confident_agreement: float
+    confident_interval: tuple[float, float]
     labelled_n: int
     float32_accuracy: float
     int8_accuracy: float
@@ -148,10 +163,51 @@ def check_parity(parities: Sequence[TaskParity], limits: Limits) -> None:
     """
     failures = [failure for parity in parities for failure in _failures(parity, limits)]
     if failures:
-        raise ExportError(
-            f"export stopped: {'; '.join(failures)}; "
-            "calibrate with more images, or export with --precision float32"
-        )
+        raise ExportError(f"export stopped: {'; '.join(failures)}")
+
+
+def check_fused(operators: Mapping[str, int], limits: Limits, *, excluded: int = 0) -> None:
+    """Pass, or say what the INT8 graph still computes in float.
+
+    A graph that is quantised here and there is slower than one that is not at all.
+
+    Args:
+        operators: How often each is in the graph as it runs (`export.quantize.count_operators`).
+        limits: How many are too many.
+        excluded: Convolutions that a fallback has left in float on purpose.
+
+    Raises:
+        ExportError: There are more than allowed.
+    """
+    counts = {
+        "float_convolutions": (operators.get("Conv", 0) + operators.get("FusedConv", 0)),
+        "quantize_linear": operators.get("QuantizeLinear", 0),
+    }
+    for name, count in counts.items():
+        most = getattr(limits, name) + excluded
+        if count > most:
+            raise ExportError(
+                f"export stopped: the INT8 graph has {count} {name.replace('_', ' ')}, {most} "
+                "allowed; take a backbone of convolutions, ReLU and additions (docs/backbones.md), "
+                f"--precision float32, or --set limits.{name}={count}"
+            )
+
+
+def most_flips(count: int, share: float) -> int:
+    """Return how many of `count` crops may change their class where `share` must keep it.
+
+    As many as the share allows. A sample so small that it allows none may still have one, unless
+    even one would be evidence against a network that keeps exactly this share: unless the exact
+    binomial probability of any flip is below 5 %. So 10 crops that must agree to 99.5 % may have
+    none, 11 to 399 one, 400 two.
+
+    Examples:
+        >>> [most_flips(count, 0.995) for count in (10, 11, 399, 400, 2000)]
+        [0, 1, 1, 2, 10]
+    """
+    allowed = math.floor((1.0 - share) * count + 1e-9)
+    is_no_evidence = 1.0 - share**count >= _EVIDENCE
+    return max(allowed, int(is_no_evidence))
 
 
 def _compare_task(
@@ -174,8 +230,10 @@ def _compare_task(
         task=task,
         n=len(same),
         agreement=float(same.mean()),
+        agreement_interval=_wilson(same),
         confident_n=int(confident.sum()),
         confident_agreement=float(same[confident].mean()) if confident.any() else 1.0,
+        confident_interval=_wilson(same[confident]),
         labelled_n=int(labelled.sum()),
         float32_accuracy=_mean(right_before),
         int8_accuracy=_mean(right_after),
@@ -213,23 +271,40 @@ def _mcnemar(worse: int, better: int) -> float:
     return float(min(1.0, 2 * tail / 2**changed))
 
 
+def _wilson(same: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, JASA 22, 1927): in bounds, and of some width at 100 %."""
+    count = same.size
+    if count == 0:
+        return 0.0, 1.0
+    share, square = float(same.mean()), _NORMAL_95**2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def _failures(parity: TaskParity, limits: Limits) -> list[str]:
     failures = []
-    if parity.agreement < limits.agreement:
-        failures.append(
-            f"INT8 agrees with float32 on {parity.agreement:.1%} of `{parity.task}`, "
-            f"{limits.agreement:.1%} required"
-        )
-    flips = round((1.0 - parity.confident_agreement) * parity.confident_n)
-    if flips > max(1.0, (1.0 - limits.confident_agreement) * parity.confident_n):
-        failures.append(
-            f"INT8 agrees with float32 on {parity.confident_agreement:.1%} of `{parity.task}` "
-            f"where float32 is sure, {limits.confident_agreement:.1%} required"
-        )
-    if parity.drop > limits.drop and parity.drop_interval[0] > 0.0:
+    shares = (
+        ("", parity.n, parity.agreement, parity.agreement_interval, limits.agreement),
+        (
+            f" where float32 is at least {limits.confidence:.0%} sure",
+            parity.confident_n,
+            parity.confident_agreement,
+            parity.confident_interval,
+            limits.confident_agreement,
+        ),
+    )
+    for where, count, share, (low, high), least in shares:
+        if round((1.0 - share) * count) > most_flips(count, least):
+            failures.append(
+                f"INT8 agrees with float32 on {share:.1%} of `{parity.task}`{where} ({count} "
+                f"crops, 95 % interval {100 * low:.1f} to {100 * high:.1f}), {least:.1%} required"
+            )
+    is_chance = parity.drop_interval[0] <= 0.0 and parity.mcnemar_p >= _EVIDENCE
+    if parity.drop > limits.drop and not is_chance:
+        low, high = parity.drop_interval
         failures.append(
             f"INT8 loses {100 * parity.drop:.1f} points of accuracy on `{parity.task}` "
-            f"(95 % interval {100 * parity.drop_interval[0]:.1f} to "
-            f"{100 * parity.drop_interval[1]:.1f}), {100 * limits.drop:.1f} allowed"
+            f"(95 % interval {100 * low:.1f} to {100 * high:.1f}), {100 * limits.drop:.1f} allowed"
         )
     return [failure.replace("%", " %").replace("  %", " %") for failure in failures]

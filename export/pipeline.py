@@ -15,10 +15,12 @@ import numpy.typing as npt
 
 from export.benchmark import time_models
 from export.cost import count_cost
+from export.fallbacks import Attempt, Quantizer, first_that_passes
 from export.goldens import make_goldens
 from export.graph import EMBEDDING, export_graph, fold_temperatures
-from export.parity import Limits, TaskParity, check_float, check_parity, compare
-from export.quantize import Quantization, calibration_indices, count_operators, quantize
+from export.parity import Limits, TaskParity, check_float, check_fused, check_parity, compare
+from export.quantize import calibration_indices, count_operators
+from export.recipe import ExportRecipe, Fallback
 from train.calibrate import calibrated_spec, fit_temperature
 from train.corpus import MISSING, Corpus
 from train.evaluate import Evaluation, evaluate
@@ -41,6 +43,7 @@ _GOLDEN_CANDIDATES = 64
 _AUTO_SECONDS = 3.0
 
 Targets = npt.NDArray[np.int64]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class _Candidate:
     logits: Logits
     parity: tuple[TaskParity, ...]
     why: str
+    fallback: Fallback | None
 
 
 def export_run(
@@ -80,9 +84,9 @@ def export_run(
     name: str,
     sequence: int | None = None,
     precision: Precision = "int8",
-    limits: Limits | None = None,
-    quantization: Quantization | None = None,
+    recipe: ExportRecipe | None = None,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Manifest:
     """Export, quantise, judge, calibrate, sign.
 
@@ -97,15 +101,15 @@ def export_run(
         sequence: Above that of every bundle of this name so far; None = one more than the
             bundle at `path`, or else the second the run was made, since 1970.
         precision: `int8`; `float32`; or `auto`, INT8 where it passes and is faster here.
-        limits: What the gates ask for.
-        quantization: How INT8 is made.
+        recipe: What the gates ask for, how INT8 is made, what is tried where it fails.
         progress: Told how many steps are done.
+        tell: Told in a sentence when INT8 does not pass, and which fallback does.
 
     Raises:
         ExportError: A gate is not passed, or the corpus lacks a split. No bundle is written.
         BundleError: What is at `path` is no bundle, or the new one would be too large.
     """
-    limits, quantization = limits or Limits(), quantization or Quantization()
+    recipe = recipe or ExportRecipe()
     _check_corpus(run, corpus)
     sequence = _next_sequence(path, run) if sequence is None else sequence
     network = run.network()
@@ -114,9 +118,9 @@ def export_run(
 
     graph = export_graph(network, run.tasks, run.recipe.size)
     step()
-    held = _hold_out(network, graph, draft, corpus, limits)
+    held = _hold_out(network, graph, draft, corpus, recipe.limits)
     step()
-    candidate = _choose(run, graph, draft, corpus, held, precision, limits, quantization)
+    candidate = _choose(run, graph, draft, corpus, held, precision, recipe, tell or _say_nothing)
     step()
     temperatures = _temperatures(run, candidate, held)
     model = fold_temperatures(candidate.model, temperatures)
@@ -134,7 +138,7 @@ def export_run(
     goldens = make_goldens(
         model, lambda these: _answer(predictor, these)[0], run.tasks, crops, targets
     )
-    report = _report(candidate, held, limits, quantization, temperatures, evaluation, model)
+    report = _report(candidate, held, recipe, temperatures, evaluation, model)
     write_bundle(path, manifest=manifest, model=model, goldens=goldens, report=report, key=key)
     step()
     return manifest
@@ -209,32 +213,55 @@ def _choose(
     corpus: Corpus,
     held: _Held,
     precision: Precision,
-    limits: Limits,
-    quantization: Quantization,
+    recipe: ExportRecipe,
+    tell: Tell,
 ) -> _Candidate:
     """Return the network of the precision asked for, if it passes the gate."""
-    float32 = _judge(run, graph, "float32", held.float32, held, limits, "asked for")
+    limits = recipe.limits
+    float32 = _judge(run, Attempt(graph, None, "asked for"), "float32", held.float32, held, limits)
     if precision == "float32":
         return float32
+
+    def check(attempt: Attempt) -> _Candidate:
+        check_fused(count_operators(attempt.model), limits, excluded=attempt.excluded)
+        logits, _ = _answer(OnnxPredictor(attempt.model, draft), held.corpus.crops)
+        candidate = _judge(run, attempt, "int8", logits, held, limits)
+        check_parity(candidate.parity, limits)
+        return candidate
+
+    quantizer = _quantizer(run, graph, draft, corpus, recipe)
+    try:
+        int8 = first_that_passes(quantizer, check, tell)
+    except ExportError as error:
+        if precision == "int8":
+            raise
+        return replace(float32, why=str(error).removeprefix("export stopped: "))
+    return int8 if precision == "int8" else _faster_of(int8, float32, run.recipe.size)
+
+
+def _quantizer(
+    run: Run, graph: bytes, draft: Manifest, corpus: Corpus, recipe: ExportRecipe
+) -> Quantizer:
     train = corpus.split("train")
-    some = calibration_indices(train.targets, train.groups, quantization.images, quantization.seed)
-    model = quantize(graph, run.tasks, np.array(train.crops[some]), quantization)
-    logits, _ = _answer(OnnxPredictor(model, draft), held.corpus.crops)
-    int8 = _judge(run, model, "int8", logits, held, limits, "asked for")
-    if precision == "int8":
-        check_parity(int8.parity, limits)
-        return int8
-    return _faster_of(int8, float32, run.recipe.size, limits)
+
+    def samples(count: int) -> Image:
+        some = calibration_indices(train.targets, train.groups, count, recipe.quantization.seed)
+        return np.array(train.crops[some])
+
+    def answer(crops: Image) -> Logits:
+        logits, embedding = _answer(OnnxPredictor(graph, draft), crops)
+        return {**logits, EMBEDDING: embedding}
+
+    return Quantizer(graph, run.tasks, samples, answer, recipe)
 
 
 def _judge(
     run: Run,
-    model: bytes,
+    attempt: Attempt,
     precision: Literal["int8", "float32"],
     logits: Logits,
     held: _Held,
     limits: Limits,
-    why: str,
 ) -> _Candidate:
     # Temperatures change no class, but they decide which crops float32 is sure of.
     calibrated = {
@@ -242,14 +269,11 @@ def _judge(
         for task, values in held.float32.items()
     }
     parity = compare(run.tasks, calibrated, logits, held.targets, held.corpus.groups, limits)
-    return _Candidate(model, precision, logits, parity, why)
+    why = "asked for" if attempt.fallback is None else f"by fallback: {attempt.what}"
+    return _Candidate(attempt.model, precision, logits, parity, why, attempt.fallback)
 
 
-def _faster_of(int8: _Candidate, float32: _Candidate, size: int, limits: Limits) -> _Candidate:
-    try:
-        check_parity(int8.parity, limits)
-    except ExportError as error:
-        return _because(float32, str(error).removeprefix("export stopped: "))
+def _faster_of(int8: _Candidate, float32: _Candidate, size: int) -> _Candidate:
     runs = time_models(
         {"int8": int8.model, "float32": float32.model},
         size,
@@ -259,12 +283,12 @@ def _faster_of(int8: _Candidate, float32: _Candidate, size: int, limits: Limits)
     ).runs
     median = {timing.precision: timing.median_ms for timing in runs}
     if median["int8"] < median["float32"]:
-        return _because(int8, "within the limits, and faster where it was exported")
-    return _because(float32, "float32 was faster where it was exported")
+        return replace(int8, why="within the limits, and faster where it was exported")
+    return replace(float32, why="float32 was faster where it was exported")
 
 
-def _because(candidate: _Candidate, why: str) -> _Candidate:
-    return replace(candidate, why=why)
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _temperatures(run: Run, candidate: _Candidate, held: _Held) -> dict[str, float]:
@@ -337,8 +361,7 @@ def _answer(predictor: OnnxPredictor, crops: Image) -> tuple[Logits, npt.NDArray
 def _report(
     candidate: _Candidate,
     held: _Held,
-    limits: Limits,
-    quantization: Quantization,
+    recipe: ExportRecipe,
     temperatures: Mapping[str, float],
     evaluation: Evaluation,
     model: bytes,
@@ -348,13 +371,14 @@ def _report(
     return {
         "precision": candidate.precision,
         "why": candidate.why,
+        "fallback": candidate.fallback,
         "tasks": {
             parity.task: {k: v for k, v in msgspec.to_builtins(parity).items() if k != "task"}
             for parity in candidate.parity
         },
-        "limits": msgspec.to_builtins(limits),
+        "limits": msgspec.to_builtins(recipe.limits),
         "float_difference": held.difference,
-        "quantization": msgspec.to_builtins(quantization),
+        "quantization": msgspec.to_builtins(recipe.quantization),
         "float_conv": operators["Conv"] + operators["FusedConv"],
         "quantize_linear": operators["QuantizeLinear"],
         "operators": dict(sorted(operators.items())),

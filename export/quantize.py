@@ -8,7 +8,7 @@ thousand products, whose weights take the temperatures (see `export.graph.fold_t
 
 import tempfile
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export.exact import make_sums_exact
 from export.graph import CENTRED, IMAGE, MEAN, PLANES, head_layers
 from transom.crop import Image
 from transom.tasks import TaskSet
@@ -66,7 +67,12 @@ class _Crops(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantize(
-    model: bytes, tasks: TaskSet, crops: Image, settings: Quantization | None = None
+    model: bytes,
+    tasks: TaskSet,
+    crops: Image,
+    settings: Quantization | None = None,
+    *,
+    exclude: Collection[str] = (),
 ) -> bytes:
     """Return the graph in INT8 (QDQ form, which any onnxruntime fuses for its own machine).
 
@@ -75,6 +81,7 @@ def quantize(
         tasks: Its heads.
         crops: (N, S, S, 3) uint8 BGR, real crops that show the range of each activation.
         settings: How.
+        exclude: Names of nodes that stay in float.
 
     Raises:
         ValueError: There are no crops.
@@ -96,13 +103,13 @@ def quantize(
             weight_type=QuantType.QInt8,
             per_channel=True,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=[name for layer in layers.values() for name in layer.nodes],
+            nodes_to_exclude=[*exclude, *(n for layer in layers.values() for n in layer.nodes)],
             extra_options=_exact_input(proto, settings),
         )
         result = onnx.load(quantised)
     _feed_bytes(result)
     _forget_tools(result)
-    return bytes(result.SerializeToString(deterministic=True))
+    return make_sums_exact(result.SerializeToString(deterministic=True))
 
 
 def _prepare(model: bytes, prepared: Path) -> None:

@@ -1,13 +1,20 @@
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from export.benchmark import time_models, usable_cores
 from export.cost import count_cost
+from export.dequantise import dequantise
+from export.quantize import count_operators
 from train.network import Network
 from transom.errors import ClassifierError
+
+RunGraph = Callable[..., Mapping[str, npt.NDArray[np.float32]]]
+Draw = Callable[..., tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]
 
 
 def test_times_every_setting_in_a_process_of_its_own(float_graph: bytes, int8_graph: bytes) -> None:
@@ -48,6 +55,19 @@ def test_macs_and_parameters_are_those_of_the_layers(network: Network, float_gra
 
 def test_int8_costs_what_float32_costs(float_graph: bytes, int8_graph: bytes) -> None:
     assert count_cost(int8_graph) == count_cost(float_graph)
+
+
+def test_the_float32_twin_of_an_int8_network_is_the_network_it_was_made_from(
+    float_graph: bytes, int8_graph: bytes, run_graph: RunGraph, draw_crops: Draw
+) -> None:
+    crops = draw_crops(32, seed=50)[0]
+    twin = dequantise(int8_graph)
+    assert count_operators(twin)["QLinearConv"] == 0
+    assert count_cost(twin) == count_cost(float_graph)
+    original, found = run_graph(float_graph, crops), run_graph(twin, crops)
+    for name, values in original.items():
+        # Weights and biases went through INT8; nothing else did.
+        np.testing.assert_allclose(found[name], values, atol=0.05 * np.ptp(values))
 
 
 def _macs(network: Network) -> int:

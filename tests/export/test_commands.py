@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from export.commands import bench_command, export_command, keys_group
 from train.run import Run
 from transom.bundle import read_bundle
+from transom.errors import ConfigurationError
 from transom.signing import load_private_key, load_public_key, public_half
 
 
@@ -61,14 +62,57 @@ def test_bench_prints_what_scripts_rely_on(exported: Path) -> None:
         "runs",
     }
     assert {run["batch"] for run in found["runs"]} == {1, 4, 16}
-    assert found["runs"][0].keys() == {"precision", "threads", "batch", "median_ms", "p95_ms"}
-    assert found["runs"][0]["precision"] == "int8"
+    keys = {"precision", "threads", "batch", "median_ms", "p95_ms", "of_limit"}
+    assert found["runs"][0].keys() == keys
+    assert {run["precision"] for run in found["runs"]} == {"int8", "float32"}
+    assert found["speedup"] > 0.0
+
+
+def test_bench_says_how_far_int8_is_from_what_the_cores_can_do(exported: Path) -> None:
+    found = json.loads(call(bench_command, exported, "--seconds", 0.1, "--json").stdout)
+    if found["peak"] is None:
+        assert all(run["of_limit"] is None for run in found["runs"])
+        return
+    hertz = found["peak"]["ghz"] * 1e9
+    for run in found["runs"]:
+        if run["precision"] == "float32":
+            assert run["of_limit"] is None
+            continue
+        products = found["macs"] * run["batch"] / (run["median_ms"] / 1e3)
+        cores = found["peak"]["macs_per_cycle"] * run["threads"] * hertz
+        assert run["of_limit"] == pytest.approx(products / cores)
 
 
 def test_bench_prints_a_table_for_a_person(exported: Path) -> None:
     output = call(bench_command, exported, "--seconds", 0.1).output
     assert "bars-1: 32 px" in output
     assert "median ms" in output
+    assert "times as fast as float32" in output
+    assert "energy" in output
+
+
+def test_export_takes_its_limits_from_a_file_and_from_the_command(
+    run: Run, key: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "export.toml"
+    recipe.write_text("fallbacks = []\n[limits]\nagreement = 0.9\n[quantization]\nimages = 24\n")
+    options = ["--recipe", recipe, "--set", "limits.drop=0.25", "--key", key, "--json"]
+    result = call(export_command, run.folder, *options, "--out", tmp_path / "b.bundle")
+    found = json.loads(result.stdout)
+    limits = found["limits"]
+    assert (limits["agreement"], limits["drop"], limits["confident_agreement"]) == (
+        0.9,
+        0.25,
+        0.995,
+    )
+    assert found["quantization"]["images"] == 24
+    assert found["fallback"] is None
+
+
+def test_export_names_a_limit_that_there_is_not(run: Run, key: Path) -> None:
+    result = call(export_command, run.folder, "--key", key, "--set", "limits.drops=0.1")
+    assert isinstance(result.exception, ConfigurationError)
+    assert "`drops`" in str(result.exception)
 
 
 def test_keys_new_makes_a_pair_and_never_overwrites_it(tmp_path: Path) -> None:

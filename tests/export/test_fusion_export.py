@@ -14,6 +14,7 @@ from export.graph import export_graph
 from export.parity import Limits
 from export.pipeline import export_run
 from export.quantize import count_operators, quantize
+from export.recipe import ExportRecipe
 from train.corpus import load_corpus
 from train.cost import network_cost
 from train.fit import fit
@@ -108,8 +109,8 @@ def test_a_bundle_says_how_its_crops_are_made_and_how_its_tasks_share(
     corpus = load_corpus([pictures], size=SIZE, margin=0.0, steps=recipe.preprocess)
     run = fit(recipe, corpus, tmp_path / "run", datasets=[pictures])
     path = tmp_path / "bars.bundle"
-    loose = Limits(agreement=0.5, confident_agreement=0.5, drop=1.0)
-    export_run(run, corpus, path, load_private_key(key), name="bars", limits=loose)
+    loose = ExportRecipe(limits=Limits(agreement=0.5, confident_agreement=0.5, drop=1.0))
+    export_run(run, corpus, path, load_private_key(key), name="bars", recipe=loose)
     bundle = read_bundle(path, None)
     assert bundle.manifest.input == run.input
     assert run.input == InputSpec(size=SIZE, margin=0.0, preprocess=("median", "brighten"))

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -8,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from export.parity import Limits, TaskParity, check_float, check_parity, compare
+from export.parity import (
+    Limits,
+    TaskParity,
+    check_float,
+    check_fused,
+    check_parity,
+    compare,
+    most_flips,
+)
 from transom.errors import ExportError
 from transom.tasks import Task, TaskSet
 
@@ -17,8 +26,10 @@ GOOD = TaskParity(
     task="state",
     n=400,
     agreement=0.99,
+    agreement_interval=(0.974, 0.996),
     confident_n=200,
     confident_agreement=1.0,
+    confident_interval=(0.981, 1.0),
     labelled_n=400,
     float32_accuracy=0.9,
     int8_accuracy=0.898,
@@ -116,10 +127,13 @@ def test_refuses_to_compare_nothing() -> None:
     "changes",
     [
         {},
-        {"agreement": 0.95},
+        {"agreement": 0.97},
+        {"n": 20, "agreement": 19 / 20},
         {"drop": 0.04, "drop_interval": (-0.001, 0.08)},
-        {"drop": 0.01, "drop_interval": (0.005, 0.015)},
+        {"drop": 0.005, "drop_interval": (0.003, 0.007)},
+        {"confident_n": 11, "confident_agreement": 10 / 11},
         {"confident_n": 60, "confident_agreement": 59 / 60},
+        {"confident_n": 400, "confident_agreement": 398 / 400},
         {"confident_n": 0},
     ],
 )
@@ -132,22 +146,77 @@ def test_the_gate_lets_a_good_network_pass(changes: dict[str, object]) -> None:
     [
         (
             {"agreement": 0.941},
-            "INT8 agrees with float32 on 94.1 % of `state`, 95.0 % required",
+            r"agrees with float32 on 94.1 % of `state` \(400 crops, .*\), 97.0 % required",
         ),
-        ({"confident_agreement": 0.98}, "98.0 % of `state` where float32 is sure, 99.0 % required"),
+        ({"n": 20, "agreement": 18 / 20}, "agrees with float32 on 90.0 % of `state`"),
+        (
+            {"confident_agreement": 0.98},
+            r"98.0 % of `state` where float32 is at least 80 % sure \(200 crops, .*\), 99.5 %",
+        ),
         ({"confident_n": 60, "confident_agreement": 58 / 60}, "96.7 % of `state` where float32"),
+        ({"confident_n": 10, "confident_agreement": 9 / 10}, "90.0 % of `state` where float32"),
+        (
+            {"confident_n": 4000, "confident_agreement": 0.994},
+            "99.4 % of `state` where float32",
+        ),
         (
             {"drop": 0.04, "drop_interval": (0.011, 0.07)},
-            r"loses 4.0 points of accuracy on `state` \(95 % interval 1.1 to 7.0\), 1.0 allowed",
+            r"loses 4.0 points of accuracy on `state` \(95 % interval 1.1 to 7.0\), 0.5 allowed",
+        ),
+        (
+            {"drop": 0.03, "drop_interval": (-0.001, 0.08), "worse": 30, "mcnemar_p": 0.002},
+            "loses 3.0 points of accuracy on `state`",
         ),
     ],
 )
 def test_the_gate_says_which_limit_fails_on_which_task(
     changes: dict[str, object], says: str
 ) -> None:
-    with pytest.raises(ExportError, match=f"^export stopped: .*{says}") as caught:
+    with pytest.raises(ExportError, match=f"^export stopped: .*{says}"):
         check_parity([GOOD, msgspec.structs.replace(GOOD, **changes)], Limits())
-    assert "calibrate with more images" in str(caught.value)
+
+
+@given(count=st.integers(0, 5000), share=st.sampled_from([0.9, 0.97, 0.995, 1.0]))
+def test_a_flip_more_than_the_share_allows_is_forgiven_only_where_it_is_no_evidence(
+    count: int, share: float
+) -> None:
+    flips = most_flips(count, share)
+    as_written = math.floor((1 - share) * count + 1e-9)
+    assert as_written <= flips <= max(as_written, 1)
+    if flips > as_written:
+        assert binomtest(1, count, 1 - share, alternative="greater").pvalue >= 0.05
+
+
+def test_a_larger_sample_never_allows_less() -> None:
+    allowed = [most_flips(count, 0.995) for count in range(1000)]
+    assert allowed == sorted(allowed)
+
+
+def test_the_interval_of_the_agreement_is_that_of_wilson() -> None:
+    parity = judge([0] * 50, [1] * 2 + [0] * 48, [0] * 50)
+    expected = binomtest(48, 50).proportion_ci(method="wilson")
+    assert parity.agreement_interval == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("operators", "excluded", "says"),
+    [
+        ({"QLinearConv": 9}, 0, None),
+        ({"QLinearConv": 9, "QuantizeLinear": 2}, 0, None),
+        ({"QLinearConv": 8, "Conv": 1, "QuantizeLinear": 3}, 1, None),
+        ({"QLinearConv": 8, "Conv": 1}, 0, "has 1 float convolutions, 0 allowed"),
+        ({"QLinearConv": 8, "FusedConv": 2}, 1, "has 2 float convolutions, 1 allowed"),
+        ({"QLinearConv": 9, "QuantizeLinear": 3}, 0, "has 3 quantize linear, 2 allowed"),
+    ],
+)
+def test_a_graph_that_is_quantised_here_and_there_is_refused(
+    operators: dict[str, int], excluded: int, says: str | None
+) -> None:
+    if says is None:
+        check_fused(operators, Limits(), excluded=excluded)
+        return
+    with pytest.raises(ExportError, match=says):
+        check_fused(operators, Limits(), excluded=excluded)
 
 
 def test_a_graph_that_differs_from_torch_is_refused() -> None:

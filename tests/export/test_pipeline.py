@@ -8,6 +8,7 @@ import safetensors.torch
 
 from export.parity import Limits
 from export.pipeline import export_run
+from export.recipe import ExportRecipe
 from train.corpus import Corpus
 from train.evaluate import evaluate
 from train.predictor import OnnxPredictor, TorchPredictor
@@ -17,6 +18,8 @@ from transom.bundle import Bundle, read_bundle
 from transom.errors import BundleError, ExportError
 from transom.prediction import softmax
 from transom.signing import load_private_key, public_half
+
+ALONE = ExportRecipe(fallbacks=())
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +126,7 @@ def test_int8_that_does_not_pass_leaves_no_bundle(
 ) -> None:
     path = tmp_path / "bars.bundle"
     with pytest.raises(ExportError, match=r"INT8 agrees with float32 on .* % of `state`"):
-        export_run(fragile, corpus, path, load_private_key(key), name="bars")
+        export_run(fragile, corpus, path, load_private_key(key), name="bars", recipe=ALONE)
     assert not path.exists()
 
 
@@ -132,7 +135,9 @@ def test_auto_takes_float32_where_int8_does_not_pass_and_says_why(
 ) -> None:
     path = tmp_path / "bars.bundle"
     signer = load_private_key(key)
-    manifest = export_run(fragile, corpus, path, signer, name="bars", precision="auto")
+    manifest = export_run(
+        fragile, corpus, path, signer, name="bars", precision="auto", recipe=ALONE
+    )
     assert manifest.precision == "float32"
     assert "INT8 agrees with float32 on" in read_bundle(path, None).report["why"]
 
@@ -142,9 +147,9 @@ def test_a_gate_that_is_not_passed_leaves_the_old_bundle(
 ) -> None:
     path = tmp_path / "bars.bundle"
     path.write_bytes(bundle_path.read_bytes())
-    exact = Limits(float_difference=0.0)
+    exact = ExportRecipe(limits=Limits(float_difference=0.0))
     with pytest.raises(ExportError, match="ONNX differs from torch"):
-        export_run(run, corpus, path, load_private_key(key), name="bars", limits=exact)
+        export_run(run, corpus, path, load_private_key(key), name="bars", recipe=exact)
     assert path.read_bytes() == bundle_path.read_bytes()
 
 

@@ -8,6 +8,7 @@ import click
 import msgspec
 import pytest
 
+from export.recipe import ExportRecipe
 from transom import config, errors
 from transom.cli import cli
 from transom.messages import Topics
@@ -29,6 +30,19 @@ def keys() -> Iterator[str]:
 @pytest.mark.parametrize("key", sorted(set(keys())))
 def test_every_key_of_the_configuration_is_documented(key: str) -> None:
     assert f"`{key}`" in (ROOT / "docs" / "configuration.md").read_text("utf-8")
+
+
+def recipe_keys(part: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
+    for field in msgspec.structs.fields(part):
+        if isinstance(field.default, msgspec.Struct):
+            yield from recipe_keys(type(field.default), f"{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"
+
+
+@pytest.mark.parametrize("key", sorted(recipe_keys(ExportRecipe)))
+def test_every_key_of_the_export_recipe_is_documented(key: str) -> None:
+    assert f"`{key}`" in (ROOT / "docs" / "export.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("command", cli.list_commands(click.Context(cli)))
