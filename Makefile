@@ -5,6 +5,8 @@
 #   make bench   every figure of the documentation, one after the other (long)
 #   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
 #   make starter train the network that is shipped in the package (long)
+#   make sizes   smaller networks from the best one, for smaller boards (long)
+#   make arm64   the device's half on aarch64, emulated, against this machine (as root)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,9 +16,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime demo tests benchmarks tools
 
-.PHONY: demo test check bench vm starter clean help
+.PHONY: demo test check bench vm starter sizes arm64 clean help
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -70,6 +72,30 @@ starter: $(VENV)/.dev
 	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/plain --start build/starter/first \
 	  --recipe train/starter_second.toml --out build/starter/run
 	$(BIN)/python tools/ship_starter.py build/starter/run
+
+# Three sizes: BEST, a run, and what is distilled from it into half and a third of its channels.
+BEST ?= train/starter
+sizes: $(VENV)/.dev
+	mkdir -p build/sizes
+	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
+	test -d build/sizes/plain || $(BIN)/transom data generate build/sizes/plain --groups 120 \
+	  --pictures 6 --seed 7002 --plain
+	for width in 0.5 0.35; do \
+	  $(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/sizes/plain --start $(BEST) \
+	    --teacher $(BEST) --set width=$$width --set epochs=12 --recipe train/starter_second.toml \
+	    --out build/sizes/run-$$width || exit 1; \
+	done
+	for size in pi5=$(BEST) pi4=build/sizes/run-0.5 pi-zero-2=build/sizes/run-0.35; do \
+	  $(BIN)/transom export $${size#*=} --out build/sizes/$${size%%=*}.bundle --name $${size%%=*} \
+	    --key build/sizes/home.pem --data $(DATA)/doors --data $(DATA)/kinds || exit 1; \
+	done
+	$(BIN)/python benchmarks/sizes.py build/sizes/*.bundle
+
+# The wheels a Pi installs, on an emulated Cortex-A72 and A76: same bits, same transitions. Some
+# minutes, and root; not part of `make test`.
+arm64: $(VENV)/.dev
+	@sh tools/system-packages.sh arm64
+	$(BIN)/python -m tools.arm64 --root build/arm64
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

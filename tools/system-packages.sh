@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the system packages that a make target needs, where this user may; else say which.
-# Usage: system-packages.sh venv|demo|test|vm
+# Usage: system-packages.sh venv|demo|test|vm|arm64
 set -eu
 
 python=${PYTHON:-python3}
@@ -31,8 +31,13 @@ vm)
     need qemu-system-x86_64 qemu-system-x86
     need mke2fs e2fsprogs
     ;;
+arm64)
+    need debootstrap debootstrap
+    need qemu-aarch64-static qemu-user-static
+    need update-binfmts binfmt-support
+    ;;
 *)
-    echo "usage: $0 venv|demo|test|vm" >&2
+    echo "usage: $0 venv|demo|test|vm|arm64" >&2
     exit 2
     ;;
 esac

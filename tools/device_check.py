@@ -1,0 +1,91 @@
+"""What must come out alike on every processor: one JSON object on stdout.
+
+Usage: python tools/device_check.py FOLDER
+
+FOLDER holds `transom.toml`, `clip.mp4` and `crops.npy`, (N, S, S, 3) uint8. Only what a device has
+is imported. See `tools/arm64.py`, which runs this here and on aarch64.
+"""
+
+import hashlib
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+import edge_runtime.daemon  # noqa: F401 - that it can be imported is part of the check
+from edge_runtime.classifier import Classifier
+from edge_runtime.replay import replay
+from transom.bundle import Bundle, read_bundle
+from transom.config import load_config
+from transom.messages import Message, ZoneEvent, decode
+from transom.session import session_entries
+from transom.starter import STARTER, bundle_path, starter_keys
+
+_BATCH = 4
+
+
+def main(folder: Path) -> None:
+    """Check the imports, the network and one clip."""
+    parts: dict[str, float] = {}
+    began = time.monotonic()
+    bundle = read_bundle(bundle_path(STARTER), starter_keys())
+    Classifier(bundle).check_goldens()
+    parts["goldens"] = time.monotonic() - began
+    logits = run(bundle, np.concatenate([bundle.goldens.crops, np.load(folder / "crops.npy")]))
+    parts["logits"] = time.monotonic() - began
+    events = transitions(folder, bundle)
+    parts["replay"] = time.monotonic() - began
+    json.dump(
+        {
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,
+            "logits": {name: values.tolist() for name, values in logits.items()},
+            "sha256": {
+                name: hashlib.sha256(values.tobytes()).hexdigest()
+                for name, values in logits.items()
+            },
+            "events": events,
+            "seconds": parts,
+        },
+        sys.stdout,
+    )
+
+
+def run(bundle: Bundle, crops: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the raw outputs of the network, set up as in the daemon."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    for key, value in session_entries().items():
+        options.add_session_config_entry(key, value)
+    session = onnxruntime.InferenceSession(
+        bundle.model, options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    found = [
+        session.run(names, {"image": crops[start : start + _BATCH]})
+        for start in range(0, len(crops), _BATCH)
+    ]
+    return {name: np.concatenate([part[i] for part in found]) for i, name in enumerate(names)}
+
+
+def transitions(folder: Path, bundle: Bundle) -> list[tuple[float, str, str, str]]:
+    """Return (second of the clip, topic, type, state) of every event of a replay."""
+    found: list[tuple[float, str, str, str]] = []
+
+    def tell(clip_s: float, message: Message) -> None:
+        if message.topic.endswith("/event"):
+            event = decode(message.payload, ZoneEvent, message.topic)
+            found.append((round(clip_s, 3), message.topic, event.event_type, event.state))
+
+    config = load_config(folder / "transom.toml")
+    replay(config, bundle, {config.cameras[0].name: folder / "clip.mp4"}, tell)
+    return found
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
