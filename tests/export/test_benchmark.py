@@ -10,6 +10,7 @@ from export.benchmark import time_models, usable_cores
 from export.cost import count_cost
 from export.dequantise import dequantise
 from export.quantize import count_operators
+from train.cost import network_cost
 from train.network import Network
 from transom.errors import ClassifierError
 
@@ -50,7 +51,7 @@ def test_macs_and_parameters_are_those_of_the_layers(network: Network, float_gra
     layers = [p for name, p in network.named_parameters() if "norm" not in name]
     biases = [p for name, p in network.named_parameters() if name.endswith("norm.bias")]
     assert cost.parameters == sum(p.numel() for p in [*layers, *biases])
-    assert cost.macs == _macs(network)
+    assert cost.macs == network_cost(network, 32).macs
 
 
 def test_int8_costs_what_float32_costs(float_graph: bytes, int8_graph: bytes) -> None:
@@ -68,27 +69,3 @@ def test_the_float32_twin_of_an_int8_network_is_the_network_it_was_made_from(
     for name, values in original.items():
         # Weights and biases went through INT8; nothing else did.
         np.testing.assert_allclose(found[name], values, atol=0.05 * np.ptp(values))
-
-
-def _macs(network: Network) -> int:
-    """Count by watching torch: outputs times what each output sums over."""
-    import torch
-
-    total = 0
-
-    def watch(layer: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        total += output.numel() * int(np.prod(weight.shape[1:]))
-
-    kinds = (torch.nn.Conv2d, torch.nn.Linear)
-    layers = [layer for layer in network.modules() if isinstance(layer, kinds)]
-    hooks = [layer.register_forward_hook(watch) for layer in layers]
-    try:
-        with torch.inference_mode():
-            network(torch.zeros(1, 3, 32, 32))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return total
