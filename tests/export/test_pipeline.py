@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 
+from export.goldens import LEAST
 from export.parity import Limits
 from export.pipeline import export_run
 from export.recipe import ExportRecipe
@@ -85,7 +86,7 @@ def test_the_figures_in_the_manifest_are_those_that_evaluation_finds(
 
 def test_the_goldens_are_what_the_bundled_network_answers(bundle: Bundle) -> None:
     logits, _ = OnnxPredictor(bundle.model, bundle.manifest)(bundle.goldens.crops)
-    assert len(bundle.goldens.crops) >= 8
+    assert len(bundle.goldens.crops) >= LEAST
     for task, values in bundle.goldens.logits.items():
         assert np.abs(logits[task] - values).max() <= bundle.goldens.tolerance
 

@@ -33,7 +33,7 @@ def watch(zone: Zone, spec: InputSpec) -> ZoneWatch:
     recorder = Recorder(topics, clock, lambda at, message: None)
     announcer = Announcer(topics, manifest, clock, recorder, recorder)
     config = ZoneConfig(name="front", polygon=zone.points)
-    return ZoneWatch(config, {"state": SPEC}, spec, DecisionConfig(), announcer)
+    return ZoneWatch(config, manifest, DecisionConfig(), announcer)
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,14 @@ def faults(how: str) -> int:
         text=True,
         timeout=60,
         check=True,
+        env={**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0"},  # a huge page is one fault for 512
     )
     return int(done.stdout)
 
 
 @pytest.mark.skipif(not has_glibc(), reason="the C library is not glibc")
 def test_memory_that_is_kept_is_not_faulted_in_again() -> None:
-    pages = 4 * (8 << 22) // 4096
-    assert faults("keep") < pages / 20
-    assert faults("leave") > pages / 20
+    assert faults("keep") < faults("leave") / 10
 
 
 def test_memory_is_left_alone_where_the_c_library_is_not_glibc(
