@@ -8,11 +8,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import settings
 
 from transom.bundle import InputSpec, TaskSpec, UnknownRule
 from transom.dataset import Row, write_dataset
 from transom.geometry import Zone
 from transom.tasks import Task, TaskSet
+
+# Shared machines pause for longer than any example takes; the time limit of a test still holds.
+settings.register_profile("transom", deadline=None)
+settings.load_profile("transom")
 
 STATES = TaskSet(
     [
