@@ -138,11 +138,6 @@ def without_colour_planes(image: Image, _random: np.random.Generator) -> Image:
     return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), np.uint8)
 
 
-def cut_jpeg(image: Image, _random: np.random.Generator) -> Image:
-    data = cv2.imencode(".jpg", image)[1]
-    return np.asarray(cv2.imdecode(data[: len(data) // 2], cv2.IMREAD_COLOR), np.uint8)
-
-
 def hand(image: Image, random: np.random.Generator) -> Image:
     """Something close and out of focus before the whole lens."""
     coarse = random.uniform(40, 120) + random.normal(0.0, 12.0, (3, 3, 3))
@@ -161,7 +156,6 @@ FAULTS: dict[str, tuple[Callable[..., Image], set[str]]] = {
     "grey all over": (filled((128, 128, 128), 1.0), {"corrupt", "covered"}),
     "no colour planes": (without_colour_planes, {"corrupt"}),
     "the last row drawn down": (smeared, {"corrupt"}),
-    "half of a JPEG": (cut_jpeg, {"corrupt"}),
 }
 
 

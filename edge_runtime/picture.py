@@ -31,13 +31,14 @@ class _Limits:
 
     dark_level: float  # 95 % of the picture is darker
     bright_share: float  # share that is saturated
+    washed_level: float  # 95 % of the picture is brighter
     flat_contrast: float  # the strongest 2 % of edges are weaker, levels per pixel
 
 
 # What makes a picture bad, and what must hold for it to be good again: a picture at the border
 # must not flicker between the two.
-_ENTER = _Limits(dark_level=22.0, bright_share=0.85, flat_contrast=4.0)
-_LEAVE = _Limits(dark_level=30.0, bright_share=0.75, flat_contrast=5.5)
+_ENTER = _Limits(dark_level=22.0, bright_share=0.85, washed_level=225.0, flat_contrast=4.0)
+_LEAVE = _Limits(dark_level=30.0, bright_share=0.75, washed_level=215.0, flat_contrast=5.5)
 
 
 class PictureHealth:
@@ -92,7 +93,8 @@ def _exposure(image: Image, limits: _Limits) -> Reason | None:
     grey = np.asarray(cv2.cvtColor(thumb, cv2.COLOR_BGR2GRAY), np.uint8)
     if _level(grey, 0.95) < limits.dark_level:
         return "dark"
-    if float((grey >= 250).mean()) > limits.bright_share:
+    is_washed_out = _level(grey, 0.05) > limits.washed_level
+    if is_washed_out or float((grey >= 250).mean()) > limits.bright_share:
         return "bright"
     if _contrast(grey) < limits.flat_contrast:
         return "covered"

@@ -51,6 +51,7 @@ def without_chroma(scene: Scene) -> Image:
         (lambda scene: noisy(6, 4), "dark"),
         (lambda scene: np.zeros(SHAPE, np.uint8), "dark"),
         (lambda scene: noisy(254, 2), "bright"),
+        (lambda scene: (0.1 * scene() + 228).astype(np.uint8), "bright"),
         (lambda scene: noisy(128, 10), "covered"),
         (lambda scene: noisy(90, 20), "covered"),
         (lambda scene: np.full(SHAPE, 90, np.uint8), "covered"),
