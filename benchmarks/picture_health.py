@@ -37,6 +37,7 @@ Row = dict[str, Any]
 FOLDERS = ("doors", "kinds")
 CLIP = "window_clip/main_campus_1.mp4"
 VIEW = (640, 480)
+STILL = (480, 360)
 FPS, STILL_S, STUCK_S = 10, 24, 8
 NOISES = (0.4, 2.0)  # of the sensor, grey levels
 ENCODERS = {
@@ -159,29 +160,27 @@ FAULTS: dict[str, tuple[Callable[..., Image], set[str]]] = {
 }
 
 
-def single_pictures(data: Path, count: int) -> list[Row]:
+def single_pictures(data: Path, count: int) -> Iterator[Row]:
     """Judge real pictures, as they are and with faults put into them."""
-    rows = []
     random = np.random.default_rng(1)
     found: Counter[str | None] = Counter()
     for image in photographs(data, None, 0):
         found[PictureHealth().judge(image, 0.0)] += 1
-    rows.append(false_alarms("photographs", found))
+    yield false_alarms("photographs", found)
     found = Counter(
         PictureHealth().judge(infrared(image, random), 0.0) for image in photographs(data, count, 1)
     )
-    rows.append(false_alarms("the same as by infra-red", found))
+    yield false_alarms("some of them as by infra-red", found)
     health = PictureHealth()
     found = Counter(health.judge(p.image, p.clip_s, p.key_frames) for p in read_file(data / CLIP))
-    rows.append(false_alarms("frames of the clip", found))
+    yield false_alarms("frames of the clip", found)
     for name, (fault, right) in FAULTS.items():
         reasons = [
             PictureHealth().judge(fault(image, random), 0.0)
             for image in photographs(data, count, 2)
         ]
         told = sum(reason in right for reason in reasons)
-        rows.append(row(name, "found", told, len(reasons)))
-    return rows
+        yield row(name, "found", told, len(reasons))
 
 
 def false_alarms(name: str, found: Counter[str | None]) -> Row:
@@ -200,21 +199,24 @@ def row(name: str, what: str, count: int, of: int) -> Row:
 
 def still_pictures(image: Image, noise: float, is_stuck: bool, seed: int) -> Iterator[Image]:
     random = np.random.default_rng(seed)
-    size = (480, 360)
-    still = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (3, 3), 0)
-    picture = noisy(still, noise, random)
+    still = cv2.GaussianBlur(cv2.resize(image, STILL, interpolation=cv2.INTER_AREA), (3, 3), 0)
+    # Cut from a larger field at another place each time, which costs less than drawing it anew.
+    field = random.normal(0.0, noise, (2 * STILL[1], 2 * STILL[0], 3)).astype(np.float32)
+    picture = still
     for index in range(STILL_S * FPS):
         if not is_stuck or index < STUCK_S * FPS:
-            picture = np.clip(
-                np.rint(still + random.normal(0.0, noise, still.shape)), 0, 255
-            ).astype(np.uint8)
+            down, across = random.integers(0, STILL[1]), random.integers(0, STILL[0])
+            grain = field[down : down + STILL[1], across : across + STILL[0]]
+            picture = np.clip(np.rint(still + grain), 0, 255).astype(np.uint8)
         yield picture
 
 
 def first_frozen_s(pictures: Iterator[Image], options: str, folder: Path) -> float | None:
     """Return when a stream is first called frozen, seconds, at five looks a second."""
     path = folder / "still.mkv"
-    command = f"ffmpeg -v error -y -f rawvideo -pix_fmt bgr24 -s 480x360 -r {FPS} -i -"
+    command = (
+        f"ffmpeg -v error -y -f rawvideo -pix_fmt bgr24 -s {STILL[0]}x{STILL[1]} -r {FPS} -i -"
+    )
     command += f" -pix_fmt yuv420p -threads 1 {options}"
     raw = b"".join(picture.tobytes() for picture in pictures)
     subprocess.run([*command.split(), str(path)], input=raw, check=True)
@@ -226,9 +228,8 @@ def first_frozen_s(pictures: Iterator[Image], options: str, folder: Path) -> flo
     return None
 
 
-def streams(data: Path, stills: int) -> list[Row]:
+def streams(data: Path, stills: int) -> Iterator[Row]:
     """Judge encoded streams of still scenes that live, and of ones that are stuck."""
-    rows = []
     images = list(photographs(data, stills, 3))
     with tempfile.TemporaryDirectory() as folder:
         for name, options in ENCODERS.items():
@@ -242,13 +243,11 @@ def streams(data: Path, stills: int) -> list[Row]:
                 ]
                 for is_stuck in (False, True)
             )
-            rows.append(
-                row(name, "living, called frozen", sum(s is not None for s in living), len(cases))
-            )
-            found = row(name, "stuck, found in 16 s", sum(s is not None for s in stuck), len(cases))
-            delays = [s - STUCK_S for s in stuck if s is not None]
-            rows.append(found | {"median_s": float(np.median(delays)) if delays else None})
-    return rows
+            called = sum(moment_s is not None for moment_s in living)
+            yield row(name, "living, called frozen", called, len(cases))
+            delays_s = [moment_s - STUCK_S for moment_s in stuck if moment_s is not None]
+            found = row(name, "stuck, found in 16 s", len(delays_s), len(cases))
+            yield found | {"median_s": float(np.median(delays_s)) if delays_s else None}
 
 
 # ------------------------------------------------------------------------------- views
@@ -285,7 +284,7 @@ ELSEWHERE: dict[str, Change] = {
 }
 
 
-def views(data: Path, count: int) -> list[Row]:
+def views(data: Path, count: int) -> Iterator[Row]:
     """Look for references in pictures of the same view and of others."""
     random = np.random.default_rng(4)
     zones = [Zone.rectangle(0.35, 0.15, 0.65, 0.95)]
@@ -295,19 +294,18 @@ def views(data: Path, count: int) -> list[Row]:
         if min(image.shape[:2]) >= 300
     ]
     able = [(image, reference) for image, reference in references if reference.can_judge]
-    rows = [row("views with corners enough", "judged", len(able), len(references))]
+    yield row("views with corners enough", "judged", len(able), len(references))
     for what, changes in (("found in place", IN_PLACE), ("told", ELSEWHERE)):
         for name, change in changes.items():
             place = [is_in_place(reference, change(image, random)) for image, reference in able]
             count_right = sum(place) if what == "found in place" else len(place) - sum(place)
-            rows.append(row(name, what, count_right, len(place)))
+            yield row(name, what, count_right, len(place))
     others = [able[(index + 1) % len(able)][0] for index in range(len(able))]
     place = [
         is_in_place(reference, pushed()(other, random))
         for (_, reference), other in zip(able, others, strict=True)
     ]
-    rows.append(row("another view altogether", "told", len(place) - sum(place), len(place)))
-    return rows
+    yield row("another view altogether", "told", len(place) - sum(place), len(place))
 
 
 def is_in_place(reference: Reference, picture: npt.NDArray[Any]) -> bool:
@@ -323,13 +321,12 @@ def default_data() -> Path:
     return Path(os.environ.get("TRANSOM_DATA") or beside)
 
 
-def show(rows: list[Row]) -> None:
-    for one in rows:
-        delay = f", {one['median_s']:.1f} s in the median" if one.get("median_s") else ""
-        print(
-            f"| {one['case']} | {one['what']} | {one['count']} of {one['of']} "
-            f"({100 * one['low']:.1f} to {100 * one['high']:.1f} %){delay} |"
-        )
+def shown(one: Row) -> str:
+    delay = f", {one['median_s']:.1f} s in the median" if one.get("median_s") else ""
+    return (
+        f"| {one['case']} | {one['what']} | {one['count']} of {one['of']} "
+        f"({100 * one['low']:.1f} to {100 * one['high']:.1f} %){delay} |"
+    )
 
 
 def main() -> None:
@@ -347,17 +344,19 @@ def main() -> None:
         parser.exit(
             0, f"{arguments.data}: no real pictures here; give --data or set TRANSOM_DATA\n"
         )
-    parts: dict[str, Callable[[], list[Row]]] = {
+    parts: dict[str, Callable[[], Iterator[Row]]] = {
         "single": lambda: single_pictures(arguments.data, arguments.pictures),
         "frozen": lambda: streams(arguments.data, arguments.stills),
         "views": lambda: views(arguments.data, arguments.pictures),
     }
     rows = []
     for name, part in parts.items():
-        if not arguments.part or name in arguments.part:
-            rows += (found := part())
+        if arguments.part and name not in arguments.part:
+            continue
+        for one in part():
+            rows.append(one)
             if not arguments.json:
-                show(found)
+                print(shown(one), flush=True)
     if arguments.json:
         print(json.dumps(rows, indent=1))
 

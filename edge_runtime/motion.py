@@ -26,6 +26,7 @@ _LIGHT_SLACK = 0.2
 _FIT_ROUNDS = 5
 _FIT_TOLERANCE = 0.02  # of the light
 _MOST_NOISE = 6.0
+_APART = 4
 _LEARN_QUIET = 0.1
 _LEARN_MOVING = 0.02
 
@@ -94,8 +95,11 @@ class MotionGate:
             lit = _relit(reference, thumb)
             left = np.abs(thumb - lit)
             limit = limit + _LIGHT_SLACK * np.abs(lit - reference)
-        # Of a normal distribution, from its median; between neighbours, whose light is the same.
-        noise = 1.4826 / 2**0.5 * _median(np.abs(np.diff(thumb - reference)))
+        # Of a normal distribution, from its median; between places whose light is nearly the same,
+        # and whose noise, after a video's compression, is not.
+        difference = thumb - reference
+        apart = np.abs(difference[:, _APART:] - difference[:, :-_APART])
+        noise = 1.4826 / 2**0.5 * _median(apart)
         # A leaf that fills the zone comes from one picture to the next, a cloud does not.
         step = 0.0 if self._before is None else _median(thumb - self._before)
         has_moved = int((left > limit).sum()) >= _LEAST_PIXELS or abs(step) >= _LIGHT_STEP
