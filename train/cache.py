@@ -3,6 +3,7 @@
 An entry is a folder, filled under another name and renamed, so that one that is there is whole.
 """
 
+import mmap
 import os
 import shutil
 import tempfile
@@ -13,8 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 Index = TypeVar("Index", bound=msgspec.Struct)
+Values = TypeVar("Values", npt.NDArray[np.uint8], npt.NDArray[np.float32])
+Rows = npt.NDArray[np.int64]
 
 INDEX = "index.json"
 """The file that makes a folder an entry."""
@@ -46,6 +51,25 @@ def fill_entry(folder: Path, fill: Callable[[Path], Index]) -> Index:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return index
+
+
+def take(mapped: Values, which: Rows | slice) -> Values:
+    """Copy some rows of an array that may be memory-mapped, and let go of the pages read.
+
+    They stay in the kernel's cache as long as there is room, but no longer count as this process's
+    memory: however large the file, what is read of it does not add up.
+
+    Args:
+        mapped: (N, …).
+        which: Of the N.
+    """
+    taken = np.array(mapped[which])
+    origin: object = mapped
+    while isinstance(origin, np.ndarray):
+        origin = origin.base
+    if isinstance(origin, mmap.mmap):
+        origin.madvise(mmap.MADV_DONTNEED)
+    return taken
 
 
 def reserve(path: Path, size: int) -> None:

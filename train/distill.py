@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from train.cache import take
 from train.network import Network, to_image
 from train.recipe import Recipe
 from train.run import Run
@@ -119,7 +120,7 @@ class Teachers:
         rows = list(dict.fromkeys(rows))
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH]
-            crops = torch.from_numpy(np.asarray(self._crops[part]))
+            crops = torch.from_numpy(take(self._crops, np.asarray(part)))
             image = to_image(crops.to(self._device))
             said = [teacher.logits(image) for teacher in self._teachers]
             for place, row in enumerate(part):

@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy.typing as npt
 import torch
 
 from train.augment import Augment
-from train.cache import INDEX, default_cache, fill_entry, prune_cache, reserve
+from train.cache import INDEX, Rows, default_cache, fill_entry, prune_cache, take
 from train.corpus import Corpus
 from train.engine import Engine, derived_seed
 from train.fusion import Fusion, Seen
@@ -39,8 +40,6 @@ _log = logging.getLogger(__name__)
 _VERSION = 1
 _BLOCK = 64
 """Crops that are varied and looked at together."""
-
-Rows = npt.NDArray[np.int64]
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -84,7 +83,7 @@ class Features:
             like = self.parts[0][number]
             found = np.empty((len(rows), *like.shape[1:]), np.float32)
             for which, files in enumerate(self.parts):
-                found[part == which] = files[number][place[part == which]]
+                found[part == which] = take(files[number], place[part == which])
             maps.append(torch.from_numpy(found).permute(0, 3, 1, 2).to(self.device))
         return Seen(tuple(maps), self.stages)
 
@@ -201,19 +200,18 @@ class FeatureStore:
         engine = self._engine
         places = np.arange(engine.local_rank, len(maker.rows), engine.local_world)
         shapes = [(len(places), *shape) for shape in maker.shapes]
-        files = []
-        for number, shape in enumerate(shapes):
-            reserve(_file(folder, number), 4 * int(np.prod(shape)))
-            files.append(np.memmap(_file(folder, number), np.float32, "r+", shape=shape))
-        for start in range(0, len(places), _BLOCK):
-            block = places[start : start + _BLOCK]
-            seed = derived_seed(self._recipe.seed, "view", view or 0, int(block[0]))
-            random = torch.Generator().manual_seed(seed)
-            seen = maker.look(block, None if view is None else self._augment, random)
-            for file, made in zip(files, seen, strict=True):
-                file[start : start + len(block)] = made
-        for file in files:
-            file.flush()
+        with ExitStack() as opened:
+            files = [
+                opened.enter_context(_file(folder, number).open("wb"))
+                for number in range(len(shapes))
+            ]
+            for start in range(0, len(places), _BLOCK):
+                block = places[start : start + _BLOCK]
+                seed = derived_seed(self._recipe.seed, "view", view or 0, int(block[0]))
+                random = torch.Generator().manual_seed(seed)
+                seen = maker.look(block, None if view is None else self._augment, random)
+                for file, made in zip(files, seen, strict=True):
+                    file.write(np.ascontiguousarray(made).tobytes())
         return _Index(shapes, maker.stages)
 
 
@@ -253,7 +251,7 @@ class _Maker:
         self, places: Rows, augment: Augment | None, random: torch.Generator
     ) -> list[npt.NDArray[np.float32]]:
         """Return the maps (n, h, w, C) of some of the rows, by their places among them."""
-        crops = torch.from_numpy(np.asarray(self._crops[self.rows[places]]))
+        crops = torch.from_numpy(take(self._crops, self.rows[places]))
         crops = crops.to(self._engine.device)
         return self._run(to_image(crops) if augment is None else augment(crops, random))
 
@@ -273,7 +271,7 @@ def _is_whole(folder: Path) -> bool:
         sizes = [_file(folder, number).stat().st_size for number in range(len(index.shapes))]
     except (OSError, msgspec.DecodeError):
         return False
-    return sizes == [max(4 * int(np.prod(shape)), 1) for shape in index.shapes]
+    return sizes == [4 * int(np.prod(shape)) for shape in index.shapes]
 
 
 def _map(folder: Path) -> list[npt.NDArray[np.float32]]:

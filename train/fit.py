@@ -13,6 +13,7 @@ import torch
 
 from train.augment import Augment
 from train.averaging import Average
+from train.cache import take
 from train.checkpoint import NAME as CHECKPOINT
 from train.checkpoint import Standing, load_checkpoint, save_checkpoint
 from train.conclude import conclude
@@ -355,7 +356,7 @@ class Training:
         """Return a batch as the networks take it, and what the teachers say of it."""
         if features is not None:
             return Mixed(features.of(rows)), ()
-        crops = torch.from_numpy(np.asarray(self._corpus.crops[rows])).to(self.engine.device)
+        crops = torch.from_numpy(take(self._corpus.crops, rows)).to(self.engine.device)
         mixed = self._mix(self._augment(crops, random), random)
         return mixed, self._teachers(mixed.image, rows) if self._teachers else ()
 

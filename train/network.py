@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from train.backbones import BACKBONES
+from train.cache import take
 from train.fusion import Fusion, Seen, build_fusion
 from train.recipe import Recipe
 from transom.tasks import TaskSet
@@ -192,7 +193,7 @@ def predict_batches(
 def _batches(crops: npt.NDArray[np.uint8], batch: int) -> Iterator[npt.NDArray[np.uint8]]:
     for start in range(0, len(crops), batch):
         # A copy: torch cannot take a read-only memory map.
-        yield np.array(crops[start : start + batch])
+        yield take(crops, slice(start, start + batch))
 
 
 def _joined(parts: list[torch.Tensor], width: int) -> npt.NDArray[np.float32]:

@@ -21,6 +21,7 @@ import torch
 from msgspec import Meta
 
 from train.backbones import BACKBONES, Trunk
+from train.cache import take
 from train.corpus import Corpus
 from train.engine import derived_seed
 from train.network import to_image
@@ -149,7 +150,7 @@ def _train(
         total = torch.zeros((), device=device)
         rows = list(_batches(len(crops), batch, settings.seed, epoch))
         for chosen in rows:
-            truth = to_image(torch.from_numpy(np.asarray(crops[chosen])).to(device))
+            truth = to_image(torch.from_numpy(take(crops, chosen)).to(device))
             loss = task(trunk, trunk(spoil(truth, settings, random))[-1], truth).mean()
             optimiser.zero_grad()
             loss.backward()

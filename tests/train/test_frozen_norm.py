@@ -94,6 +94,24 @@ def test_a_folded_unit_gives_the_outputs_and_gradients_of_its_parts(shape):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("kernel", "sides"), [(3, (0, 1)), (5, (1, 2))])
+def test_an_uneven_convolution_and_its_activation_are_pytorch_s(order, kernel, sides):
+    torch.manual_seed(1)
+    unit = ConvUnit(4, 4, kernel, 2, groups=4)
+    image = torch.randn(2, 4, 10, 12).contiguous(memory_format=order).requires_grad_()
+    padded = functional.pad(image, (*sides, *sides))
+    weight = unit.conv.weight
+    expected = functional.relu6(unit.norm(functional.conv2d(padded, weight, None, 2, 0, 1, 4)))
+    found = unit(image)
+    torch.testing.assert_close(found, expected)
+    assert found.shape[2:] == (5, 6)
+    asked = torch.randn_like(found)
+    mine = torch.autograd.grad(found, [image, weight], asked)
+    theirs = torch.autograd.grad(expected, [image, weight], asked)
+    torch.testing.assert_close(mine, theirs)
+
+
 def test_frozen_statistics_rest_while_scales_and_new_parts_learn(corpus):
     tasks, rows = learnable(corpus)
     recipe = FROZEN.with_values({"frozen_epochs": 0})

@@ -1,5 +1,7 @@
 """The convolution unit that the families are built from."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -25,7 +27,7 @@ class Convolution(nn.Conv2d):
             groups=groups,
             bias=False,
         )
-        self._uneven = (total // 2, total - total // 2) * 2 if total % 2 else None
+        self._uneven = (total // 2, total - total // 2) if total % 2 else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, H, W) to (N, outputs, H / stride, W / stride)."""
@@ -48,7 +50,13 @@ class Convolution(nn.Conv2d):
         return y
 
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self._uneven is None else functional.pad(x, self._uneven)
+        if self._uneven is None:
+            return x
+        before, after = self._uneven
+        if torch.compiler.is_exporting():
+            return functional.pad(x, (before, after, before, after))
+        padded: torch.Tensor = _Pad.apply(x, before, after)  # type: ignore[no-untyped-call]
+        return padded
 
 
 def _as_scale(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,7 +78,53 @@ class ReLU6(nn.Module):
         """Map any shape to the same; what is given is overwritten."""
         if torch.compiler.is_exporting():
             return x.clamp(0.0, 6.0)
-        return functional.relu6(x, inplace=True)
+        y: torch.Tensor = _ClampInPlace.apply(x)  # type: ignore[no-untyped-call]
+        return y
+
+
+class _ClampInPlace(torch.autograd.Function):
+    """PyTorch's own keeps a copy of what it overwrites; what comes out says as much."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.mark_dirty(x.clamp_(0.0, 6.0))
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        (y,) = ctx.saved_tensors
+        passed: torch.Tensor = torch.ops.aten.hardtanh_backward(gradients[0], y, 0.0, 6.0)
+        return passed
+
+
+class _Pad(torch.autograd.Function):
+    """Zeros around a map; PyTorch's own writes the whole map once more, there and back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, before: int, after: int) -> torch.Tensor:
+        height, width = x.shape[2:]
+        ctx.inside = (slice(before, before + height), slice(before, before + width))
+        order = torch.channels_last if _is_channels_last(x) else torch.contiguous_format
+        padded = torch.empty(
+            (*x.shape[:2], before + height + after, before + width + after),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=order,
+        )
+        padded[..., *ctx.inside] = x
+        for rim in (slice(0, before), slice(-after, None)):
+            padded[:, :, rim] = 0.0
+            padded[:, :, :, rim] = 0.0
+        return padded
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradients[0][..., *ctx.inside], None, None
+
+
+def _is_channels_last(x: torch.Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 class ConvUnit(nn.Module):
