@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
-from transom.bundle import Bundle, Logits
+from transom.bundle import DISTANCE, EMBEDDING, Bundle, Logits
 from transom.crop import Image
 from transom.errors import ClassifierError
 from transom.prediction import Prediction, predict
@@ -64,7 +64,7 @@ class Classifier:
         self.manifest = bundle.manifest
         self._goldens = bundle.goldens
         self._name = f"{bundle.manifest.name} {bundle.manifest.sequence}"
-        self._outputs = [*self.manifest.task_set().names, "embedding"]
+        self._widths = self.manifest.widths()
         onnxruntime.set_default_logger_severity(_QUIET)
         try:
             self._session = onnxruntime.InferenceSession(
@@ -95,12 +95,12 @@ class Classifier:
             name: np.concatenate([part[name] for part in parts])
             if parts
             else np.zeros((0, width), np.float32)
-            for name, width in self._widths().items()
+            for name, width in self._widths.items()
         }
-        embedding = joined.pop("embedding")
+        distance = joined[DISTANCE][:, 0] if DISTANCE in joined else None
         return Answers(
-            {spec.name: predict(joined[spec.name], spec) for spec in self.manifest.tasks},
-            embedding,
+            {spec.name: predict(joined[spec.name], spec, distance) for spec in self.manifest.tasks},
+            joined[EMBEDDING],
         )
 
     def check_goldens(self) -> None:
@@ -140,11 +140,11 @@ class Classifier:
 
     def _run(self, crops: Image) -> Logits:
         try:
-            values = self._session.run(self._outputs, {"image": np.ascontiguousarray(crops)})
+            values = self._session.run(list(self._widths), {"image": np.ascontiguousarray(crops)})
         except _FAULTS as error:
             raise ClassifierError(f"{self._name}: network failed: {error}") from error
-        answers = dict(zip(self._outputs, values, strict=True))
-        for name, width in self._widths().items():
+        answers = dict(zip(self._widths, values, strict=True))
+        for name, width in self._widths.items():
             value = answers[name]
             if value.shape != (len(crops), width) or not np.isfinite(value).all():
                 raise ClassifierError(
@@ -152,10 +152,6 @@ class Classifier:
                     f"{value.shape}, finite: {bool(np.isfinite(value).all())}; export again"
                 )
         return answers
-
-    def _widths(self) -> dict[str, int]:
-        widths = {spec.name: len(spec.classes) for spec in self.manifest.tasks}
-        return widths | {"embedding": self.manifest.embedding}
 
     def _check_interface(self) -> None:
         size = self.manifest.input.size
@@ -167,7 +163,7 @@ class Classifier:
             )
         outputs = sorted(_describe(node) for node in self._session.get_outputs())
         expected = sorted(
-            (name, "tensor(float)", (None, width)) for name, width in self._widths().items()
+            (name, "tensor(float)", (None, width)) for name, width in self._widths.items()
         )
         if outputs != expected:
             raise ClassifierError(

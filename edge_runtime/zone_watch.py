@@ -104,14 +104,12 @@ class ZoneWatch:
         """Take in what the network says of the zone's crop in `frame`, row `row` of a batch."""
         prediction = answers.predictions[self._config.task]
         spec = self._specs[self._config.task]
-        max_energy = spec.unknown.max_energy
-        is_unlike = max_energy is not None and prediction.energy[row] > max_energy
         self._remember(answers, row)
         # A probability below its threshold is evidence all the same, so the filter gets it; a
         # picture unlike training has probabilities that mean nothing.
         decision = (
             self._filter.update(None, frame.taken_ns / 1e9, "unlike")
-            if is_unlike
+            if prediction.unlike[row]
             else self._filter.update(
                 told_probabilities(prediction.probabilities[row], spec.classes, self._classes),
                 frame.taken_ns / 1e9,

@@ -14,20 +14,23 @@ import numpy as np
 import numpy.typing as npt
 
 from export.benchmark import time_models
+from export.calibration import Calibration, calibrate
 from export.cost import count_cost
+from export.distance import append_distance
 from export.fallbacks import Attempt, Quantizer, first_that_passes
 from export.goldens import make_goldens
 from export.graph import EMBEDDING, export_graph, fold_temperatures
 from export.parity import Limits, TaskParity, check_float, check_fused, check_parity, compare
 from export.quantize import calibration_indices, count_operators
 from export.recipe import ExportRecipe, Fallback
-from train.calibrate import calibrated_spec, fit_temperature
-from train.corpus import MISSING, Corpus
-from train.evaluate import Evaluation, evaluate
+from train.corpus import Corpus
+from train.ensemble import why_not_on_a_device
+from train.evaluate import Evaluation, evaluate, label_classes
 from train.network import Network, predict_logits
-from train.predictor import OnnxPredictor
+from train.predictor import OnnxPredictor, Said
 from train.progress import Progress
 from train.run import Run
+from train.unlike import fit_distance, reference_rows
 from transom import __version__
 from transom.bundle import Logits, Manifest, TaskSpec, read_bundle, write_bundle
 from transom.crop import Image
@@ -53,13 +56,13 @@ class _Held:
     Attributes:
         corpus: N rows, val and test.
         targets: (N, T) int64 in the order of the run's tasks and classes, -1 = not labelled.
-        float32: By task, logits (N, C), as they leave torch: no temperature.
+        float32: What the float32 graph says of them: no temperature yet.
         difference: Largest difference between torch and ONNX float32.
     """
 
     corpus: Corpus
     targets: Targets
-    float32: Logits
+    float32: Said
     difference: float
 
 
@@ -69,7 +72,7 @@ class _Candidate:
 
     model: bytes
     precision: Literal["int8", "float32"]
-    logits: Logits
+    said: Said
     parity: tuple[TaskParity, ...]
     why: str
     fallback: Fallback | None
@@ -106,13 +109,15 @@ def export_run(
         tell: Told in a sentence when INT8 does not pass, and which fallback does.
 
     Raises:
-        ExportError: A gate is not passed, or the corpus lacks a split. No bundle is written.
+        ExportError: A gate is not passed, the network is too large for a bundle, or the corpus
+            lacks a split. No bundle is written.
         BundleError: What is at `path` is no bundle, or the new one would be too large.
     """
     recipe = recipe or ExportRecipe()
     _check_corpus(run, corpus)
     sequence = _next_sequence(path, run) if sequence is None else sequence
     network = run.network()
+    _check_size(network, precision)
     draft = _draft(run, name, sequence, network.embedding_size)
     step = _steps(progress)
 
@@ -122,26 +127,33 @@ def export_run(
     step()
     candidate = _choose(run, graph, draft, corpus, held, precision, recipe, tell or _say_nothing)
     step()
-    temperatures = _temperatures(run, candidate, held)
+    calibration = _calibrate(run, candidate, held, draft, corpus)
+    temperatures = calibration.temperatures
     model = fold_temperatures(candidate.model, temperatures)
+    if calibration.distance is not None:
+        model = append_distance(model, calibration.distance)
     manifest = msgspec.structs.replace(
-        draft,
-        precision=candidate.precision,
-        tasks=_specs(run, candidate, held, temperatures),
+        draft, precision=candidate.precision, tasks=calibration.specs
     )
     step()
     predictor = OnnxPredictor(model, manifest)
     evaluation = evaluate(predictor, _judged(corpus))
-    manifest = msgspec.structs.replace(manifest, metrics=_metrics(evaluation))
+    manifest = msgspec.structs.replace(manifest, metrics=_metrics(run, evaluation))
     step()
     crops, targets = _golden_candidates(held)
     goldens = make_goldens(
-        model, lambda these: _answer(predictor, these)[0], run.tasks, crops, targets
+        model, lambda these: _said(predictor, these).logits, run.tasks, crops, targets
     )
     report = _report(candidate, held, recipe, temperatures, evaluation, model)
     write_bundle(path, manifest=manifest, model=model, goldens=goldens, report=report, key=key)
     step()
     return manifest
+
+
+def _check_size(network: Network, precision: Precision) -> None:
+    obstacle = why_not_on_a_device(network, "float32" if precision == "float32" else "int8")
+    if obstacle:
+        raise ExportError(f"export stopped: {obstacle}")
 
 
 def _check_corpus(run: Run, corpus: Corpus) -> None:
@@ -195,15 +207,18 @@ def _hold_out(
     predictor = OnnxPredictor(graph, draft)
     judged = evaluate(predictor, rows)
     targets = np.stack([task.targets for task in judged.tasks.values()], axis=1)
-    logits, embedding = _answer(predictor, rows.crops)
+    said = _said(predictor, rows.crops)
     some = calibration_indices(targets, rows.groups, _TORCH_CROPS)
     torch_logits, torch_embedding = predict_logits(network, np.array(rows.crops[some]))
     difference = check_float(
         {**torch_logits, EMBEDDING: torch_embedding},
-        {**{task: values[some] for task, values in logits.items()}, EMBEDDING: embedding[some]},
+        {
+            **{task: values[some] for task, values in said.logits.items()},
+            EMBEDDING: said.embedding[some],
+        },
         limits,
     )
-    return _Held(rows, targets, logits, difference)
+    return _Held(rows, targets, said, difference)
 
 
 def _choose(
@@ -224,8 +239,8 @@ def _choose(
 
     def check(attempt: Attempt) -> _Candidate:
         check_fused(count_operators(attempt.model), limits, excluded=attempt.excluded)
-        logits, _ = _answer(OnnxPredictor(attempt.model, draft), held.corpus.crops)
-        candidate = _judge(run, attempt, "int8", logits, held, limits)
+        said = _said(OnnxPredictor(attempt.model, draft), held.corpus.crops)
+        candidate = _judge(run, attempt, "int8", said, held, limits)
         check_parity(candidate.parity, limits)
         return candidate
 
@@ -249,8 +264,8 @@ def _quantizer(
         return np.array(train.crops[some])
 
     def answer(crops: Image) -> Logits:
-        logits, embedding = _answer(OnnxPredictor(graph, draft), crops)
-        return {**logits, EMBEDDING: embedding}
+        said = _said(OnnxPredictor(graph, draft), crops)
+        return {**said.logits, EMBEDDING: said.embedding}
 
     return Quantizer(graph, run.tasks, samples, answer, recipe)
 
@@ -259,18 +274,18 @@ def _judge(
     run: Run,
     attempt: Attempt,
     precision: Literal["int8", "float32"],
-    logits: Logits,
+    said: Said,
     held: _Held,
     limits: Limits,
 ) -> _Candidate:
     # Temperatures change no class, but they decide which crops float32 is sure of.
     calibrated = {
         task: np.asarray(values / run.temperatures.get(task, 1.0), np.float32)
-        for task, values in held.float32.items()
+        for task, values in held.float32.logits.items()
     }
-    parity = compare(run.tasks, calibrated, logits, held.targets, held.corpus.groups, limits)
+    parity = compare(run.tasks, calibrated, said.logits, held.targets, held.corpus.groups, limits)
     why = "asked for" if attempt.fallback is None else f"by fallback: {attempt.what}"
-    return _Candidate(attempt.model, precision, logits, parity, why, attempt.fallback)
+    return _Candidate(attempt.model, precision, said, parity, why, attempt.fallback)
 
 
 def _faster_of(int8: _Candidate, float32: _Candidate, size: int) -> _Candidate:
@@ -291,38 +306,20 @@ def _say_nothing(_: str) -> None:
     pass
 
 
-def _temperatures(run: Run, candidate: _Candidate, held: _Held) -> dict[str, float]:
-    """Fit each task's temperature on the val logits of the network that ships.
-
-    The graph carries none so far: the run's temperatures were fitted on float32 logits and are
-    used only for a task that val does not label. Weights are the same either way, because the
-    heads, where a temperature goes, are not quantised.
-    """
+def _calibrate(
+    run: Run, candidate: _Candidate, held: _Held, draft: Manifest, corpus: Corpus
+) -> Calibration:
+    """Calibrate the network that ships, on what it says itself."""
+    train = corpus.split("train")
+    known = train.select(reference_rows(train.groups))
+    embedding = _said(OnnxPredictor(candidate.model, draft), known.crops).embedding
+    distance = fit_distance(embedding, label_classes(run.tasks, known))
     is_val = held.corpus.splits == "val"
-    temperatures = {}
-    for column, task in enumerate(run.tasks.names):
-        truth = held.targets[is_val, column]
-        labelled = bool((truth != MISSING).any())
-        temperatures[task] = (
-            fit_temperature(candidate.logits[task][is_val], truth)
-            if labelled
-            else run.temperatures.get(task, 1.0)
-        )
-    return temperatures
-
-
-def _specs(
-    run: Run, candidate: _Candidate, held: _Held, temperatures: Mapping[str, float]
-) -> tuple[TaskSpec, ...]:
-    is_val = held.corpus.splits == "val"
-    return tuple(
-        calibrated_spec(
-            task,
-            np.asarray(candidate.logits[task.name][is_val] / temperatures[task.name], np.float32),
-            held.targets[is_val, column],
-        )
-        for column, task in enumerate(run.tasks)
+    said = Said(
+        {task: values[is_val] for task, values in candidate.said.logits.items()},
+        candidate.said.embedding[is_val],
     )
+    return calibrate(run, said, held.targets[is_val], distance)
 
 
 def _judged(corpus: Corpus) -> Corpus:
@@ -331,11 +328,14 @@ def _judged(corpus: Corpus) -> Corpus:
     return test if len(test) else corpus.split("val")
 
 
-def _metrics(evaluation: Evaluation) -> dict[str, Any]:
+def _metrics(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     """What a manifest says of the network: the evaluation without its table of groups."""
     full = evaluation.to_json()
     splits = sorted(set(evaluation.corpus.splits.tolist()))
-    return {"split": " ".join(splits), **{k: v for k, v in full.items() if k != "groups"}}
+    learnt = {"has_learnt_from_it": True} if splits == ["val"] and run.has_learnt_from_val else {}
+    return {
+        "split": " ".join(splits), **learnt, **{k: v for k, v in full.items() if k != "groups"}
+    }  # fmt: skip
 
 
 def _golden_candidates(held: _Held) -> tuple[Image, Targets]:
@@ -349,13 +349,13 @@ def _golden_candidates(held: _Held) -> tuple[Image, Targets]:
     return np.array(held.corpus.crops[some]), held.targets[some]
 
 
-def _answer(predictor: OnnxPredictor, crops: Image) -> tuple[Logits, npt.NDArray[np.float32]]:
+def _said(predictor: OnnxPredictor, crops: Image) -> Said:
     parts = [
         predictor(np.array(crops[start : start + _BATCH])) for start in range(0, len(crops), _BATCH)
     ]
     names = predictor.tasks.names
-    logits = {name: np.concatenate([part[0][name] for part in parts]) for name in names}
-    return logits, np.concatenate([part[1] for part in parts])
+    logits = {name: np.concatenate([part.logits[name] for part in parts]) for name in names}
+    return Said(logits, np.concatenate([part.embedding for part in parts]))
 
 
 def _report(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
+from train.predictor import Said
 from transom.bundle import InputSpec, TaskSpec, UnknownRule
 from transom.dataset import Row, write_dataset
 from transom.geometry import Zone
@@ -121,15 +122,13 @@ class GapPredictor:
     tasks = TaskSet(spec.as_task() for spec in specs)
     input = InputSpec(size=32, margin=0.0)
 
-    def __call__(
-        self, crops: npt.NDArray[np.uint8]
-    ) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    def __call__(self, crops: npt.NDArray[np.uint8]) -> Said:
         """Return logits by task and an embedding of four zeros."""
         grey = crops[:, 8:24, 18:28].mean((1, 2, 3))
         leaning = ((70.0 - grey) / 10.0).astype(np.float32)
         constant = np.tile(np.float32([1.0, 0.0]), (len(crops), 1))
         logits = {"state": np.stack([leaning, -leaning], 1), "kind": constant, "mood": constant}
-        return logits, np.zeros((len(crops), 4), np.float32)
+        return Said(logits, np.zeros((len(crops), 4), np.float32))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from train.blend import Held, Matrix
 from train.corpus import MISSING
 from train.members import TaskAgreement
-from train.metrics import group_indices, interval, resamples
+from train.metrics import group_indices, mean_interval
 
 
 def agreement(held: Held, logits: Matrix, names: Sequence[str]) -> TaskAgreement | None:
@@ -44,7 +44,7 @@ def agreement(held: Held, logits: Matrix, names: Sequence[str]) -> TaskAgreement
         accuracy_divided=_share(ensemble_right[~same]),
         one_right=float(right.any(1).mean()),
         gain=float(gains.mean()),
-        gain_interval=_mean_interval(gains, group_indices(held.groups[counted].tolist())),
+        gain_interval=mean_interval(gains, group_indices(held.groups[counted].tolist())),
     )
 
 
@@ -67,12 +67,3 @@ def disputed(held: Held, logits: Matrix, count: int) -> list[int]:
 
 def _share(right: npt.NDArray[np.bool_]) -> float | None:
     return float(right.mean()) if len(right) else None
-
-
-def _mean_interval(
-    values: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]
-) -> tuple[float, float] | None:
-    """95 % interval of the mean of rows, drawing whole groups."""
-    sums, counts = np.bincount(groups, values), np.bincount(groups)
-    drawn = [weights @ sums / (weights @ counts) for weights in resamples(len(counts))]
-    return interval(np.concatenate(drawn)) if drawn else None

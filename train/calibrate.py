@@ -86,40 +86,45 @@ def fit_thresholds(
     return tuple(thresholds)
 
 
-def fit_max_energy(logits: Floats, coverage: float = 0.95) -> float | None:
-    """Return the energy that `coverage` of pictures like these stay below.
+def fit_limit(values: Floats, coverage: float = 0.95) -> float | None:
+    """Return the value that `coverage` of pictures like these stay below.
 
     Args:
-        logits: (N, C) float32, calibrated, of held-out pictures.
+        values: (N,) float32, energy or distance of held-out pictures.
         coverage: Share of new pictures of the same kind that must pass, 0 to 1.
 
     Returns:
-        The split-conformal quantile, the ceil((N + 1) coverage)-th least energy, rounded up to a
+        The split-conformal quantile, the ceil((N + 1) coverage)-th least value, rounded up to a
         ten-thousandth; None where N is too small to promise the coverage with any limit.
 
     References:
         Angelopoulos and Bates, A Gentle Introduction to Conformal Prediction, 2021, section 1.
     """
-    energies = np.sort(energy(logits)) if len(logits) else np.zeros(0, np.float32)
-    rank = math.ceil((len(energies) + 1) * coverage)
-    if rank > len(energies):
+    rank = math.ceil((len(values) + 1) * coverage)
+    if rank > len(values):
         return None
-    return math.ceil(float(energies[rank - 1]) * 1e4) / 1e4
+    return math.ceil(float(np.sort(values)[rank - 1]) * 1e4) / 1e4
 
 
 def calibrated_spec(
-    task: Task, logits: Floats, targets: Indices, coverage: float = 0.95
+    task: Task,
+    logits: Floats,
+    targets: Indices,
+    coverage: float = 0.95,
+    distance: Floats | None = None,
 ) -> TaskSpec:
     """Return a task with the thresholds and the rule for the unknown that held-out pictures give.
 
-    Half of what `coverage` leaves is spent on thresholds, half on the energy, so that both
-    together leave at least `coverage` of good pictures answered.
+    Half of what `coverage` leaves is spent on thresholds, half on the rule for the unknown, so that
+    both together leave at least `coverage` of good pictures answered. The rule is a limit of the
+    distance, which tells pictures of anything else apart better; of the energy where there is none.
 
     Args:
         task: The task.
         logits: (N, C) float32 of held-out pictures, divided by the temperature already.
         targets: (N,) int64; a negative target = not labelled, does not count.
         coverage: Share of good pictures that must be answered, 0 to 1.
+        distance: (N,) float32, from training pictures; None where the network gives none.
 
     Raises:
         ValueError: The logits do not fit the task or the targets.
@@ -136,7 +141,9 @@ def calibrated_spec(
         classes=task.classes,
         ordinal=task.ordinal,
         thresholds=fit_thresholds(logits[counted], targets[counted], coverage=each),
-        unknown=UnknownRule(max_energy=fit_max_energy(logits[counted], each)),
+        unknown=UnknownRule(max_energy=fit_limit(energy(logits[counted]), each))
+        if distance is None
+        else UnknownRule(max_distance=fit_limit(distance[counted], each)),
     )
 
 

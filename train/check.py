@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from train.corpus import Corpus, join_tasks, load_corpus
 from train.duplicates import near_duplicates
+from train.evaluate import ask
 from train.predictor import Predictor
 from train.progress import Progress
 from train.same_thing import Match, same_things
@@ -21,7 +22,6 @@ FEW_GROUPS = 5
 """With fewer groups of a class, a figure for it says little about new doors: a warning."""
 
 _SIZE = 64  # crops whose pixels alone are compared need no more
-_BATCH = 64
 
 
 def check_datasets(
@@ -146,12 +146,9 @@ def _leaking_things(
     """
     if not len(stated):
         return []
-    parts = [
-        predictor(np.array(stated.crops[start : start + _BATCH]))[1]
-        for start in range(0, len(stated), _BATCH)
-    ]
+    embedding = ask(predictor, stated).embedding
     found: defaultdict[str, list[Match]] = defaultdict(list)
-    matches = same_things(stated.crops, np.concatenate(parts), _sides(stated), progress=progress)
+    matches = same_things(stated.crops, embedding, _sides(stated), progress=progress)
     known = {place for pair in copies for place in pair}
     for match in matches:
         if match.held not in known:

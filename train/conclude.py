@@ -8,13 +8,14 @@ import numpy as np
 
 from train.calibrate import calibrated_spec, fit_temperature
 from train.corpus import Corpus
-from train.evaluate import Evaluation, evaluate, judge, task_targets
+from train.evaluate import Evaluation, evaluate, judge, label_classes, task_targets
 from train.history import EpochRecord
 from train.network import Logits, Network, predict_logits
-from train.predictor import TorchPredictor
+from train.predictor import Said, TorchPredictor
 from train.recipe import Recipe
 from train.report import write_report
 from train.run import REPORT, Facts, Metrics, Run, write_metrics, write_weights
+from train.unlike import Distance, fit_distance, reference_rows
 from transom.tasks import TaskSet
 
 
@@ -44,12 +45,16 @@ def conclude(
     """
     write_weights(folder, network)
     val = corpus.split("val")
-    if val_logits is None:
-        val_logits, _ = predict_logits(network, val.crops)
-    run = Run(folder, recipe, facts, _calibrated(network.tasks, val_logits, val, history))
+    distance = _distance(network, corpus.split("train"))
+    if distance is not None:
+        distance.write(folder)
+    logits, embedding = predict_logits(network, val.crops)
+    said = Said(val_logits or logits, embedding, distance(embedding) if distance else None)
+    run = Run(folder, recipe, facts, _calibrated(network.tasks, said, val, history))
     predictor = TorchPredictor(run)
+    said = said._replace(logits=_divided(said.logits, run.temperatures))
     evaluations = {
-        split: judge(predictor, _divided(val_logits, run.temperatures), val)
+        split: judge(predictor, said, val)
         if split == "val"
         else evaluate(predictor, corpus.split(split))
         for split in _judges(corpus)
@@ -69,18 +74,27 @@ def conclude(
     return done
 
 
+def _distance(network: Network, train: Corpus) -> Distance | None:
+    rows = train.select(reference_rows(train.groups))
+    _, embedding = predict_logits(network, rows.crops)
+    return fit_distance(embedding, label_classes(network.tasks, rows))
+
+
 def _calibrated(
-    tasks: TaskSet, logits: Logits, val: Corpus, history: tuple[EpochRecord, ...]
+    tasks: TaskSet, said: Said, val: Corpus, history: tuple[EpochRecord, ...]
 ) -> Metrics:
     targets = {task.name: task_targets(task, val)[0] for task in tasks}
-    temperatures = {name: fit_temperature(logits[name], truth) for name, truth in targets.items()}
-    calibrated = _divided(logits, temperatures)
+    temperatures = {
+        name: fit_temperature(said.logits[name], truth) for name, truth in targets.items()
+    }
+    calibrated = _divided(said.logits, temperatures)
     seconds = sum(record.seconds for record in history)
     images = sum(record.seconds * record.images_per_s for record in history)
     return Metrics(
         temperatures=temperatures,
         specs=tuple(
-            calibrated_spec(task, calibrated[task.name], targets[task.name]) for task in tasks
+            calibrated_spec(task, calibrated[task.name], targets[task.name], distance=said.distance)
+            for task in tasks
         ),
         history=history,
         seconds=seconds,

@@ -1,6 +1,5 @@
 """How good a network is on labelled rows: figures for each task, their intervals, each group."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +22,16 @@ from train.metrics import (
     tally_groups,
     wilson_interval,
 )
-from train.predictor import Predictor
+from train.predictor import Predictor, Said
 from train.progress import Progress
 from train.selective import COVERAGES, Selective, selective
 from transom.atomic import write_file
 from transom.bundle import TaskSpec
 from transom.errors import DatasetError
 from transom.prediction import UNKNOWN_INDEX, Prediction, predict
-from transom.tasks import UNKNOWN, Task
+from transom.tasks import UNKNOWN, Task, TaskSet
 
 _BATCH = 64
-
-Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -148,23 +145,46 @@ def evaluate(
     size = predictor.input.size
     if corpus.crops.shape[1:] != (size, size, 3):
         raise ValueError(f"crops must be (N, {size}, {size}, 3), got {corpus.crops.shape}")
-    return judge(predictor, _logits(predictor, corpus, progress), corpus)
+    return judge(predictor, ask(predictor, corpus, progress), corpus)
 
 
-def judge(predictor: Predictor, logits: Mapping[str, Logits], corpus: Corpus) -> Evaluation:
+def ask(predictor: Predictor, corpus: Corpus, progress: Progress | None = None) -> Said:
+    """Return what a network says of every row of a corpus, a batch at a time.
+
+    Args:
+        predictor: The network.
+        corpus: The rows, at least one.
+        progress: Told how many have been looked at.
+    """
+    parts = []
+    for start in range(0, len(corpus), _BATCH):
+        parts.append(predictor(np.array(corpus.crops[start : start + _BATCH])))
+        if progress:
+            progress(min(start + _BATCH, len(corpus)), len(corpus))
+    distances = [part.distance for part in parts if part.distance is not None]
+    return Said(
+        {name: np.concatenate([part.logits[name] for part in parts]) for name in parts[0].logits},
+        np.concatenate([part.embedding for part in parts]),
+        np.concatenate(distances) if distances else None,
+    )
+
+
+def judge(predictor: Predictor, said: Said, corpus: Corpus) -> Evaluation:
     """Judge what a network has said of every row of a corpus.
 
     Args:
         predictor: The network.
-        logits: By task (N, C) float32, calibrated.
+        said: Of the N rows.
         corpus: The N rows.
 
     Raises:
-        ValueError: The logits do not fit a task.
+        ValueError: What was said does not fit a task.
     """
     groups = group_indices(corpus.groups)
     tasks = {
-        spec.name: _judge(spec, predict(logits[spec.name], spec), corpus, groups)
+        spec.name: _judge(
+            spec, predict(said.logits[spec.name], spec, said.distance), corpus, groups
+        )
         for spec in predictor.specs
     }
     return Evaluation(predictor.name, predictor.precision, corpus, tasks)
@@ -195,17 +215,6 @@ def write_predictions(path: Path, evaluation: Evaluation) -> None:
         for index, row in enumerate(corpus.rows)
     ]
     write_file(path, b"\n".join(lines) + b"\n")
-
-
-def _logits(predictor: Predictor, corpus: Corpus, progress: Progress | None) -> dict[str, Logits]:
-    parts: defaultdict[str, list[Logits]] = defaultdict(list)
-    for start in range(0, len(corpus), _BATCH):
-        batch = np.array(corpus.crops[start : start + _BATCH])
-        for name, values in predictor(batch)[0].items():
-            parts[name].append(values)
-        if progress:
-            progress(min(start + _BATCH, len(corpus)), len(corpus))
-    return {name: np.concatenate(values) for name, values in parts.items()}
 
 
 def _judge(
@@ -259,6 +268,21 @@ def task_targets(spec: TaskSpec | Task, corpus: Corpus) -> tuple[Indices, npt.ND
     )
     targets = np.where(theirs == MISSING, MISSING, place[theirs])
     return targets, (theirs != MISSING) & (targets == MISSING)
+
+
+def label_classes(tasks: TaskSet, corpus: Corpus) -> Indices:
+    """Return (N,) int64, the class of each row by the task that labels most rows.
+
+    A task that tells no two rows apart counts last. Rows without a label are a class of their own.
+    """
+    targets = [task_targets(task, corpus)[0] for task in tasks]
+    return max(
+        targets,
+        key=lambda truth: (
+            len(np.unique(truth[truth != MISSING])) > 1,
+            int((truth != MISSING).sum()),
+        ),
+    )
 
 
 def _task_json(task: TaskEvaluation) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """The command `transom evaluate`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 import msgspec
+import numpy as np
 
 from train.charts import percent
 from train.corpus import Corpus
@@ -13,7 +14,10 @@ from train.evaluate import Evaluation, evaluate, write_predictions
 from train.predictor import OnnxPredictor, Predictor
 from train.progress import progress_bar
 from train.report import write_report
+from train.told_apart import ANSWERED, Unlike, tell_apart
+from train.unlike_page import unlike_section
 from transom.bundle import read_bundle
+from transom.errors import DatasetError
 from transom.starter import bundle_path
 
 
@@ -32,6 +36,13 @@ from transom.starter import bundle_path
     show_default=True,
     help="Which rows. A data set that was trained on is fairly judged on val or test only.",
 )
+@click.option(
+    "--unlike",
+    "others",
+    multiple=True,
+    metavar="DATASET[:TASK=CLASS]",
+    help="Pictures of anything else, all or those of a class: are they told apart?",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--predictions",
@@ -47,6 +58,7 @@ def evaluate_command(
     model: str,
     datasets: tuple[Path, ...],
     split: str,
+    others: tuple[str, ...],
     as_json: bool,
     predictions: Path | None,
     report: Path | None,
@@ -57,15 +69,24 @@ def evaluate_command(
     with Transom. Tasks and classes are matched by name; rows without a label for a task are
     predicted and not counted.
 
+    With --unlike it also says how well pictures that the network was not made for are told apart:
+    how many it answers all the same, and the area under the ROC curve of each score. A data set
+    that is judged, too, gives only its rows of --split.
+
     \b
     Example:
         transom evaluate runs/hall data/hall --split test
+        transom evaluate starter data/hall --unlike data/cifar10 --unlike data/kinds:kind=other
         transom evaluate hall-7.bundle data/hall --json --predictions said.jsonl
     """
     predictor = load_predictor(model)
     corpus = _load(predictor, datasets).split(split)
     with progress_bar("predicting") as progress:
         evaluation = evaluate(predictor, corpus, progress=progress)
+    said_of_others = {
+        text: evaluate(predictor, read_others(predictor, text, datasets, split)) for text in others
+    }
+    unlike = {text: tell_apart(evaluation, other) for text, other in said_of_others.items()}
     if predictions is not None:
         write_predictions(predictions, evaluation)
     if report is not None:
@@ -76,11 +97,13 @@ def evaluate_command(
             history=(),
             corpus=corpus,
             recipe={},
+            sections=[unlike_section(unlike, said_of_others)],
         )
     if as_json:
-        click.echo(msgspec.json.encode(evaluation.to_json()).decode())
+        found = evaluation.to_json() | ({"unlike": unlike} if unlike else {})
+        click.echo(msgspec.json.encode(found).decode())
     else:
-        click.echo(table(evaluation))
+        click.echo("\n".join([table(evaluation), *_unlike_lines(unlike)]))
     if split == "all" and any(row.split == "train" for row in corpus.rows):
         click.echo(
             "note: rows of the split `train` are among these; a network that was trained on them "
@@ -120,6 +143,46 @@ def table(evaluation: Evaluation) -> str:
         if task.foreign.any():
             lines.append(f"  {task.foreign.sum()} rows of a class the network does not have")
     return "\n".join(lines)
+
+
+def read_others(predictor: Predictor, text: str, judged: Sequence[Path], split: str) -> Corpus:
+    """Return the pictures that `DATASET[:TASK=CLASS]` means.
+
+    Args:
+        predictor: Says how they are fed.
+        text: What a person named.
+        judged: Data sets that are judged: one of these gives only its rows of the split.
+        split: Which.
+
+    Raises:
+        DatasetError: There is no such data set, or no row is meant.
+    """
+    name, _, wanted = text.rpartition(":") if "=" in text.rpartition(":")[2] else (text, "", "")
+    corpus = _load(predictor, [Path(name)])
+    if Path(name).resolve() in [path.resolve() for path in judged]:
+        corpus = corpus.split(split)
+    task, _, label = wanted.partition("=")
+    rows = [not wanted or row.labels.get(task) == label for row in corpus.rows]
+    if not any(rows):
+        what = f"labelled {task} = {label}" if wanted else f"of the split {split}"
+        known = "; ".join(f"{known.name}: {', '.join(known.classes)}" for known in corpus.tasks)
+        raise DatasetError(f"--unlike {text}: no row is {what}; there are {known}")
+    return corpus.select(np.flatnonzero(rows))
+
+
+def _unlike_lines(unlike: Mapping[str, Mapping[str, Unlike]]) -> list[str]:
+    lines = []
+    for name, by_task in unlike.items():
+        for task, found in by_task.items():
+            lines += ["", f"{task}, pictures unlike its own ({name}): {found.n}"]
+            answered = f"{percent(found.answered, 1)}  {_range(found.answered_interval)}"
+            lines.append(f"  answered all the same  {answered}")
+            for score, apart in found.scores.items():
+                lines.append(
+                    f"  AUROC by {score:<16} {100 * apart.auroc:5.1f}  {_range(apart.interval)}, "
+                    f"{percent(apart.missed)} pass where {percent(ANSWERED)} of its own do"
+                )
+    return lines
 
 
 def _load(predictor: Predictor, datasets: Sequence[Path]) -> Corpus:

@@ -1,11 +1,12 @@
 """One way to ask a network, whether it is a run in torch or a bundle in onnxruntime."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from transom.bundle import InputSpec, Manifest, TaskSpec
+from train.unlike import read_distance
+from transom.bundle import DISTANCE, EMBEDDING, InputSpec, Manifest, TaskSpec
 from transom.errors import BundleError
 from transom.session import session_entries
 from transom.tasks import TaskSet
@@ -17,7 +18,21 @@ Crops = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 _IMAGE = "image"
-_EMBEDDING = "embedding"
+
+
+class Said(NamedTuple):
+    """What a network says of N crops.
+
+    Attributes:
+        logits: By task, calibrated, (N, C) float32.
+        embedding: (N, D) float32.
+        distance: (N,) float32, how far each lies from training pictures; None where the network
+            does not know.
+    """
+
+    logits: dict[str, Floats]
+    embedding: Floats
+    distance: Floats | None = None
 
 
 class Predictor(Protocol):
@@ -48,14 +63,11 @@ class Predictor(Protocol):
         """What it is fed."""
         ...
 
-    def __call__(self, crops: Crops) -> tuple[dict[str, Floats], Floats]:
+    def __call__(self, crops: Crops) -> Said:
         """Classify and embed.
 
         Args:
             crops: (N, S, S, 3) uint8 BGR.
-
-        Returns:
-            By task, calibrated logits (N, C) float32; and the embedding (N, D) float32.
         """
         ...
 
@@ -72,8 +84,9 @@ class TorchPredictor:
         self.input = run.input
         self._temperatures = dict(run.temperatures)
         self._network = run.network()
+        self._distance = read_distance(run.folder)
 
-    def __call__(self, crops: Crops) -> tuple[dict[str, Floats], Floats]:
+    def __call__(self, crops: Crops) -> Said:
         """Classify and embed; see `Predictor`."""
         from train.network import predict_logits  # torch is seconds: not for a bundle
 
@@ -82,7 +95,8 @@ class TorchPredictor:
             name: np.asarray(values / self._temperatures.get(name, 1.0), np.float32)
             for name, values in logits.items()
         }
-        return calibrated, embedding
+        distance = None if self._distance is None else self._distance(embedding)
+        return Said(calibrated, embedding, distance)
 
 
 class OnnxPredictor:
@@ -119,13 +133,16 @@ class OnnxPredictor:
             raise BundleError(
                 f"{self.name}: onnxruntime cannot load the network: {error}"
             ) from error
-        self._outputs = [*self.tasks.names, _EMBEDDING]
+        self._outputs = list(manifest.widths())
         self._check_names()
 
-    def __call__(self, crops: Crops) -> tuple[dict[str, Floats], Floats]:
+    def __call__(self, crops: Crops) -> Said:
         """Classify and embed; see `Predictor`."""
-        *logits, embedding = self._session.run(self._outputs, {_IMAGE: np.ascontiguousarray(crops)})
-        return dict(zip(self.tasks.names, logits, strict=True)), embedding
+        values = self._session.run(self._outputs, {_IMAGE: np.ascontiguousarray(crops)})
+        said = dict(zip(self._outputs, values, strict=True))
+        distance = said.pop(DISTANCE)[:, 0] if DISTANCE in said else None
+        embedding = said.pop(EMBEDDING)
+        return Said(said, embedding, distance)
 
     def _check_names(self) -> None:
         inputs = [item.name for item in self._session.get_inputs()]

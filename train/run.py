@@ -23,7 +23,7 @@ import torch
 from train.corpus import Corpus
 from train.engine import Engine
 from train.history import EpochRecord
-from train.members import build_ensemble, read_members
+from train.members import build_ensemble, read_ensemble, read_members
 from train.network import Network, build_network
 from train.recipe import RUN_TABLE, Recipe, load_recipe, read_toml, toml_text
 from transom import __version__
@@ -157,6 +157,16 @@ class Run:
     def digest(self) -> str:
         """SHA-256 of the weights, hexadecimal."""
         return hashlib.sha256((self.folder / WEIGHTS).read_bytes()).hexdigest()
+
+    @property
+    def has_learnt_from_val(self) -> bool:
+        """Whether rows of `val` decided its weights: what it says of them is then no evidence.
+
+        Raises:
+            RunError: The file that says so is damaged.
+        """
+        ensemble = read_ensemble(self.folder)
+        return ensemble is not None and ensemble.how != "mean"
 
     def network(self) -> Network:
         """Return the network in evaluation mode, float32, on the CPU.

@@ -34,6 +34,9 @@ MEMBERS = ("manifest.json", "model.onnx", "goldens.safetensors", "report.json", 
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 """Larger files are refused before they are read: a Pi with 1 GB must survive any of them."""
 
+EMBEDDING, DISTANCE = "embedding", "distance"
+"""Outputs of a network beside its tasks' logits; the second only where a rule asks for it."""
+
 _SIGNED = MEMBERS[:-1]
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _ZIP_MEMBER = struct.Struct("<4s5H3I2H")  # the header that stands before each member
@@ -62,23 +65,32 @@ class InputSpec(
     preprocess: Steps = ()
 
 
-class UnknownRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UnknownRule(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """When a task's answer is `unknown` whatever its probabilities say.
 
     Attributes:
         max_energy: Largest energy, -logsumexp(logits), at which a class is believed; None = any.
             Pictures unlike the training ones have a high energy.
+        max_distance: Largest value of the network's output `distance` at which a class is believed;
+            None = any, and the network need not have that output. It says how far a picture's
+            embedding lies from those of training.
 
     References:
         Liu et al., Energy-based Out-of-distribution Detection, NeurIPS 2020.
+        Ren et al., A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection, 2021.
     """
 
     max_energy: float | None = None
+    max_distance: float | None = None
 
     def __post_init__(self) -> None:
         # JSON has no NaN: it would be written as null, which believes everything.
-        if self.max_energy is not None and not math.isfinite(self.max_energy):
-            raise ValueError(f"max_energy must be a finite number or None, got {self.max_energy}")
+        for key in ("max_energy", "max_distance"):
+            value = getattr(self, key)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{key} must be a finite number or None, got {value}")
 
 
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,6 +158,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def task_set(self) -> TaskSet:
         """Return the tasks by name."""
         return TaskSet(spec.as_task() for spec in self.tasks)
+
+    def widths(self) -> dict[str, int]:
+        """Return the network's outputs, each float32 (N, width), by name."""
+        widths = {spec.name: len(spec.classes) for spec in self.tasks}
+        widths[EMBEDDING] = self.embedding
+        if any(spec.unknown.max_distance is not None for spec in self.tasks):
+            widths[DISTANCE] = 1
+        return widths
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,15 @@ class Prediction:
     Attributes:
         probabilities: (N, C) float32, rows sum to 1.
         energy: (N,) float32; high = unlike training.
+        distance: (N,) float32, likewise, by the embedding; None where the network gives none.
+        unlike: (N,) bool, whether the rule for the unknown rejects the picture as unlike training.
         classes: (N,) int64, index of the believed class or `UNKNOWN_INDEX`.
     """
 
     probabilities: Floats
     energy: Floats
+    distance: Floats | None
+    unlike: npt.NDArray[np.bool_]
     classes: npt.NDArray[np.int64]
 
 
@@ -41,15 +45,16 @@ def energy(logits: Floats) -> Floats:
         return np.asarray(-(top + np.log(np.exp(logits - top[:, None]).sum(axis=1))), np.float32)
 
 
-def predict(logits: Floats, spec: TaskSpec) -> Prediction:
+def predict(logits: Floats, spec: TaskSpec, distance: Floats | None = None) -> Prediction:
     """Apply a task's thresholds and its rule for the unknown to calibrated logits.
 
     Args:
         logits: (N, C) float32, as the bundle's network gives them.
         spec: The task, from the bundle's manifest.
+        distance: (N,) float32, where the network gives it.
 
     Raises:
-        ValueError: The logits do not fit the task.
+        ValueError: The logits do not fit the task, or its rule asks for a distance.
     """
     if logits.ndim != 2 or logits.shape[1] != len(spec.classes):
         raise ValueError(
@@ -58,6 +63,15 @@ def predict(logits: Floats, spec: TaskSpec) -> Prediction:
     probabilities, energies = softmax(logits), energy(logits)
     classes = probabilities.argmax(axis=1)
     believed = probabilities.max(axis=1) >= np.asarray(spec.thresholds, np.float32)[classes]
+    unlike = np.zeros(len(logits), np.bool_)
+    # Not above, but not at most: what is no number is unlike anything.
     if spec.unknown.max_energy is not None:
-        believed &= energies <= spec.unknown.max_energy
-    return Prediction(probabilities, energies, np.where(believed, classes, UNKNOWN_INDEX))
+        unlike |= ~(energies <= spec.unknown.max_energy)
+    if spec.unknown.max_distance is not None:
+        if distance is None:
+            raise ValueError(f"the rule of task {spec.name!r} asks for a distance, there is none")
+        unlike |= ~(distance <= spec.unknown.max_distance)
+    believed &= ~unlike
+    return Prediction(
+        probabilities, energies, distance, unlike, np.where(believed, classes, UNKNOWN_INDEX)
+    )

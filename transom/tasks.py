@@ -10,7 +10,7 @@ CLOSED, AJAR, OPEN = "closed", "ajar", "open"
 """Classes that mean something to the device: what counts as shut, and what may count as open."""
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"
-RESERVED_NAMES = ("image", "zone", "group", "split", "embedding")
+RESERVED_NAMES = ("image", "zone", "group", "split", "embedding", "distance")
 """Columns of `labels.csv` and names of the network's own inputs and outputs: never tasks."""
 
 _NAME = re.compile(NAME_PATTERN)

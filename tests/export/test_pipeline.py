@@ -5,19 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 
 from export.goldens import LEAST
 from export.parity import Limits
 from export.pipeline import export_run
 from export.recipe import ExportRecipe
 from train.corpus import Corpus
-from train.evaluate import evaluate
+from train.evaluate import evaluate, label_classes
 from train.predictor import OnnxPredictor, TorchPredictor
 from train.run import Run, read_run
+from train.unlike import fit_distance, reference_rows
 from transom import __version__
 from transom.bundle import Bundle, read_bundle
 from transom.errors import BundleError, ExportError
-from transom.prediction import softmax
+from transom.prediction import predict, softmax
 from transom.signing import load_private_key, public_half
 
 ALONE = ExportRecipe(fallbacks=())
@@ -67,8 +69,8 @@ def test_a_bundle_says_what_it_is(bundle: Bundle, run: Run) -> None:
 
 def test_the_bundle_answers_as_the_run_does(bundle: Bundle, run: Run, corpus: Corpus) -> None:
     crops = np.array(corpus.split("test").crops)
-    bundled, embedding = OnnxPredictor(bundle.model, bundle.manifest)(crops)
-    trained, _ = TorchPredictor(run)(crops)
+    bundled, embedding, _ = OnnxPredictor(bundle.model, bundle.manifest)(crops)
+    trained = TorchPredictor(run)(crops).logits
     assert embedding.shape == (48, 16)
     for task in run.tasks.names:
         agreement = (bundled[task].argmax(1) == trained[task].argmax(1)).mean()
@@ -85,7 +87,7 @@ def test_the_figures_in_the_manifest_are_those_that_evaluation_finds(
 
 
 def test_the_goldens_are_what_the_bundled_network_answers(bundle: Bundle) -> None:
-    logits, _ = OnnxPredictor(bundle.model, bundle.manifest)(bundle.goldens.crops)
+    logits = OnnxPredictor(bundle.model, bundle.manifest)(bundle.goldens.crops).logits
     assert len(bundle.goldens.crops) >= LEAST
     for task, values in bundle.goldens.logits.items():
         assert np.abs(logits[task] - values).max() <= bundle.goldens.tolerance
@@ -93,7 +95,7 @@ def test_the_goldens_are_what_the_bundled_network_answers(bundle: Bundle) -> Non
 
 def test_temperatures_are_fitted_on_the_network_that_ships(bundle: Bundle, corpus: Corpus) -> None:
     val = corpus.split("val")
-    logits, _ = OnnxPredictor(bundle.model, bundle.manifest)(np.array(val.crops))
+    logits = OnnxPredictor(bundle.model, bundle.manifest)(np.array(val.crops)).logits
 
     def loss(task: str, temperature: float) -> float:
         column = corpus.tasks.names.index(task)
@@ -183,3 +185,45 @@ def test_refuses_data_without_a_split_that_it_needs(
     rest = corpus.select(np.flatnonzero(corpus.splits != split))
     with pytest.raises(ExportError, match=f"no row of split `{split}`"):
         export_run(run, rest, tmp_path / "bars.bundle", load_private_key(key), name="bars")
+
+
+def test_the_distance_travels_in_the_graph(bundle: Bundle, corpus: Corpus) -> None:
+    limits = [spec.unknown.max_distance for spec in bundle.manifest.tasks]
+    assert all(limit is not None for limit in limits)
+    assert all(spec.unknown.max_energy is None for spec in bundle.manifest.tasks)
+    predictor = OnnxPredictor(bundle.model, bundle.manifest)
+    train = corpus.split("train")
+    rows = train.select(reference_rows(train.groups))
+    known = predictor(np.array(rows.crops))
+    expected = fit_distance(known.embedding, label_classes(predictor.tasks, rows))
+    test = predictor(np.array(corpus.split("test").crops))
+    assert test.distance.shape == (48,)
+    np.testing.assert_allclose(
+        test.distance, expected(test.embedding), rtol=1e-2, atol=1e-2 * np.ptp(test.distance)
+    )
+
+
+def test_what_training_never_showed_is_unlike_for_the_bundle(bundle: Bundle, corpus) -> None:
+    predictor = OnnxPredictor(bundle.model, bundle.manifest)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    seen, strange = (predictor(np.array(c)) for c in (corpus.split("test").crops, noise))
+    spec = bundle.manifest.tasks[0]
+    rejected = [
+        predict(s.logits[spec.name], spec, s.distance).unlike.mean() for s in (seen, strange)
+    ]
+    assert rejected[0] < 0.2
+    assert rejected[1] > 0.8
+
+
+class _Huge(Run):
+    def network(self) -> torch.nn.Linear:
+        with torch.device("meta"):
+            return torch.nn.Linear(10_000, 10_000)
+
+
+def test_a_network_too_large_for_any_bundle_is_refused_before_anything_is_exported(
+    run: Run, corpus: Corpus, key: Path, tmp_path: Path
+) -> None:
+    huge = _Huge(run.folder, run.recipe, run.facts, run.results)
+    with pytest.raises(ExportError, match=r"export stopped: its weights take .* one student"):
+        export_run(huge, corpus, tmp_path / "no.bundle", load_private_key(key), name="no")

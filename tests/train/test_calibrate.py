@@ -8,7 +8,7 @@ from train.calibrate import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
     calibrated_spec,
-    fit_max_energy,
+    fit_limit,
     fit_temperature,
     fit_thresholds,
 )
@@ -122,7 +122,7 @@ def test_the_energy_keeps_its_coverage_on_new_pictures() -> None:
     kept = []
     for seed in range(200):
         logits, _ = _logits(seed, 200)
-        limit = fit_max_energy(logits[:100], 0.9)
+        limit = fit_limit(energy(logits[:100]), 0.9)
         kept.append((energy(logits[100:]) <= limit).mean())
     assert np.mean(kept) == pytest.approx(0.9, abs=0.02)
 
@@ -136,8 +136,8 @@ def test_pictures_unlike_training_are_unknown() -> None:
 
 def test_too_few_pictures_give_no_limit() -> None:
     logits, _ = _logits(5, 18)
-    assert fit_max_energy(logits, 0.95) is None
-    assert fit_max_energy(_logits(5, 19)[0], 0.95) is not None
+    assert fit_limit(energy(logits), 0.95) is None
+    assert fit_limit(energy(_logits(5, 19)[0]), 0.95) is not None
 
 
 def test_refuses_logits_that_do_not_fit_the_task() -> None:

@@ -87,8 +87,8 @@ def held(seed=0, n=60, groups=12):
 def test_an_ensemble_of_one_is_the_run(runs, corpus, tmp_path):
     for how in ("mean", "weighted", "stacked"):
         one = make_ensemble(runs[:1], corpus, tmp_path / how, how=how)
-        said, embedding = TorchPredictor(one)(corpus.crops)
-        expected, expected_embedding = TorchPredictor(runs[0])(corpus.crops)
+        said, embedding, _ = TorchPredictor(one)(corpus.crops)
+        expected, expected_embedding, _ = TorchPredictor(runs[0])(corpus.crops)
         np.testing.assert_array_equal(embedding, expected_embedding)
         for task in expected:
             assert one.temperatures[task] == pytest.approx(runs[0].temperatures[task], rel=1e-4)
@@ -97,7 +97,7 @@ def test_an_ensemble_of_one_is_the_run(runs, corpus, tmp_path):
 
 def test_the_mean_is_that_of_the_members_calibrated_logits(runs, corpus, tmp_path):
     run = read_run(make_ensemble(runs, corpus, tmp_path / "three").folder)
-    said, embedding = TorchPredictor(run)(corpus.crops)
+    said, embedding, _ = TorchPredictor(run)(corpus.crops)
     parts = [TorchPredictor(member)(corpus.crops) for member in runs]
     np.testing.assert_array_equal(embedding, np.concatenate([part[1] for part in parts], 1))
     for task in ("side", "shade"):
@@ -284,7 +284,7 @@ def test_an_ensemble_is_exported_as_one_graph_of_integers(runs, corpus, tmp_path
     said = dict(
         zip(["side", "shade"], session.run(["side", "shade"], {"image": crops}), strict=True)
     )
-    expected, _ = TorchPredictor(run)(crops)
+    expected = TorchPredictor(run)(crops).logits
     for task in expected:
         np.testing.assert_allclose(said[task], expected[task], atol=1e-3)
     operators = count_operators(quantize(graph, run.tasks, crops))

@@ -83,7 +83,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_run_answers_with_calibrated_logits(run: Run, crops: np.ndarray) -> None:
     predictor = TorchPredictor(run)
-    logits, embedding = predictor(crops)
+    logits, embedding, _ = predictor(crops)
     raw, expected = predict_logits(run.network(), crops)
     np.testing.assert_allclose(logits["state"], raw["state"] / 4.0, rtol=1e-6)
     np.testing.assert_allclose(embedding, expected, rtol=1e-6)
@@ -100,7 +100,7 @@ def test_a_run_says_what_it_is(run: Run) -> None:
 
 def test_a_bundle_answers_with_what_its_graph_computes(crops: np.ndarray) -> None:
     predictor = OnnxPredictor(_brightness_model(), MANIFEST, threads=1)
-    logits, embedding = predictor(crops)
+    logits, embedding, _ = predictor(crops)
     means = crops.astype(np.float64).mean((1, 2))
     np.testing.assert_allclose(embedding, means, rtol=1e-5)
     np.testing.assert_allclose(logits["state"][:, 1], means.mean(1), rtol=1e-5)

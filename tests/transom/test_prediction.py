@@ -92,3 +92,24 @@ def test_a_network_gone_wrong_is_unknown(row: list[float], max_energy: float | N
 def test_refuses_logits_of_another_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"logits of task 'state' must be \(N, 3\), got \("):
         predict(np.zeros(shape, np.float32), spec())
+
+
+def test_a_picture_far_from_training_is_unlike_and_unknown() -> None:
+    values = np.float32([[9, 0, 0], [9, 0, 0], [9, 0, 0]])
+    rule = TaskSpec(
+        name="state",
+        classes=("closed", "ajar", "open"),
+        thresholds=(0.5, 0.5, 0.5),
+        unknown=UnknownRule(max_distance=1.0),
+    )
+    prediction = predict(values, rule, np.float32([0.5, 1.5, np.nan]))
+    assert prediction.classes.tolist() == [0, UNKNOWN_INDEX, UNKNOWN_INDEX]
+    assert prediction.unlike.tolist() == [False, True, True]
+    with pytest.raises(ValueError, match="'state' asks for a distance, there is none"):
+        predict(values, rule)
+
+
+def test_being_unsure_is_not_being_unlike() -> None:
+    prediction = predict(np.float32([[0.1, 0, 0]]), spec(max_energy=0.0))
+    assert prediction.classes.tolist() == [UNKNOWN_INDEX]
+    assert not prediction.unlike.any()
