@@ -53,6 +53,26 @@ def preprocess(base: Recipe, out: Path) -> list[Variant]:
     return of_keys(base, {step: {"preprocess": [step]} for step in get_args(Step)})
 
 
+def learning(base: Recipe, out: Path) -> list[Variant]:
+    return of_keys(
+        base,
+        {
+            "heads only, the backbone stays frozen": {"frozen_epochs": base.epochs},
+            "stage after stage let go": {"unfreeze_epochs": 1},
+            "nothing frozen first": {"frozen_epochs": 0},
+            "statistics of each batch": {"norm": "batch"},
+            "mixup 0.2": {"mix.mixup": 0.2},
+            "cutmix 1": {"mix.cutmix": 1.0},
+            "mutual, two networks": {"mutual.peers": 1},
+            "earth mover's distance for `state`": {"ordinal_loss": "earth_mover"},
+            "rows shuffled": {"sampling": "shuffled"},
+            "groups balanced": {"sampling": "group_balanced"},
+            "no dropout": {"dropout": 0.0},
+            "no average of weights": {"average": 0.0},
+        },
+    )
+
+
 def backbones(base: Recipe, out: Path) -> list[Variant]:
     anew = {
         f"{name}, random weights": {"backbone": name, "pretrained": False} for name in FROM_NOTHING
@@ -101,6 +121,7 @@ PARTS: dict[str, Callable[[Recipe, Path], list[Variant]]] = {
     "weightings": weightings,
     "maps": maps,
     "preprocess": preprocess,
+    "learning": learning,
     "backbones": backbones,
     "together": together,
     "autoencoder": autoencoder,
@@ -112,6 +133,7 @@ TITLES = {
     "weightings": "How their losses are balanced (default: equal)",
     "maps": "Hand-made maps beside what is learnt (default: none)",
     "preprocess": "Preprocessing of every crop (default: none)",
+    "learning": "Ways to learn (default: an epoch with a frozen backbone, classes balanced)",
     "backbones": "Backbones",
     "together": "Several networks",
     "autoencoder": "Autoencoder: reconstruction before the labels, and beside them",
