@@ -7,6 +7,7 @@
 import hashlib
 import importlib.util
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -297,6 +298,7 @@ class Events:
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
+            _await_second_after(folder / EVENTS)
             self._writer = SummaryWriter(str(folder / EVENTS), purge_step=done + 1)
 
     def add(self, record: EpochRecord) -> None:
@@ -310,6 +312,18 @@ class Events:
         """Finish the file."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _await_second_after(folder: Path) -> None:
+    """Wait until a file that TensorBoard makes here sorts behind those that are there.
+
+    Their names begin with the second in which they were made, and within one they sort by a counter
+    whose 10 comes before its 9.
+    """
+    names = [file.name.split(".") for file in folder.glob("events.out.tfevents.*")]
+    started = max((int(parts[3]) for parts in names), default=0)
+    # Never longer: the clock may have been set back since.
+    time.sleep(min(max(started + 1 - time.time(), 0.0), 1.0))
 
 
 def _versions() -> dict[str, str]:
