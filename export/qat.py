@@ -65,7 +65,8 @@ class RoundedActivation(nn.Module):
     """Rounds a tensor as QuantizeLinear and DequantizeLinear do; its step can learn.
 
     Attributes:
-        gain: What the step has been multiplied by, (); 1 at first.
+        growth: Logarithm of what the step has been multiplied by, (); 0 at first. A step that is
+            driven down gets finer, and never reaches zero.
     """
 
     step: torch.Tensor
@@ -77,21 +78,22 @@ class RoundedActivation(nn.Module):
         self._limits = (int(limits.min), int(limits.max))
         self.register_buffer("step", torch.tensor(float(step)))
         self.register_buffer("zero_point", torch.tensor(int(zero_point), dtype=torch.int32))
-        self.gain = nn.Parameter(torch.ones(()))
+        self.growth = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map any shape to the same.
 
         Dividing by the gain before and multiplying after gives it the gradient of a learnt step.
         """
+        gain = self.growth.exp()
         rounded = torch.fake_quantize_per_tensor_affine(
-            x / self.gain, self.step, self.zero_point, *self._limits
+            x / gain, self.step, self.zero_point, *self._limits
         )
-        return rounded * self.gain
+        return rounded * gain
 
     def learnt_step(self) -> Floats:
         """Return the step as it is now, ()."""
-        return np.asarray((self.step * self.gain.detach().abs()).item(), np.float32)
+        return np.asarray((self.step * self.growth.detach().exp()).item(), np.float32)
 
 
 class RoundedWeight(nn.Module):
@@ -101,15 +103,26 @@ class RoundedWeight(nn.Module):
         shares: (O, ...) float32, the weight before rounding over the channel's largest at first:
             a quiet channel then learns as fast as a loud one.
         peaks: (O, 1, ...) float32, those largest.
+        least_steps: (O,) float32, below which a step does not go. A bias is stored in steps of its
+            weight's: where the weight is next to nothing, the graph has a larger step than the
+            weight needs, so that the bias fits into 32 bits.
+
+    Args:
+        value: (O, ...), as the graph has it.
+        steps: (O,), of the graph.
     """
 
     peaks: torch.Tensor
+    least_steps: torch.Tensor
     zero_points: torch.Tensor
 
-    def __init__(self, value: Floats) -> None:
+    def __init__(self, value: Floats, steps: Floats) -> None:
         super().__init__()
         peaks = np.abs(value).max(axis=tuple(range(1, value.ndim)), keepdims=True)
+        needed = peaks.reshape(-1) / _WEIGHT_RANGE[1]
+        least = np.where(steps > 1.01 * needed, steps, 0.0).astype(np.float32)
         self.register_buffer("peaks", torch.tensor(np.maximum(peaks, 1e-12)))
+        self.register_buffer("least_steps", torch.tensor(np.maximum(least, 1e-12)))
         self.register_buffer("zero_points", torch.zeros(len(value), dtype=torch.int32))
         self.shares = nn.Parameter(torch.tensor(value) / self.peaks)
 
@@ -123,7 +136,7 @@ class RoundedWeight(nn.Module):
     def steps(self) -> torch.Tensor:
         """Return the step of each output channel, (O,): its largest weight is 127 of them."""
         peaks = (self.shares.detach() * self.peaks).flatten(1).abs().amax(1)
-        return torch.clamp(peaks / _WEIGHT_RANGE[1], min=1e-12)
+        return torch.maximum(peaks / _WEIGHT_RANGE[1], self.least_steps)
 
     def integers(self) -> npt.NDArray[np.int8]:
         """Return the weight as the graph stores it."""
@@ -259,7 +272,7 @@ class RoundedNetwork(nn.Module):
         value = stored.astype(np.float32) * scale
         key = _key(source)
         if stored.dtype == np.int8 and scale.ndim and axis == 0:
-            self.weights[key] = RoundedWeight(value)
+            self.weights[key] = RoundedWeight(value, scale.reshape(-1))
 
             def weigh(values: dict[str, torch.Tensor]) -> None:
                 values[node.output[0]] = self.weights[key]()
@@ -307,7 +320,7 @@ class RoundedNetwork(nn.Module):
                 continue
             steps = [learnt.get(name, self._constants.get(name)) for name in (data[1], weight[1])]
             step = np.asarray(steps[0], np.float32) * np.asarray(steps[1], np.float32)
-            value = self.biases[_key(bias[0])]().detach().numpy() / step
+            value = self.biases[_key(bias[0])]().detach().numpy().astype(np.float64) / step
             found[bias[0]] = np.round(value).clip(-(2**31), 2**31 - 1).astype(np.int32)
             found[bias[1]] = step.reshape(self._constants[bias[1]].shape)
         return found

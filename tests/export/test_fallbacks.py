@@ -229,6 +229,23 @@ def test_a_graph_that_has_learnt_nothing_is_written_back_as_it_was(
         np.testing.assert_array_equal(values, before[name])
 
 
+def test_a_channel_that_is_only_its_bias_stays_so_when_written_back(
+    network: Network, run_graph: RunGraph, draw_crops: Draw
+) -> None:
+    def quench(changed: Network) -> Network:
+        unit = changed.fusion.trunk.stages[1][0]  # type: ignore[union-attr, index]
+        with torch.no_grad():
+            unit.norm.weight[:4] = 1e-9
+            unit.norm.bias[:4] = 3.0
+        return changed
+
+    crops = draw_crops(32, seed=47)[0]
+    int8 = quantize(export_graph(_copy(network, quench), network.tasks, 32), network.tasks, crops)
+    again = run_graph(RoundedNetwork(int8).graph(), crops)
+    for name, values in run_graph(int8, crops).items():
+        np.testing.assert_allclose(again[name], values, atol=0.02 * np.ptp(values))
+
+
 def test_training_on_never_takes_what_answers_less_alike(
     network: Network, int8_graph: bytes, float_graph: bytes, run_graph: RunGraph, draw_crops: Draw
 ) -> None:
