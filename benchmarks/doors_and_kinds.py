@@ -33,7 +33,9 @@ def measure(data: Path, out: Path, train_options: list[str]) -> None:
     seconds = {}
     if not key.exists():
         transom("keys", "new", str(key))
-    _, seconds["train"] = transom("train", doors, kinds, "--out", str(run), *train_options)
+    _, seconds["train"] = transom(
+        "train", doors, kinds, "--out", str(run), "--start", "none", *train_options
+    )
     export, seconds["export"] = transom(
         "export", str(run), "--out", str(bundle), "--key", str(key), "--json"
     )

@@ -13,9 +13,14 @@ import msgspec
 from train.history import EpochRecord
 from train.progress import Progress, progress_bar
 from train.recipe import Recipe, load_recipe, parse_setting, read_toml
+from transom.dataset import read_dataset
+from transom.starter import STARTER
 
 if TYPE_CHECKING:
     from train.run import Run
+
+NO_START = "none"
+"""What `--start` is told for a training that begins from no run."""
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -32,7 +37,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--size", type=int, help="Side of the crops, pixels.")
 @click.option("--seed", type=int, help="Of every random number.")
 @click.option("--backbone", help="Name of the backbone, such as efficientnet_lite0 or tiny.")
-@click.option("--start", metavar="RUN", help="A run to start from, or the word starter.")
+@click.option(
+    "--start",
+    metavar="RUN",
+    help="A run to start from, or the word starter: the default where the data ask what it knows. "
+    "The word none: weights of ImageNet.",
+)
 @click.option(
     "--teacher",
     "teachers",
@@ -64,6 +74,7 @@ def train_command(
         transom train doors --out runs/first
         transom train doors home --out runs/home --epochs 12 --set augment.flip=0
         transom train home --out runs/better --start runs/home
+        transom train home --out runs/own --start none
         transom train doors --out runs/first --resume
         torchrun --nproc-per-node 2 -m transom train doors --out runs/first
         transom train doors --out runs/small --backbone tiny --teacher runs/first
@@ -74,14 +85,22 @@ def train_command(
         raise click.UsageError(
             "--resume goes on with the run's own recipe and teachers; leave the others out"
         )
-    recipe = load_recipe(out / "recipe.toml") if resume else resolve_recipe(recipe_file, chosen)
+    if resume:
+        recipe = load_recipe(out / "recipe.toml")
+    else:
+        recipe = resolve_recipe(recipe_file, choose_start(recipe_file, chosen, datasets))
     run = _train(recipe, datasets, out, resume, teachers)
-    if int(os.environ.get("RANK", "0")):
-        return  # under torchrun one of the processes speaks for all
+    if not _speaks():
+        return
     if as_json:
         click.echo(msgspec.json.encode(run.metrics).decode())
     else:
         click.echo(summary(run))
+
+
+def _speaks() -> bool:
+    """Return whether this process speaks for all that `torchrun` started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def read_settings(settings: tuple[str, ...]) -> dict[str, object]:
@@ -94,6 +113,38 @@ def read_settings(settings: tuple[str, ...]) -> dict[str, object]:
         return dict(parse_setting(text) for text in settings)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--set") from error
+
+
+def choose_start(
+    recipe_file: Path | None, values: Mapping[str, object], datasets: tuple[Path, ...]
+) -> dict[str, object]:
+    """Let a training begin from the starter where it knows a task, unless something else is asked.
+
+    Args:
+        recipe_file: TOML; None = the defaults.
+        values: By recipe key.
+        datasets: Their folders.
+
+    Raises:
+        ConfigurationError: The file is no recipe.
+        DatasetError: A data set cannot be read.
+    """
+    if values.get("start") == NO_START:
+        return {**values, "start": ""}
+    from train.start import asks_for_network, known_tasks  # torch is seconds: not for --help
+
+    if asks_for_network([*(read_toml(recipe_file) if recipe_file else ()), *values]):
+        return dict(values)
+    known = {name for folder in datasets for name in known_tasks(read_dataset(folder).tasks)}
+    if not known:
+        return dict(values)
+    if _speaks():
+        click.echo(
+            f"begins from the starter, which knows {', '.join(sorted(known))}; "
+            f"--start {NO_START} begins from weights of ImageNet",
+            err=True,
+        )
+    return {**values, "start": STARTER}
 
 
 def resolve_recipe(recipe_file: Path | None, values: Mapping[str, object]) -> Recipe:

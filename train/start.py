@@ -1,5 +1,6 @@
 """Starting a training from a network that already knows doors and windows."""
 
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _SHAPE = (
     "maps_fusion",
     "embedding",
 )
+_NETWORK = frozenset(_SHAPE) - {"size", "margin", "preprocess", "width"} | {"start", "pretrained"}
 
 
 def shape_of(start: str) -> dict[str, object]:
@@ -40,6 +42,21 @@ def shape_of(start: str) -> dict[str, object]:
     """
     recipe = _read(start).recipe
     return {key: getattr(recipe, key) for key in _SHAPE}
+
+
+def asks_for_network(keys: Iterable[str]) -> bool:
+    """Return whether some keys of a recipe say which network it is, or what it begins from."""
+    return not _NETWORK.isdisjoint(keys)
+
+
+def known_tasks(tasks: TaskSet) -> tuple[str, ...]:
+    """Return the names of tasks of which the starter knows a class already."""
+    known = _read(STARTER).tasks
+    return tuple(
+        task.name
+        for task in tasks
+        if task.name in known.names and set(task.classes) & set(known[task.name].classes)
+    )
 
 
 def begin_from(network: Network, start: str, width: float | None = None) -> None:

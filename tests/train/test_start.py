@@ -4,7 +4,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from train.commands import train_command
+from train.commands import choose_start, train_command
 from train.corpus import load_corpus
 from train.engine import Engine
 from train.fit import fit
@@ -55,6 +55,39 @@ def test_a_training_uses_the_start_that_its_recipe_names(finished: Run) -> None:
     theirs = finished.network().state_dict()
     mine = learner.network.state_dict()
     assert all(torch.equal(mine[name], tensor) for name, tensor in theirs.items())
+
+
+@pytest.mark.parametrize(
+    ("classes", "asked", "expected"),
+    [
+        (("closed", "ajar", "open"), {}, {"start": "starter"}),
+        (("closed", "open"), {"epochs": 3, "size": 96}, {"start": "starter"}),
+        (("closed", "open"), {"backbone": "tiny"}, {}),
+        (("closed", "open"), {"start": "none"}, {"start": ""}),
+        (("closed", "open"), {"start": "runs/home"}, {"start": "runs/home"}),
+        (("in", "out"), {}, {}),
+    ],
+)
+def test_a_training_begins_from_the_starter_where_it_knows_a_task(
+    tmp_path: Path,
+    classes: tuple[str, ...],
+    asked: dict[str, object],
+    expected: dict[str, object],
+) -> None:
+    named = ", ".join(f'"{name}"' for name in classes)
+    (tmp_path / "dataset.toml").write_text(f'name = "x"\n[tasks.state]\nclasses = [{named}]\n')
+    (tmp_path / "labels.csv").write_text("image,zone,group,split,state\n")
+
+    assert choose_start(None, asked, (tmp_path,)) == {**asked, **expected}
+
+
+def test_a_recipe_s_file_may_name_the_network(tiny_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain.toml").write_text("epochs = 3\n")
+    (tmp_path / "own.toml").write_text('fusion = "mmoe"\n')
+
+    chosen = [choose_start(tmp_path / f"{n}.toml", {}, (tiny_dataset,)) for n in ("plain", "own")]
+
+    assert chosen == [{"start": "starter"}, {}]
 
 
 def test_refuses_a_start_of_another_shape_and_says_what_it_is(finished: Run) -> None:
