@@ -22,7 +22,7 @@ from train.metrics import (
     tally_groups,
     wilson_interval,
 )
-from train.predictor import Predictor, Said
+from train.predictor import Crops, Predictor, Said
 from train.progress import Progress
 from train.selective import COVERAGES, Selective, selective
 from transom.atomic import write_file
@@ -149,18 +149,23 @@ def evaluate(
 
 
 def ask(predictor: Predictor, corpus: Corpus, progress: Progress | None = None) -> Said:
-    """Return what a network says of every row of a corpus, a batch at a time.
+    """Return what a network says of every row of a corpus; see `ask_crops`."""
+    return ask_crops(predictor, corpus.crops, progress)
+
+
+def ask_crops(predictor: Predictor, crops: Crops, progress: Progress | None = None) -> Said:
+    """Return what a network says of crops, a batch at a time.
 
     Args:
         predictor: The network.
-        corpus: The rows, at least one.
+        crops: (N, S, S, 3) uint8 BGR, at least one.
         progress: Told how many have been looked at.
     """
     parts = []
-    for start in range(0, len(corpus), _BATCH):
-        parts.append(predictor(np.array(corpus.crops[start : start + _BATCH])))
+    for start in range(0, len(crops), _BATCH):
+        parts.append(predictor(np.array(crops[start : start + _BATCH])))
         if progress:
-            progress(min(start + _BATCH, len(corpus)), len(corpus))
+            progress(min(start + _BATCH, len(crops)), len(crops))
     distances = [part.distance for part in parts if part.distance is not None]
     return Said(
         {name: np.concatenate([part.logits[name] for part in parts]) for name in parts[0].logits},
