@@ -13,7 +13,7 @@ from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.outbox import OutboxCounts
 from edge_runtime.zone_memory import ZoneMemory, decode_memory, encode_memory
 from transom.bundle import Manifest
-from transom.crop import Image
+from transom.crop import Image, cut_around
 from transom.geometry import Zone
 from transom.messages import (
     OFFLINE,
@@ -197,14 +197,7 @@ class Announcer:
             shape: The zone; its bounding rectangle, a little larger, is what is shown.
             frame: (H, W, 3) uint8 BGR.
         """
-        height, width = frame.shape[:2]
-        corners = shape.pixels(height, width)
-        (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-        across, down = _SNAPSHOT_MARGIN * (right - left), _SNAPSHOT_MARGIN * (bottom - top)
-        part = frame[
-            max(int(top - down), 0) : int(bottom + down) + 1,
-            max(int(left - across), 0) : int(right + across) + 1,
-        ]
+        part, _ = cut_around(frame, shape, _SNAPSHOT_MARGIN)
         done, jpeg = cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY])
         if done:
             self._retain(self._topics.snapshot(zone), jpeg.tobytes())

@@ -26,6 +26,8 @@ from edge_runtime.notify import Notifier
 from edge_runtime.outbox import FILE_NAME, Outbox
 from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
+from edge_runtime.samples import FILE_NAME as SAMPLES
+from edge_runtime.samples import SampleStore
 from edge_runtime.view_store import VIEWS, ViewStore
 from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import CameraConfig, Config, load_config, read_secret
@@ -83,7 +85,9 @@ def run_command(config_file: Path, verbose: bool) -> None:
     cameras = [_camera(config, camera, config_file) for camera in config.cameras]
     bundle = serving_bundle(config.models)
     clock = Clock()
-    outbox = Outbox(Path(config.state_directory) / FILE_NAME, config.outbox)
+    state = Path(config.state_directory)
+    outbox = Outbox(state / FILE_NAME, config.outbox)
+    samples = SampleStore(state / SAMPLES, config.samples) if config.samples is not None else None
     try:
         publisher = Publisher(
             config.mqtt,
@@ -103,12 +107,15 @@ def run_command(config_file: Path, verbose: bool) -> None:
             clock,
             Notifier(),
             processes=lambda: _processes(cameras),
-            views=ViewStore(Path(config.state_directory) / VIEWS),
+            views=ViewStore(state / VIEWS),
+            samples=samples,
         )
         with _stopped_by_signals(daemon):
             daemon.run()
     finally:
         outbox.close()
+        if samples is not None:
+            samples.close()
 
 
 def start_logging(*, verbose: bool = False) -> None:
@@ -208,6 +215,11 @@ def describe(config: Config) -> Iterator[str]:
     source = models.bundle or f"newest of {models.store}"
     yield f"model      {source}, keys in {models.trusted_keys}"
     yield f"decisions  {_describe_decisions(config)}"
+    if config.samples is not None:
+        yield (
+            f"samples    at most {config.samples.max_count} pictures, "
+            f"{config.samples.max_bytes / 1e6:.0f} MB, in {config.state_directory}"
+        )
     if config.homeassistant.discovery:
         yield f"discovery  for Home Assistant below {config.homeassistant.prefix}/"
     for camera in config.cameras:

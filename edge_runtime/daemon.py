@@ -17,6 +17,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from random import Random
 
 import numpy as np
 
@@ -29,13 +30,15 @@ from edge_runtime.decision import GRACE_S
 from edge_runtime.diagnostics import Machine, collect
 from edge_runtime.homeassistant import discovery
 from edge_runtime.notify import Notifier
+from edge_runtime.samples import SampleStore
 from edge_runtime.two_states import told_spec
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import ViewWatch
+from edge_runtime.zone_samples import SampledZone, ZoneSamples
 from edge_runtime.zone_watch import ZoneWatch
 from transom import __version__
 from transom.bundle import Bundle, Manifest
-from transom.config import CameraConfig, Config
+from transom.config import CameraConfig, Config, ZoneConfig
 from transom.errors import ConfigurationError
 from transom.messages import Topics
 
@@ -66,6 +69,7 @@ class Daemon:
         notifier: The service manager.
         processes: Ids of the daemon's processes, for the diagnostics; None = send none.
         views: Where what the cameras look at outlives the daemon; None = nowhere.
+        samples: Where pictures worth a label are kept; None = nowhere.
 
     Attributes:
         inference_ms: What the newest batches took in the network, at most 100.
@@ -87,9 +91,11 @@ class Daemon:
         *,
         processes: Callable[[], list[int]] | None = lambda: [os.getpid()],
         views: ViewStore | None = None,
+        samples: SampleStore | None = None,
     ) -> None:
         _check_zones(config, bundle.manifest)
         self._config = config
+        self._bundle = bundle
         self._manifest = bundle.manifest
         self._classifier = Classifier(bundle, threads=config.models.threads)
         self._classifier.check_goldens()
@@ -99,6 +105,7 @@ class Daemon:
         self._clock = clock
         self._notifier = notifier
         self._processes = processes
+        self._samples = samples
         topics = Topics(config.mqtt.prefix, config.device)
         self._announcer = Announcer(topics, bundle.manifest, clock, outbox, broker)
         self._watches = [
@@ -124,9 +131,27 @@ class Daemon:
 
     def _zones(self, camera: CameraConfig) -> list[ZoneWatch]:
         return [
-            ZoneWatch(zone, self._manifest, self._config.decision, self._announcer)
+            ZoneWatch(
+                zone,
+                self._manifest,
+                self._config.decision,
+                self._announcer,
+                self._zone_samples(zone),
+            )
             for zone in camera.zones
         ]
+
+    def _zone_samples(self, zone: ZoneConfig) -> ZoneSamples | None:
+        if self._samples is None or self._config.samples is None:
+            return None
+        sampled = SampledZone(
+            name=zone.name,
+            task=zone.task,
+            classes=told_spec(self._manifest, zone).classes,
+            model=self._bundle.digest,
+            margin=self._manifest.input.margin,
+        )
+        return ZoneSamples(sampled, self._samples, self._config.samples, Random())  # noqa: S311
 
     # ---------------------------------------------------------------- start, loop, end
 
@@ -254,6 +279,7 @@ class Daemon:
             inference_ms=inference_ms,
             outbox=self._outbox.counts(),
             publisher=self._broker.counters(),
+            samples=self._samples.counts() if self._samples is not None else None,
         )
         self._announcer.diagnostics(figures)
 

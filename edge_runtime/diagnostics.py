@@ -7,6 +7,7 @@ from pathlib import Path
 from edge_runtime.clock import Clock
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.outbox import OutboxCounts
+from edge_runtime.samples import SampleCounts
 from transom.messages import Diagnostics
 
 _MIB = 1024.0 * 1024.0
@@ -113,6 +114,7 @@ def collect(
     inference_ms: float | None,
     outbox: OutboxCounts,
     publisher: PublisherCounters,
+    samples: SampleCounts | None = None,
 ) -> Diagnostics:
     """Return one diagnostics message.
 
@@ -124,6 +126,7 @@ def collect(
         inference_ms: Median of the network for one batch.
         outbox: What waits and what was lost.
         publisher: What became of the connection.
+        samples: Pictures kept to be labelled; None = none are.
     """
     return Diagnostics(
         uptime_s=round(machine.uptime_s, 1),
@@ -138,4 +141,7 @@ def collect(
         dropped_events=outbox.dropped,
         refused_events=outbox.refused,
         reconnects=publisher.reconnects,
+        samples=None if samples is None else samples.samples,
+        sample_bytes=None if samples is None else samples.stored_bytes,
+        labelled_samples=None if samples is None else samples.labelled,
     )

@@ -195,6 +195,12 @@ _FIGURES: Mapping[str, tuple[str, Component]] = {
     "dropped_events": ("Dropped events", {}),
     "refused_events": ("Refused events", {}),
     "reconnects": ("Broker reconnects", {}),
+    "samples": ("Pictures to label", {}),
+    "sample_bytes": (
+        "Pictures to label size",
+        {"device_class": "data_size", "unit_of_measurement": "B"},
+    ),
+    "labelled_samples": ("Labelled pictures", {}),
 }
 
 

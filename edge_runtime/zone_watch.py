@@ -10,6 +10,7 @@ from edge_runtime.motion import MotionGate
 from edge_runtime.two_states import told_probabilities, told_spec
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.zone_memory import OpenTimer, ZoneMemory
+from edge_runtime.zone_samples import Seen, ZoneSamples
 from transom.bundle import Manifest
 from transom.config import DecisionConfig, ZoneConfig
 from transom.crop import Image, crop_zone
@@ -29,6 +30,7 @@ class ZoneWatch:
         manifest: Of the bundle that serves; its tasks, and what the network is fed.
         decision: Budget of the filter.
         announcer: Told of every change.
+        samples: Keeps what is worth a label; None = nothing is kept.
 
     Raises:
         ValueError: The bundle has not the task, or the task not the classes, that the zone needs.
@@ -40,6 +42,7 @@ class ZoneWatch:
         manifest: Manifest,
         decision: DecisionConfig,
         announcer: Announcer,
+        samples: ZoneSamples | None = None,
     ) -> None:
         self.name = config.name
         self._config = config
@@ -51,6 +54,7 @@ class ZoneWatch:
         self._classes = told.classes
         self._filter = StateFilter(told, decision)
         self._announcer = announcer
+        self._samples = samples
         self._told = Decision(UNKNOWN, 0.0, False, UNKNOWN, "starting")
         self._since_ns: int | None = None
         self._last_known: tuple[str, int | datetime] | None = None
@@ -102,21 +106,34 @@ class ZoneWatch:
 
     def judge(self, answers: Answers, row: int, frame: Frame) -> None:
         """Take in what the network says of the zone's crop in `frame`, row `row` of a batch."""
-        prediction = answers.predictions[self._config.task]
-        spec = self._specs[self._config.task]
         self._remember(answers, row)
+        seen = self._seen(answers, row, frame)
         # A probability below its threshold is evidence all the same, so the filter gets it; a
         # picture unlike training has probabilities that mean nothing.
         decision = (
             self._filter.update(None, frame.taken_ns / 1e9, "unlike")
-            if prediction.unlike[row]
+            if seen.is_unlike
             else self._filter.update(
-                told_probabilities(prediction.probabilities[row], spec.classes, self._classes),
-                frame.taken_ns / 1e9,
-                is_moving=self._gate.is_moving,
+                seen.probabilities, frame.taken_ns / 1e9, is_moving=self._gate.is_moving
             )
         )
+        if self._samples is not None:
+            self._samples.look(seen, has_changed=decision.changed)
         self._take(decision, frame.taken_ns, frame)
+
+    def _seen(self, answers: Answers, row: int, frame: Frame) -> Seen:
+        prediction = answers.predictions[self._config.task]
+        classes = self._specs[self._config.task].classes
+        return Seen(
+            frame=frame.image,
+            shape=self._zone,
+            taken_ns=frame.taken_ns,
+            taken_at=self._announcer.wall_at(frame.taken_ns),
+            embedding=answers.embedding[row],
+            probabilities=told_probabilities(prediction.probabilities[row], classes, self._classes),
+            is_unlike=bool(prediction.unlike[row]),
+            is_believed=int(prediction.classes[row]) != UNKNOWN_INDEX,
+        )
 
     def miss(self, reason: Reason, taken_ns: int) -> None:
         """Take in that there is no usable picture of the zone, and why."""

@@ -7,6 +7,7 @@ credential.
 
 import os
 import tomllib
+import types
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -159,6 +160,23 @@ class OutboxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_bytes: Annotated[int, Meta(ge=1_048_576, le=1_073_741_824)] = 16_777_216
 
 
+class SamplesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pictures of the zones that are kept on the device, to be labelled.
+
+    Attributes:
+        max_count: Pictures kept; beyond it the most redundant goes, or else the oldest.
+        max_bytes: Their bytes.
+        every_s: Least seconds between two pictures of a zone that are kept for one reason.
+        random_per_day: Pictures of a zone and day that are drawn at random, whatever they show:
+            what an honest figure of this camera needs.
+    """
+
+    max_count: Annotated[int, Meta(ge=10, le=100_000)] = 500
+    max_bytes: Annotated[int, Meta(ge=1_048_576, le=17_179_869_184)] = 67_108_864
+    every_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 60.0
+    random_per_day: Annotated[float, Meta(ge=0.0, le=1440.0)] = 10.0
+
+
 class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How cameras are read.
 
@@ -272,8 +290,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         device: The device's name in topics.
-        state_directory: Where the daemon keeps its outbox and what its cameras looked at;
-            systemd's state directory.
+        state_directory: Where the daemon keeps its outbox, what its cameras looked at and, where
+            configured, pictures to label; systemd's state directory.
+        samples: Pictures to label; None = none are kept.
     """
 
     device: DeviceName
@@ -284,6 +303,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     homeassistant: HomeAssistantConfig = HomeAssistantConfig()
     outbox: OutboxConfig = OutboxConfig()
     capture: CaptureConfig = CaptureConfig()
+    samples: SamplesConfig | None = None
     cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1, max_length=32)]
 
     def __post_init__(self) -> None:
@@ -451,7 +471,9 @@ def _choices(of: Any) -> tuple[Any, ...]:
 
 
 def _plain(of: Any) -> Any:
-    """Return the type inside Annotated."""
+    """Return the type inside Annotated, or beside None: a file cannot say null."""
+    if isinstance(of, types.UnionType):
+        of = next((one for one in typing.get_args(of) if one is not types.NoneType), of)
     return typing.get_args(of)[0] if typing.get_origin(of) is Annotated else of
 
 

@@ -60,6 +60,28 @@ def crop_zone(frame: Image, zone: Zone, size: int, margin: float = 0.0) -> Image
     )
 
 
+def cut_around(frame: Image, zone: Zone, margin: float) -> tuple[Image, Zone]:
+    """Return the upright part of a frame around a zone, for people to look at and to keep.
+
+    Args:
+        frame: (H, W, 3) uint8 BGR.
+        zone: The zone.
+        margin: What is added on each side, as a share of the part; it ends at the frame's border.
+
+    Returns:
+        (h, w, 3) uint8, a view of the frame, and the zone in fractions of it.
+    """
+    height, width = frame.shape[:2]
+    corners = zone.pixels(height, width)
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    across, down = margin * (right - left), margin * (bottom - top)
+    x, y = max(int(left - across), 0), max(int(top - down), 0)
+    part = frame[y : int(bottom + down) + 1, x : int(right + across) + 1]
+    inside = np.clip((corners - (x, y)) / (part.shape[1], part.shape[0]), 0.0, 1.0)
+    (x1, y1), (x2, y2), (x3, y3), (x4, y4) = inside.tolist()
+    return part, Zone(((x1, y1), (x2, y2), (x3, y3), (x4, y4)))
+
+
 def _check(frame: Image, size: int, margin: float) -> None:
     if not isinstance(frame, np.ndarray):
         raise TypeError(f"frame must be an array (H, W, 3) uint8, got {type(frame).__name__}")

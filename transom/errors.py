@@ -10,7 +10,8 @@
     ├── ExportError              no bundle was written; the message says which gate failed
     ├── ClassifierError          the network of a verified bundle does not run on this machine
     ├── CameraError              a source cannot be opened or read; try again later
-    └── OutboxError              the event store cannot be used
+    ├── OutboxError              the event store cannot be used
+    └── SampleError              the store of pictures worth a label cannot be opened
 
 A caller's mistake (a wrong shape or type) stays ValueError or TypeError.
 """
@@ -71,3 +72,7 @@ class CameraError(TransomError):
 
 class OutboxError(TransomError):
     """An event store that cannot be used."""
+
+
+class SampleError(TransomError):
+    """A store of pictures worth a label that cannot be opened."""

@@ -194,6 +194,9 @@ class Diagnostics(_Payload, frozen=True, kw_only=True):
         dropped_events: Events dropped because the outbox was full.
         refused_events: Events that the broker refused.
         reconnects: To the broker, since the start.
+        samples: Pictures kept to be labelled.
+        sample_bytes: Their bytes.
+        labelled_samples: Those of them that have a label.
     """
 
     uptime_s: float
@@ -208,6 +211,9 @@ class Diagnostics(_Payload, frozen=True, kw_only=True):
     dropped_events: int
     refused_events: int
     reconnects: int
+    samples: int | None = None
+    sample_bytes: int | None = None
+    labelled_samples: int | None = None
 
 
 class ModelState(_Payload, frozen=True, kw_only=True, forbid_unknown_fields=True):

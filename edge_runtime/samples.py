@@ -1,0 +1,412 @@
+"""The store of pictures worth a label: zones' crops, what was said of them, what is true.
+
+One SQLite file, mode 0600, bounded in pictures and in bytes. A picture is the part of a frame
+around its zone, never the frame. Beyond the bounds the most redundant goes first, or else the
+oldest; one that somebody has labelled goes last. What looks like a kept picture of the same zone is
+counted there and not kept again; where it comes with a label, that is the label of both.
+
+Pictures can be lost without harm, so a store that cannot be written is a warning, and no error.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from transom.config import SamplesConfig
+from transom.errors import SampleError
+from transom.geometry import Zone
+
+_log = logging.getLogger(__name__)
+
+FILE_NAME = "samples.sqlite3"
+
+ALIKE = 0.98
+"""Cosine of two embeddings from which on their pictures are the same one.
+
+Of the real window clip, neighbouring frames at rest are 0.98 to 0.995 alike, and frames of one
+state some seconds apart 0.93 to 0.96.
+"""
+
+REDUNDANT = 0.9
+"""Cosine below which no picture is redundant: then the oldest goes first."""
+
+Why = Literal["unsure", "unlike", "transition", "random", "taught"]
+"""Why a picture was kept; `taught` = because somebody, or a sensor, said what it shows."""
+
+Floats = npt.NDArray[np.float32]
+
+_ROW_BYTES = 4096  # beside the picture: embedding, columns, the page that is not full
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS samples (
+    id INTEGER PRIMARY KEY, zone TEXT NOT NULL, task TEXT NOT NULL, why TEXT NOT NULL,
+    taken_at TEXT NOT NULL, shape TEXT NOT NULL, picture BLOB NOT NULL, model TEXT NOT NULL,
+    embedding BLOB NOT NULL, classes TEXT NOT NULL, probabilities BLOB NOT NULL,
+    label TEXT, labelled_by TEXT, labelled_at TEXT,
+    copies INTEGER NOT NULL, drawn INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS labels ON samples (zone, labelled_at) WHERE label IS NOT NULL;
+"""
+_COLUMNS = (
+    "zone, task, why, taken_at, shape, picture, model, embedding, classes, probabilities, "
+    "label, labelled_by, labelled_at, copies, drawn"
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture of a zone.
+
+    Attributes:
+        zone: The zone's name.
+        task: The task whose class is the zone's state.
+        why: Why it is kept.
+        taken_at: UTC, ISO 8601.
+        shape: The zone in the picture, in fractions of it.
+        picture: JPEG of the part of the frame around the zone.
+        model: Digest of the bundle that answered.
+        embedding: (D,) float32, of that bundle's network.
+        classes: What the zone tells, C of them.
+        probabilities: (C,) float32, what the bundle alone said.
+        label: The true class; several that may be true, joined by `|`; None = nobody said.
+        labelled_by: `mqtt`, `contact` or another word for who said so.
+        labelled_at: UTC, ISO 8601.
+        copies: Pictures that it stands for.
+        drawn: Those of them that were drawn at random: what an honest figure may count.
+        id: In the store; 0 before it is there.
+    """
+
+    zone: str
+    task: str
+    why: Why
+    taken_at: str
+    shape: Zone
+    picture: bytes
+    model: str
+    embedding: Floats
+    classes: tuple[str, ...]
+    probabilities: Floats
+    label: str | None = None
+    labelled_by: str | None = None
+    labelled_at: str | None = None
+    copies: int = 1
+    drawn: int = 0
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCounts:
+    """What the store holds: pictures, their bytes, those with a label."""
+
+    samples: int
+    stored_bytes: int
+    labelled: int
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is known of a stored picture without reading it."""
+
+    id: int
+    zone: str
+    model: str
+    label: str | None
+    drawn: int
+    size: int
+    direction: Floats
+
+
+class SampleStore:
+    """Pictures worth a label. Safe to use from several threads.
+
+    Args:
+        path: The store's file; its folder is made if it is missing.
+        config: The bounds.
+
+    Raises:
+        SampleError: The file cannot be opened, or is no store of samples.
+    """
+
+    def __init__(self, path: Path, config: SamplesConfig) -> None:
+        self._path = path
+        self._config = config
+        self._lock = threading.RLock()
+        self._in_trouble = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # SQLite gives its log the mode of the file: nobody else may look into the house.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            path.chmod(0o600)
+            self._store = sqlite3.connect(
+                path, timeout=1.0, isolation_level=None, check_same_thread=False
+            )
+            self._store.execute("PRAGMA journal_mode = WAL")
+            self._store.execute("PRAGMA synchronous = FULL")
+            self._store.execute("PRAGMA secure_delete = ON")  # what was taken back is gone
+            self._store.executescript(_SCHEMA)
+            self._kept = {kept.id: kept for kept in map(_kept, self._select())}
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise SampleError(
+                f"{path}: cannot be opened: {error}; delete it, or make its folder writable"
+            ) from error
+
+    def add(self, sample: Sample) -> int | None:
+        """Keep a picture, or count it where one like it is kept.
+
+        Returns:
+            The id of the picture that is kept; None where it could not be written.
+        """
+        with self._lock:
+            twin = self._twin(sample)
+            if twin is not None:
+                return twin.id if self._attempt(self._count_copy, twin, sample) else None
+            return self._insert(sample)
+
+    def label(self, id_: int, label: str, by: str, at: str) -> bool:
+        """Say what a kept picture shows; return whether it is kept and now labelled."""
+        with self._lock:
+            kept = self._kept.get(id_)
+            query = "UPDATE samples SET label = ?, labelled_by = ?, labelled_at = ? WHERE id = ?"
+            if kept is None or not self._attempt(self._write, query, (label, by, at, id_)):
+                return False
+            kept.label = label
+            return True
+
+    def forget(self, *ids: int) -> bool:
+        """Delete pictures; return whether that is done."""
+        with self._lock:
+            return self._attempt(self._delete, ids)
+
+    def answered(self, id_: int, model: str, embedding: Floats, probabilities: Floats) -> bool:
+        """Note what another bundle's network says of a picture; return whether that is done."""
+        with self._lock:
+            values = (model, _packed(embedding), _packed(probabilities), id_)
+            query = "UPDATE samples SET model = ?, embedding = ?, probabilities = ? WHERE id = ?"
+            if id_ not in self._kept or not self._attempt(self._write, query, values):
+                return False
+            self._kept[id_].model = model
+            self._kept[id_].direction = _direction(embedding)
+            return True
+
+    def lessons(self, zone: str, task: str) -> list[Sample]:
+        """Return the labelled pictures of a zone's task, the newest label first."""
+        where = "zone = ? AND task = ? AND label IS NOT NULL ORDER BY labelled_at DESC, id DESC"
+        return list(self.samples(where, (zone, task)))
+
+    def get(self, id_: int) -> Sample | None:
+        """Return a picture; None where it is no longer kept."""
+        return next(self.samples("id = ?", (id_,)), None)
+
+    def samples(
+        self, where: str = "1 ORDER BY id DESC", values: tuple[Any, ...] = ()
+    ) -> Iterator[Sample]:
+        """Yield what is kept, the newest first unless asked otherwise, one at a time.
+
+        Args:
+            where: A condition of SQL on the columns; a constant of the program, never input.
+            values: What its question marks stand for.
+        """
+        with self._lock:
+            ids = [row[0] for row in self._rows(f"SELECT id FROM samples WHERE {where}", values)]  # noqa: S608
+        for id_ in ids:
+            with self._lock:
+                rows = self._rows(f"SELECT {_COLUMNS}, id FROM samples WHERE id = ?", (id_,))  # noqa: S608
+            yield from map(_sample, rows)
+
+    def counts(self) -> SampleCounts:
+        """Return what is kept."""
+        with self._lock:
+            kept = self._kept.values()
+            return SampleCounts(
+                len(kept),
+                sum(one.size for one in kept),
+                sum(one.label is not None for one in kept),
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._store.close()
+
+    # ---------------------------------------------------------------- what goes, what stays
+
+    def _twin(self, sample: Sample) -> _Kept | None:
+        """Return the kept picture that shows the same."""
+        direction = _direction(sample.embedding)
+        same = [k for k in self._kept.values() if (k.zone, k.model) == (sample.zone, sample.model)]
+        best = max(same, key=lambda kept: float(kept.direction @ direction), default=None)
+        return best if best is not None and best.direction @ direction >= ALIKE else None
+
+    def _victim(self) -> _Kept:
+        """Return what goes first: of the two that are most alike the older, else the oldest.
+
+        Drawn ones are no more than the others' equals in age: taken out for being alike, they
+        would no longer be a random share.
+        """
+        free = [kept for kept in self._kept.values() if kept.label is None]
+        candidates = free or list(self._kept.values())
+        alike: list[tuple[float, _Kept]] = []
+        for zone in {(kept.zone, kept.model) for kept in candidates}:
+            same = [k for k in candidates if (k.zone, k.model) == zone and not k.drawn]
+            if len(same) > 1:
+                alike.append(_most_alike(same))
+        if alike:
+            likeness, older = max(alike, key=lambda found: (found[0], -found[1].id))
+            if likeness >= REDUNDANT:
+                return older
+        return min(candidates, key=lambda kept: kept.id)
+
+    def _insert(self, sample: Sample) -> int | None:
+        size = len(sample.picture) + _ROW_BYTES
+        if size > self._config.max_bytes:
+            return None
+        while self._kept and (
+            len(self._kept) >= self._config.max_count
+            or self.counts().stored_bytes + size > self._config.max_bytes
+        ):
+            if not self._attempt(self._delete, (self._victim().id,)):
+                return None
+        marks = ", ".join("?" * 15)
+        query = f"INSERT INTO samples ({_COLUMNS}) VALUES ({marks})"  # noqa: S608
+        inserted: list[int] = []
+        if not self._attempt(self._write, query, _row(sample), inserted):
+            return None
+        self._kept[inserted[0]] = _Kept(
+            inserted[0],
+            sample.zone,
+            sample.model,
+            sample.label,
+            sample.drawn,
+            size,
+            _direction(sample.embedding),
+        )
+        return inserted[0]
+
+    def _count_copy(self, twin: _Kept, sample: Sample) -> None:
+        """Count a picture where its twin is; its label, where it has one, is the newer."""
+        label = sample.label
+        if label is not None and twin.label in label.split("|"):
+            label = twin.label  # what is known already says more
+        self._store.execute(
+            "UPDATE samples SET copies = copies + 1, drawn = drawn + ?, label = coalesce(?, label),"
+            " labelled_by = coalesce(?, labelled_by), labelled_at = coalesce(?, labelled_at)"
+            " WHERE id = ?",
+            (sample.drawn, label, sample.labelled_by, sample.labelled_at, twin.id),
+        )
+        twin.drawn += sample.drawn
+        twin.label = label or twin.label
+
+    def _delete(self, ids: tuple[int, ...]) -> None:
+        self._store.executemany("DELETE FROM samples WHERE id = ?", [(id_,) for id_ in ids])
+        for id_ in ids:
+            self._kept.pop(id_, None)
+
+    # ---------------------------------------------------------------- the file
+
+    def _write(
+        self, query: str, values: tuple[Any, ...], inserted: list[int] | None = None
+    ) -> None:
+        cursor = self._store.execute(query, values)
+        if inserted is not None and cursor.lastrowid is not None:
+            inserted.append(cursor.lastrowid)
+
+    def _attempt(self, work: Any, *arguments: Any) -> bool:
+        try:
+            work(*arguments)
+        except sqlite3.Error as error:
+            self._meet(error)
+            return False
+        if self._in_trouble:
+            _log.info("samples can be written again path=%s", self._path)
+        self._in_trouble = False
+        return True
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        try:
+            return self._store.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            self._meet(error)
+            return []
+
+    def _meet(self, error: sqlite3.Error) -> None:
+        if not self._in_trouble:
+            _log.warning("samples cannot be used path=%s error=%s", self._path, error)
+        self._in_trouble = True
+
+    def _select(self) -> list[Any]:
+        return self._store.execute(
+            "SELECT id, zone, model, label, drawn, length(picture), embedding FROM samples"
+        ).fetchall()
+
+
+def _most_alike(kept: list[_Kept]) -> tuple[float, _Kept]:
+    """Return how alike the two most alike are, and the older of them."""
+    directions = np.stack([one.direction for one in kept])
+    likeness = directions @ directions.T
+    np.fill_diagonal(likeness, -1.0)
+    first, second = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    older = min(kept[int(first)], kept[int(second)], key=lambda one: one.id)
+    return float(likeness[first, second]), older
+
+
+def _direction(embedding: Floats) -> Floats:
+    length = float(np.linalg.norm(embedding))
+    return np.asarray(embedding / length if length > 0.0 else embedding, np.float32)
+
+
+def _packed(values: Floats) -> bytes:
+    return np.asarray(values, "<f4").tobytes()
+
+
+def _unpacked(data: bytes) -> Floats:
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def _kept(row: Any) -> _Kept:
+    id_, zone, model, label, drawn, size, embedding = row
+    return _Kept(
+        id_, zone, model, label, drawn, size + _ROW_BYTES, _direction(_unpacked(embedding))
+    )
+
+
+def _row(sample: Sample) -> tuple[Any, ...]:
+    return (
+        sample.zone,
+        sample.task,
+        sample.why,
+        sample.taken_at,
+        sample.shape.to_text(),
+        sample.picture,
+        sample.model,
+        _packed(sample.embedding),
+        " ".join(sample.classes),
+        _packed(sample.probabilities),
+        sample.label,
+        sample.labelled_by,
+        sample.labelled_at,
+        sample.copies,
+        sample.drawn,
+    )
+
+
+def _sample(row: Any) -> Sample:
+    zone, task, why, taken_at, shape, picture, model, embedding, classes, probabilities, *rest = row
+    return Sample(
+        zone,
+        task,
+        why if why in get_args(Why) else "taught",
+        taken_at,
+        Zone.from_text(shape),
+        bytes(picture),
+        model,
+        _unpacked(embedding),
+        tuple(classes.split()),
+        _unpacked(probabilities),
+        *rest,
+    )

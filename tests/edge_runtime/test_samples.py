@@ -1,0 +1,311 @@
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime.picking import TRANSITION_S, Picker
+from edge_runtime.samples import Sample, SampleStore, Why
+from tests.edge_runtime.test_daemon import CLOSED, OPEN, Play, camera_config, config_of
+from transom.bundle import Bundle, read_bundle
+from transom.config import SamplesConfig
+from transom.crop import crop_zone
+from transom.errors import SampleError
+from transom.geometry import Zone
+
+KIB = 1024
+
+
+def sample(*direction: float, zone: str = "door", size: int = 100, **more: Any) -> Sample:
+    """A picture whose embedding points somewhere."""
+    values: dict[str, Any] = {
+        "zone": zone,
+        "task": "state",
+        "why": "unsure",
+        "taken_at": "2026-11-28T12:00:00.000Z",
+        "shape": Zone.whole(),
+        "picture": bytes(size),
+        "model": "a" * 64,
+        "embedding": np.array(direction, np.float32),
+        "classes": ("closed", "ajar", "open"),
+        "probabilities": np.array([0.4, 0.3, 0.3], np.float32),
+    }
+    return Sample(**(values | more))
+
+
+def apart(count: int, width: int = 64) -> Iterator[tuple[float, ...]]:
+    """Directions of which no two are alike."""
+    for index in range(count):
+        yield tuple(float(place == index) for place in range(width))
+
+
+@pytest.fixture
+def open_store(tmp_path: Path) -> Iterator[Callable[..., SampleStore]]:
+    opened: list[SampleStore] = []
+
+    def open_(**bounds: Any) -> SampleStore:
+        opened.append(SampleStore(tmp_path / "state" / "samples.sqlite3", SamplesConfig(**bounds)))
+        return opened[-1]
+
+    yield open_
+    for store in opened:
+        store.close()
+
+
+def test_what_is_kept_is_read_back_after_a_restart(open_store: Any) -> None:
+    kept = sample(1.0, 2.0, shape=Zone.rectangle(0.1, 0.2, 0.8, 0.9), label="closed",
+                  labelled_by="mqtt", labelled_at="2026-11-28T12:00:01.000Z", drawn=1)  # fmt: skip
+    store = open_store()
+    store.add(kept)
+    store.close()
+    (found,) = open_store().samples()
+    for name in ("zone", "task", "why", "taken_at", "shape", "picture", "model", "classes", "label",
+                 "labelled_by", "labelled_at", "copies", "drawn"):  # fmt: skip
+        assert getattr(found, name) == getattr(kept, name), name
+    assert found.embedding.tolist() == [1.0, 2.0]
+    assert found.probabilities.tolist() == kept.probabilities.tolist()
+
+
+def test_nobody_else_can_read_the_file(open_store: Any, tmp_path: Path) -> None:
+    open_store().add(sample(1.0))
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "state").iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert "samples.sqlite3" in modes
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(open_store: Any, tmp_path: Path) -> None:
+    open_store().close()
+    (tmp_path / "state" / "samples.sqlite3").chmod(0o644)
+    open_store()
+    assert stat.S_IMODE((tmp_path / "state" / "samples.sqlite3").stat().st_mode) == 0o600
+
+
+def test_a_near_duplicate_is_counted_and_not_kept(open_store: Any) -> None:
+    store = open_store()
+    first = store.add(sample(1.0, 0.0))
+    assert store.add(sample(1.0, 0.1, why="random", drawn=1)) == first
+    assert store.add(sample(1.0, 1.0)) != first
+    assert store.add(sample(1.0, 0.0, zone="gate")) != first
+    assert store.counts().samples == 3
+    assert (store.get(first).copies, store.get(first).drawn) == (2, 1)
+
+
+def test_a_label_reaches_the_picture_that_is_kept_already(open_store: Any) -> None:
+    store = open_store()
+    first = store.add(sample(1.0, 0.0))
+    store.add(sample(1.0, 0.05, label="open", labelled_by="mqtt", labelled_at="t1"))
+    assert store.get(first).label == "open"
+    store.add(sample(1.0, 0.05, label="closed", labelled_by="mqtt", labelled_at="t2"))
+    assert [(s.label, s.labelled_at) for s in store.lessons("door", "state")] == [("closed", "t2")]
+
+
+def test_a_label_that_says_less_does_not_replace_one_that_says_more(open_store: Any) -> None:
+    store = open_store()
+    store.add(sample(1.0, label="ajar", labelled_by="mqtt", labelled_at="t1"))
+    store.add(sample(1.0, label="ajar|open", labelled_by="contact", labelled_at="t2"))
+    assert [s.label for s in store.samples()] == ["ajar"]
+
+
+def test_no_more_pictures_than_the_bound_and_the_oldest_goes(open_store: Any) -> None:
+    store = open_store(max_count=10)
+    for direction in apart(25):
+        store.add(sample(*direction))
+    assert sorted(s.id for s in store.samples()) == list(range(16, 26))
+
+
+def test_no_more_bytes_than_the_bound(open_store: Any, tmp_path: Path) -> None:
+    store = open_store(max_bytes=1024 * KIB)
+    for direction in apart(40):
+        store.add(sample(*direction, size=100 * KIB))
+    assert store.counts().samples == 9
+    assert store.counts().stored_bytes <= 1024 * KIB
+    assert (tmp_path / "state" / "samples.sqlite3").stat().st_size < 1.2 * 1024 * KIB
+    assert store.add(sample(*[0.0] * 63, 1.0, size=1025 * KIB)) is None
+
+
+def test_the_most_redundant_goes_before_the_oldest(open_store: Any) -> None:
+    store = open_store(max_count=10)
+    for direction in apart(8):
+        store.add(sample(*direction))
+    older = store.add(sample(*[0.0] * 20, 1.0, 0.0, *[0.0] * 42))
+    newer = store.add(sample(*[0.0] * 20, 1.0, 0.3, *[0.0] * 42))
+    store.add(sample(*[0.0] * 63, 1.0))
+    left = {s.id for s in store.samples()}
+    assert older not in left
+    assert newer in left
+    assert 1 in left
+
+
+def test_drawn_pictures_are_not_taken_out_for_being_alike(open_store: Any) -> None:
+    store = open_store(max_count=10)
+    for direction in apart(8):
+        store.add(sample(*direction))
+    drawn = [
+        store.add(sample(*[0.0] * 20, 1.0, tilt, *[0.0] * 42, why="random", drawn=1))
+        for tilt in (0.0, 0.3)
+    ]
+    store.add(sample(*[0.0] * 63, 1.0))
+    left = {s.id for s in store.samples()}
+    assert set(drawn) <= left
+    assert 1 not in left
+
+
+def test_labelled_pictures_go_last(open_store: Any) -> None:
+    store = open_store(max_count=10)
+    directions = list(apart(30))
+    first = store.add(sample(*directions[0], label="open", labelled_by="mqtt", labelled_at="t"))
+    for direction in directions[1:]:
+        store.add(sample(*direction))
+    assert first in {s.id for s in store.samples()}
+    assert store.counts().labelled == 1
+
+
+def test_what_is_taken_back_is_gone_from_the_file(open_store: Any, tmp_path: Path) -> None:
+    store = open_store()
+    secret = b"what nobody shall see" * 200
+    kept = store.add(sample(1.0, picture=secret))
+    store.close()
+    path = tmp_path / "state" / "samples.sqlite3"
+    assert secret[:100] in path.read_bytes()
+    store = open_store()
+    assert store.forget(kept)
+    store.close()
+    assert secret[:100] not in path.read_bytes()
+
+
+def test_a_label_or_an_answer_for_what_is_gone_is_told(open_store: Any) -> None:
+    store = open_store()
+    kept = store.add(sample(1.0, 0.0))
+    assert store.label(kept, "open", "page", "t")
+    assert store.answered(kept, "b" * 64, np.array([0.0, 1.0], np.float32), np.zeros(3, np.float32))
+    assert store.get(kept).model == "b" * 64
+    store.forget(kept)
+    assert store.get(kept) is None
+    assert not store.label(kept, "open", "page", "t")
+
+
+def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
+    (tmp_path / "samples.sqlite3").write_bytes(b"no database" * 1000)
+    with pytest.raises(SampleError, match=r"samples\.sqlite3: cannot be opened"):
+        SampleStore(tmp_path / "samples.sqlite3", SamplesConfig())
+
+
+def test_a_store_that_cannot_be_written_is_one_warning_and_no_error(
+    open_store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store()
+    store._store.execute("PRAGMA query_only = ON")
+    assert store.add(sample(1.0)) is None
+    assert store.add(sample(1.0)) is None
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    store._store.execute("PRAGMA query_only = OFF")
+    assert store.add(sample(1.0)) == 1
+
+
+# ---------------------------------------------------------------- which looks
+
+
+def whys(picker: Picker, looks: list[dict[str, Any]], step_s: float = 0.2) -> list[Why | None]:
+    plain = {"is_unlike": False, "is_believed": True, "has_changed": False}
+    return [picker.why_keep(i * step_s, **(plain | look)) for i, look in enumerate(looks)]
+
+
+def test_doubt_a_change_and_the_unlike_are_kept_each_at_its_pace() -> None:
+    picker = Picker(SamplesConfig(every_s=1.0, random_per_day=0.0), Random(0))
+    doubt, change, odd = {"is_believed": False}, {"has_changed": True}, {"is_unlike": True}
+    assert whys(picker, [doubt, doubt, change, odd, doubt, doubt, {}, {}]) == [
+        "unsure", None, "transition", "unlike", None, "unsure", None, "transition",
+    ]  # fmt: skip
+
+
+def test_looks_soon_after_a_change_count_to_it() -> None:
+    picker = Picker(SamplesConfig(every_s=1.0, random_per_day=0.0), Random(0))
+    found = whys(picker, [{"has_changed": True}, *[{}] * 9], step_s=0.9)
+    kept_s = [0.9 * i for i, why in enumerate(found) if why == "transition"]
+    assert kept_s == [0.0, 1.8]
+    assert max(kept_s) <= TRANSITION_S
+
+
+def test_the_random_share_is_the_one_asked_for_whatever_is_seen() -> None:
+    picker = Picker(SamplesConfig(every_s=3600.0, random_per_day=100.0), Random(1))
+    day = whys(picker, [{"is_believed": False}] * 86400, step_s=10.0)
+    drawn = [i for i, why in enumerate(day) if why == "random"]
+    assert 900 < len(drawn) < 1100  # ten days
+    gaps = np.diff(drawn)
+    assert np.std(gaps) == pytest.approx(np.mean(gaps), rel=0.2)  # a Poisson process
+
+
+def test_no_share_is_drawn_where_none_is_asked_for() -> None:
+    picker = Picker(SamplesConfig(random_per_day=0.0), Random(1))
+    assert set(whys(picker, [{}] * 1000, step_s=1000.0)) == {None}
+
+
+# ---------------------------------------------------------------- in the daemon
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Any) -> Bundle:
+    return read_bundle(tiny_bundle.path, None)
+
+
+def door(scene: Any, brightness: float, seconds: float) -> list[Any]:
+    frames = [scene(brightness, seed=i, height=240) for i in range(10)]
+    return [frames[i % 10] for i in range(round(seconds * 5))]
+
+
+def test_the_daemon_keeps_nothing_unless_it_is_configured(
+    bundle: Bundle, scene: Any, play_list_camera: Any, open_store: Any
+) -> None:
+    play = Play(bundle, config_of(), play_list_camera, door(scene, OPEN, 4), samples=open_store())
+    play.turn(4)
+    assert play.events()
+    assert open_store().counts().samples == 0
+
+
+def test_the_daemon_keeps_the_look_that_changed_a_state(
+    bundle: Bundle, scene: Any, play_list_camera: Any, open_store: Any
+) -> None:
+    store = open_store()
+    config = config_of(samples=SamplesConfig(random_per_day=0.0))
+    frames = door(scene, CLOSED, 4) + door(scene, OPEN, 4)
+    play = Play(bundle, config, play_list_camera, frames, samples=store)
+    play.turn(8)
+    transitions = list(store.samples("why = 'transition' ORDER BY id"))
+    assert [s.classes[s.probabilities.argmax()] for s in transitions] == ["closed"]
+    (kept,) = transitions
+    assert kept.taken_at == play.payloads("door/event")[0]["at"]
+    assert kept.model == bundle.digest
+
+
+def test_the_network_sees_in_a_kept_picture_what_it_saw_in_the_frame(
+    bundle: Bundle, scene: Any, play_list_camera: Any, open_store: Any
+) -> None:
+    store = open_store()
+    config = config_of(camera_config(), samples=SamplesConfig(random_per_day=0.0))
+    frames = door(scene, OPEN, 4)
+    play = Play(bundle, config, play_list_camera, frames, samples=store)
+    play.turn(4)
+    (kept,) = store.samples("why = 'transition'")
+    picture = cv2.imdecode(np.frombuffer(kept.picture, np.uint8), cv2.IMREAD_COLOR)
+    size, margin = bundle.manifest.input.size, bundle.manifest.input.margin
+    again = crop_zone(picture, kept.shape, size, margin).astype(float)
+    zone = config.cameras[0].zones[0].zone
+    crops = [crop_zone(frame, zone, size, margin).astype(float) for frame in frames[:10]]
+    assert min(np.abs(again - crop).mean() for crop in crops) < 3.0
+    assert picture.shape[0] < frames[0].shape[0] * 1.01
+    assert picture.shape[1] < frames[0].shape[1] * 0.6
+
+
+def test_the_daemon_says_how_many_pictures_wait(
+    bundle: Bundle, scene: Any, play_list_camera: Any, open_store: Any
+) -> None:
+    config = config_of(samples=SamplesConfig(random_per_day=0.0))
+    play = Play(bundle, config, play_list_camera, door(scene, OPEN, 32), samples=open_store())
+    play.turn(32)
+    figures = play.payloads("diagnostics")[-1]
+    assert (figures["samples"], figures["labelled_samples"]) == (1, 0)
+    assert figures["sample_bytes"] > 4096
