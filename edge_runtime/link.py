@@ -276,6 +276,10 @@ class Link:
         """Ask for messages; return the id that `Subscribed` will carry, None without network."""
         return self._client.subscribe(topic_filter, qos=1)[1]
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Ask for no more of these messages."""
+        self._client.unsubscribe(topic_filter)
+
     def drop(self, loss: Lost) -> None:
         """End the connection without a word: the broker then publishes the will."""
         sock = self._client.socket()

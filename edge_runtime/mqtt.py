@@ -15,7 +15,10 @@ import os
 import random
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from paho.mqtt.client import topic_matches_sub
 
 from edge_runtime.clock import Clock
 from edge_runtime.link import (
@@ -40,6 +43,9 @@ FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
 STABLE_AFTER_S = 10.0
 """A connection that lasted this long has ended for a new reason, which is worth a log line."""
+
+Take = Callable[[Received], None]
+"""Called in the connection's thread with a message that has come: it may only put it aside."""
 
 _TURN_S = 0.5
 _QUOTA_PAUSE_S = 10.0
@@ -92,7 +98,10 @@ class Publisher:
         self._access = Access(config, secret, tls)
         self._client_id = topics.root.replace("/", "-")
         self._status = topics.status
-        self._birth_topic = birth_topic
+        self._listeners: dict[str, Take] = {}
+        self._asked: set[str] = set()  # topic filters that the broker knows of, this connection
+        if birth_topic is not None:
+            self._listeners[birth_topic] = self._meet_birth
         self._outbox = outbox
         self._clock = clock
         self._lock = threading.Lock()
@@ -135,6 +144,19 @@ class Publisher:
 
     def flush_events(self) -> None:
         """Say that the outbox has something new."""
+        self._wake()
+
+    def listen(self, topic_filter: str, take: Take) -> None:
+        """Subscribe now and at each reconnect; what is retained then comes again."""
+        with self._lock:
+            self._listeners[topic_filter] = take
+            self._asked.discard(topic_filter)
+        self._wake()
+
+    def ignore(self, topic_filter: str) -> None:
+        """Undo `listen`."""
+        with self._lock:
+            self._listeners.pop(topic_filter, None)
         self._wake()
 
     def stop(self, timeout_s: float) -> None:
@@ -196,6 +218,7 @@ class Publisher:
     def _turn(self, connection: "_Connection") -> None:
         now_s = self._beat_s = self._clock.monotonic_s()
         if connection.link.is_connected:
+            self._ask(connection)
             self._fill_window(connection)
             self._troubles.watch(connection.up_since_s, now_s)
             connection.check_progress(now_s)
@@ -207,16 +230,10 @@ class Publisher:
                     self._greet(connection, happening)
                 case Acknowledged():
                     self._settle(connection, happening, acknowledged)
-                case Subscribed(refusal=str(refusal)):
-                    _log.warning(
-                        "broker refuses subscription topic=%s reason=%s; allow it in the "
-                        "broker's access list",
-                        self._birth_topic,
-                        refusal,
-                    )
-                case Received(payload=payload, retain=False) if payload == ONLINE.encode():
-                    _log.debug("home assistant has started")
-                    self._repeat_all()
+                case Subscribed(mid=mid, refusal=refusal):
+                    self._meet_answer(connection.subscriptions.pop(mid, ""), refusal)
+                case Received():
+                    self._pass_on(happening)
                 case Lost():
                     connection.loss = happening
         if acknowledged:
@@ -228,12 +245,50 @@ class Publisher:
         connection.max_packet_bytes = connected.max_packet_bytes
         self._connects += 1
         self._troubles.connected(self._access.config, connection.up_since_s)
-        if self._birth_topic is not None:
-            connection.link.subscribe(self._birth_topic)
+        with self._lock:
+            self._asked.clear()
+        self._ask(connection)
         with self._lock:  # figures of the past are of no use to anybody
             self._due = {t: m for t, m in self._due.items() if m.retain or m.qos}
         self._repeat_all()
         connection.has_backlog = self._outbox.counts().queued > 0
+
+    def _ask(self, connection: "_Connection") -> None:
+        """Bring the broker's subscriptions in line with who listens."""
+        with self._lock:
+            unwanted = self._asked - self._listeners.keys()
+            wanted = [name for name in self._listeners if name not in self._asked]
+            self._asked = set(self._listeners)
+        for topic_filter in unwanted:
+            connection.link.unsubscribe(topic_filter)
+        for topic_filter in wanted:
+            mid = connection.link.subscribe(topic_filter)
+            if mid is not None:
+                connection.subscriptions[mid] = topic_filter
+
+    def _meet_answer(self, topic_filter: str, refusal: str | None) -> None:
+        if refusal is not None:
+            _log.warning(
+                "broker refuses subscription topic=%s reason=%s; allow it in the broker's access "
+                "list",
+                topic_filter,
+                refusal,
+            )
+
+    def _pass_on(self, received: Received) -> None:
+        with self._lock:
+            takers = [
+                take
+                for topic_filter, take in self._listeners.items()
+                if topic_matches_sub(topic_filter, received.topic)
+            ]
+        for take in takers:
+            take(received)
+
+    def _meet_birth(self, received: Received) -> None:
+        if not received.retain and received.payload == ONLINE.encode():
+            _log.debug("home assistant has started")
+            self._repeat_all()
 
     def _repeat_all(self) -> None:
         """Make every retained value due again; `online` last, when the others are right."""
@@ -359,6 +414,7 @@ class _Connection:
         self.window = MAX_IN_FLIGHT
         self.max_packet_bytes: int | None = None
         self.in_flight: dict[int, _Sent] = {}
+        self.subscriptions: dict[int, str] = {}
         self.last_id = 0
         self.events_from_s = 0.0
         self.has_backlog = False

@@ -122,6 +122,31 @@ def test_a_process_that_dies_is_offline_by_its_last_will(tmp_path: Path) -> None
         subscriber.wait_for(TOPICS.status, "offline")
 
 
+def test_who_listens_gets_what_is_retained_and_again_after_an_outage_until_it_no_longer_listens(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    heard: list[Received] = []
+    with Broker(tmp_path / "broker", persistence=True) as broker:
+        publisher = publish(broker.config())
+        publisher.listen("transom/hall-pi/command/+", heard.append)
+        for topic, text in (("command/a", "first"), ("other", "not for us")):
+            publisher.send(Message(f"transom/hall-pi/{topic}", text.encode(), retain=True))
+        wait_until(lambda: any(message.payload == b"first" for message in heard))
+        count = len(heard)
+        broker.stop()
+        broker.start()
+        wait_until(lambda: any(message.retain for message in heard[count:]))
+
+        publisher.ignore("transom/hall-pi/command/+")
+        wait_until(lambda: "UNSUBSCRIBE" in broker.log())
+        count = len(heard)
+        publisher.send(Message("transom/hall-pi/command/a", b"second", retain=True))
+        with broker.subscriber() as subscriber:
+            subscriber.wait_for("transom/hall-pi/command/a", "second")
+    assert {message.topic for message in heard} == {"transom/hall-pi/command/a"}
+    assert b"second" not in [message.payload for message in heard[count:]]
+
+
 def test_only_the_newest_value_of_a_topic_is_sent_after_an_outage(
     tmp_path: Path, publish: Callable[..., Publisher]
 ) -> None:
