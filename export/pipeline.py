@@ -18,10 +18,11 @@ from export.calibration import Calibration, calibrate
 from export.cost import count_cost
 from export.distance import append_distance
 from export.fallbacks import Attempt, Quantizer, first_that_passes
+from export.figures import evaluation_of, metrics_of, training_of
 from export.goldens import make_goldens
 from export.graph import EMBEDDING, export_graph, fold_temperatures
 from export.parity import Limits, TaskParity, check_float, check_fused, check_parity, compare
-from export.quantize import calibration_indices, count_operators
+from export.quantize import calibration_indices, count_operators, drop_zero_points
 from export.recipe import ExportRecipe, Fallback
 from train.corpus import Corpus
 from train.ensemble import why_not_on_a_device
@@ -132,13 +133,14 @@ def export_run(
     model = fold_temperatures(candidate.model, temperatures)
     if calibration.distance is not None:
         model = append_distance(model, calibration.distance)
+    model = drop_zero_points(model)
     manifest = msgspec.structs.replace(
         draft, precision=candidate.precision, tasks=calibration.specs
     )
     step()
     predictor = OnnxPredictor(model, manifest)
     evaluation = evaluate(predictor, _judged(corpus))
-    manifest = msgspec.structs.replace(manifest, metrics=_metrics(run, evaluation))
+    manifest = msgspec.structs.replace(manifest, metrics=metrics_of(run, evaluation))
     step()
     crops, targets = _golden_candidates(held)
     goldens = make_goldens(
@@ -194,7 +196,7 @@ def _draft(run: Run, name: str, sequence: int, embedding: int) -> Manifest:
         ),
         embedding=embedding,
         precision="float32",
-        training=_training(run),
+        training=training_of(run),
         minimum_runtime=__version__,
     )
 
@@ -328,16 +330,6 @@ def _judged(corpus: Corpus) -> Corpus:
     return test if len(test) else corpus.split("val")
 
 
-def _metrics(run: Run, evaluation: Evaluation) -> dict[str, Any]:
-    """What a manifest says of the network: the evaluation without its table of groups."""
-    full = evaluation.to_json()
-    splits = sorted(set(evaluation.corpus.splits.tolist()))
-    learnt = {"has_learnt_from_it": True} if splits == ["val"] and run.has_learnt_from_val else {}
-    return {
-        "split": " ".join(splits), **learnt, **{k: v for k, v in full.items() if k != "groups"}
-    }  # fmt: skip
-
-
 def _golden_candidates(held: _Held) -> tuple[Image, Targets]:
     """Held-out crops of all labels, those of test first."""
     parts = []
@@ -384,7 +376,7 @@ def _report(
         "operators": dict(sorted(operators.items())),
         "cost": msgspec.to_builtins(count_cost(model)),
         "temperatures": dict(temperatures),
-        "evaluation": evaluation.to_json(),
+        "evaluation": evaluation_of(evaluation),
     }
 
 
@@ -398,15 +390,3 @@ def _steps(progress: Progress | None) -> Callable[[], None]:
             progress(done, _STEPS)
 
     return step
-
-
-def _training(run: Run) -> dict[str, Any]:
-    """What a manifest says of the training: enough to find the run again."""
-    return {
-        "run": run.folder.name,
-        "recipe": run.recipe.digest,
-        "backbone": run.recipe.backbone,
-        "fusion": run.recipe.fusion,
-        "maps": list(run.recipe.maps),
-        "versions": dict(run.versions),
-    }

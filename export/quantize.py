@@ -28,6 +28,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export.bias_correction import correct_biases
 from export.exact import make_sums_exact
 from export.graph import CENTRED, IMAGE, MEAN, PLANES, head_layers
 from transom.crop import Image
@@ -45,11 +46,13 @@ class Quantization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             in float on x86 and is for trying on an ARM device only.
         images: How many training crops show the range of each activation. 64 suffice; more than
             256 change nothing but the time.
+        bias_correction: Whether biases take up what rounding moves; see `export.bias_correction`.
         seed: Of the choice among equally good crops.
     """
 
     activation: Literal["uint8", "int8"] = "uint8"
     images: Annotated[int, Meta(ge=1, le=4096)] = 256
+    bias_correction: bool = True
     seed: int = 0
 
 
@@ -109,7 +112,10 @@ def quantize(
         result = onnx.load(quantised)
     _feed_bytes(result)
     _forget_tools(result)
-    return make_sums_exact(result.SerializeToString(deterministic=True))
+    int8 = bytes(result.SerializeToString(deterministic=True))
+    if settings.bias_correction:
+        int8 = correct_biases(model, int8, crops)
+    return make_sums_exact(int8)
 
 
 def _prepare(model: bytes, prepared: Path) -> None:
@@ -123,6 +129,24 @@ def _prepare(model: bytes, prepared: Path) -> None:
     source = prepared.with_name("float32.onnx")
     source.write_bytes(model)
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
+
+
+def drop_zero_points(model: bytes) -> bytes:
+    """Return a QDQ graph without the zero points of weights and biases that are all 0.
+
+    They are what is meant where none is given, and a byte or four for each output channel.
+    """
+    proto = onnx.load_from_string(model)
+    constants = {v.name: numpy_helper.to_array(v) for v in proto.graph.initializer}
+    dropped: set[str] = set()
+    for node in proto.graph.node:
+        is_stored = node.op_type == "DequantizeLinear" and node.input[0] in constants
+        if is_stored and len(node.input) == 3 and not constants[node.input[2]].any():
+            dropped.add(node.input.pop())
+    kept = [value for value in proto.graph.initializer if value.name not in dropped]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def calibration_indices(

@@ -212,7 +212,7 @@ def test_what_training_never_showed_is_unlike_for_the_bundle(bundle: Bundle, cor
         predict(s.logits[spec.name], spec, s.distance).unlike.mean() for s in (seen, strange)
     ]
     assert rejected[0] < 0.2
-    assert rejected[1] > 0.8
+    assert rejected[1] > 0.7
 
 
 class _Huge(Run):

@@ -12,7 +12,13 @@ from onnx import numpy_helper
 from torch import nn
 
 from export.graph import export_graph, fold_temperatures
-from export.quantize import Quantization, calibration_indices, count_operators, quantize
+from export.quantize import (
+    Quantization,
+    calibration_indices,
+    count_operators,
+    drop_zero_points,
+    quantize,
+)
 from train.network import Network
 from transom.tasks import Task, TaskSet
 
@@ -45,6 +51,18 @@ def test_weights_have_a_scale_for_each_output_channel(int8_graph: bytes) -> None
         assert scale.shape == (weight.shape[0],)
         assert not constants[dequantise.input[2]].any()  # symmetric
     assert len(convolutions) == 9
+
+
+def test_zero_points_of_zero_are_left_out_and_change_nothing(
+    int8_graph: bytes, run_graph: RunGraph, draw_crops: Draw
+) -> None:
+    shorter = drop_zero_points(int8_graph)
+    assert len(shorter) < len(int8_graph)
+    assert count_operators(shorter) == count_operators(int8_graph)
+    crops = draw_crops(16, seed=9)[0]
+    before = run_graph(int8_graph, crops)
+    for name, values in run_graph(shorter, crops).items():
+        np.testing.assert_array_equal(values, before[name])
 
 
 def test_the_bytes_of_the_image_are_the_quantised_input(int8_graph: bytes) -> None:
