@@ -7,18 +7,14 @@ input is the end of the process. What it has to say goes to standard output, a J
 It is born to be killed: reading a camera can block, leak and crash, and every fault ends here.
 """
 
-import ctypes
 import os
-import resource
-import signal
 import sys
 import threading
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
+from edge_runtime.child import die_with, go_first
 from edge_runtime.delivery import Pace, deliver
 from edge_runtime.frame_ring import FrameRing
 from edge_runtime.redaction import redact
@@ -29,8 +25,6 @@ from transom.errors import CameraError
 CLEAN_END_S = 0.4
 """How long a source may take to close before the process ends without it."""
 
-_PR_SET_PDEATHSIG = 1
-_OOM_SCORE = 500  # of 1000: the kernel's choice where memory runs out
 _DAMAGE = (
     b"error while decoding",
     b"corrupt",
@@ -119,8 +113,8 @@ class _Diagnostics:
 def main() -> int:
     """Read the order, then frames, until told to stop."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
-    _die_with(order.parent)
-    _go_first(order.memory_bytes)
+    die_with(order.parent)
+    go_first(order.memory_bytes)
     reports = os.dup(1)
     os.set_blocking(reports, False)
     diagnostics = _Diagnostics((order.secret,) if order.secret else (), reports)
@@ -140,21 +134,6 @@ def main() -> int:
         )
         return 1
     return 0
-
-
-def _die_with(parent: int) -> None:
-    """End when the parent does, however it ends, and never leave a picture of memory on disk."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it went before the line above
-        os._exit(0)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _go_first(memory_bytes: int) -> None:
-    """Let a leak end this process before it takes the daemon's memory or the board's."""
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-    with suppress(OSError):  # /proc may be closed
-        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE), "ascii")
 
 
 def _watch_parent(stopping: threading.Event) -> None:

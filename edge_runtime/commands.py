@@ -16,10 +16,12 @@ import msgspec
 
 from edge_runtime.capture import CameraProcess
 from edge_runtime.capture_thread import CameraThread
+from edge_runtime.classifier import give_back_memory
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.decision import StateFilter
-from edge_runtime.link import read_access
+from edge_runtime.handover import Handover
+from edge_runtime.link import Access, read_access
 from edge_runtime.models import serving_bundle
 from edge_runtime.mqtt import Publisher
 from edge_runtime.notify import Notifier
@@ -28,10 +30,12 @@ from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
 from edge_runtime.samples import FILE_NAME as SAMPLES
 from edge_runtime.samples import SampleStore
+from edge_runtime.update_reports import UpdateReports
+from edge_runtime.updater import Updater
 from edge_runtime.view_store import VIEWS, ViewStore
 from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import CameraConfig, Config, load_config, read_secret
-from transom.errors import EXIT_CONFIGURATION, ConfigurationError
+from transom.errors import EXIT_CONFIGURATION, ClassifierError, ConfigurationError
 from transom.messages import Message, Topics, ZoneEvent, decode
 
 DEFAULT_CONFIG = Path("/etc/transom/transom.toml")
@@ -82,36 +86,56 @@ def run_command(config_file: Path, verbose: bool) -> None:
     start_logging(verbose=verbose)
     config = load_config(config_file)
     access = read_access(config.mqtt, config_file)
+    while _serve(config, config_file, access):
+        give_back_memory()
+
+
+def _serve(config: Config, config_file: Path, access: Access) -> bool:
+    """Run a daemon until it is told to stop; return whether to run another, with another bundle."""
     cameras = [_camera(config, camera, config_file) for camera in config.cameras]
-    bundle = serving_bundle(config.models)
     clock = Clock()
     state = Path(config.state_directory)
+    topics = Topics(config.mqtt.prefix, config.device)
     outbox = Outbox(state / FILE_NAME, config.outbox)
     samples = SampleStore(state / SAMPLES, config.samples) if config.samples is not None else None
     try:
         publisher = Publisher(
             config.mqtt,
-            Topics(config.mqtt.prefix, config.device),
+            topics,
             outbox,
             secret=access.secret,
             clock=clock,
             tls=access.tls,
             birth_topic=_birth_topic(config),
         )
-        daemon = Daemon(
-            config,
-            bundle,
-            cameras,
-            publisher,
-            outbox,
-            clock,
-            Notifier(),
-            processes=lambda: _processes(cameras),
-            views=ViewStore(state / VIEWS),
-            samples=samples,
-        )
-        with _stopped_by_signals(daemon):
-            daemon.run()
+        reports = UpdateReports(topics, outbox, publisher, clock)
+        handover = Handover(config.models, reports) if config.updates is not None else None
+        bundle = serving_bundle(config.models) if handover is None else handover.begin()
+        try:
+            daemon = Daemon(
+                config,
+                bundle,
+                cameras,
+                publisher,
+                outbox,
+                clock,
+                Notifier(),
+                processes=lambda: _processes(cameras),
+                views=ViewStore(state / VIEWS),
+                samples=samples,
+                updates=None
+                if handover is None
+                else Updater(config, topics, publisher, handover, reports, bundle, clock),
+            )
+            with _stopped_by_signals(daemon):
+                daemon.run()
+        except ClassifierError as error:
+            if handover is None or not handover.roll_back(str(error)):
+                raise
+            return True
+        if handover is not None and not daemon.wants_restart:
+            handover.end()
+        return daemon.wants_restart
     finally:
         outbox.close()
         if samples is not None:
@@ -220,6 +244,11 @@ def describe(config: Config) -> Iterator[str]:
             f"samples    at most {config.samples.max_count} pictures, "
             f"{config.samples.max_bytes / 1e6:.0f} MB, in {config.state_directory}"
         )
+    if config.updates is not None:
+        how = "at once" if config.updates.install == "at_once" else "when asked"
+        older = ", older ones too" if config.updates.allow_older else ""
+        where = ", ".join(("MQTT", *config.updates.url_prefixes))
+        yield f"updates    installed {how}{older}, from {where}"
     if config.homeassistant.discovery:
         yield f"discovery  for Home Assistant below {config.homeassistant.prefix}/"
     for camera in config.cameras:

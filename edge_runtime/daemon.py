@@ -32,6 +32,7 @@ from edge_runtime.homeassistant import discovery
 from edge_runtime.notify import Notifier
 from edge_runtime.samples import SampleStore
 from edge_runtime.two_states import told_spec
+from edge_runtime.updater import Updater
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.zone_samples import SampledZone, ZoneSamples
@@ -70,6 +71,7 @@ class Daemon:
         processes: Ids of the daemon's processes, for the diagnostics; None = send none.
         views: Where what the cameras look at outlives the daemon; None = nowhere.
         samples: Where pictures worth a label are kept; None = nowhere.
+        updates: Takes bundles over MQTT; None = nothing does.
 
     Attributes:
         inference_ms: What the newest batches took in the network, at most 100.
@@ -92,6 +94,7 @@ class Daemon:
         processes: Callable[[], list[int]] | None = lambda: [os.getpid()],
         views: ViewStore | None = None,
         samples: SampleStore | None = None,
+        updates: Updater | None = None,
     ) -> None:
         _check_zones(config, bundle.manifest)
         self._config = config
@@ -106,6 +109,7 @@ class Daemon:
         self._notifier = notifier
         self._processes = processes
         self._samples = samples
+        self._updates = updates
         topics = Topics(config.mqtt.prefix, config.device)
         self._announcer = Announcer(topics, bundle.manifest, clock, outbox, broker)
         self._watches = [
@@ -159,7 +163,7 @@ class Daemon:
         """Start, turn until `ask_to_stop`, and stop in good order."""
         self.start()
         try:
-            while not self._is_stopping:
+            while not self._is_stopping and not self.wants_restart:
                 self.step()
                 time.sleep(self._pause_left_s())
         finally:
@@ -169,11 +173,19 @@ class Daemon:
         """Let `run` return soon; may be called from a signal handler."""
         self._is_stopping = True
 
+    @property
+    def wants_restart(self) -> bool:
+        """Whether another bundle is to serve: start anew, and it does."""
+        return self._updates is not None and self._updates.wants_restart
+
     def start(self) -> None:
         """Say what there is, then start the cameras and the connection."""
         if self._config.homeassistant.discovery:
             self._broker.send(discovery(self._config, self._manifest, __version__))
-        self._announcer.model()
+        if self._updates is None:
+            self._announcer.model()
+        else:
+            self._updates.start()
         now_ns = self._clock.monotonic_ns()
         for watch in self._watches:
             watch.start(now_ns)
@@ -191,6 +203,8 @@ class Daemon:
         """Say goodbye to the broker and end the cameras, within `STOP_S`."""
         deadline_s = self._clock.monotonic_s() + STOP_S
         self._notifier.stopping()
+        if self._updates is not None:
+            self._updates.stop()
         self._broker.stop(STOP_S / 2)
         for index, watch in enumerate(self._watches):
             left_s = max(deadline_s - self._clock.monotonic_s(), 0.0)
@@ -231,6 +245,8 @@ class Daemon:
         self.inference_ms.append((time.perf_counter_ns() - began_ns) / 1e6)
         for row, look in enumerate(looks):
             look.zone.judge(answers, row, look.frame)
+        if self._updates is not None:
+            self._updates.looked(looks, answers)
 
     # ---------------------------------------------------------------- how the daemon itself is
 
@@ -241,9 +257,12 @@ class Daemon:
             self._notifier.status(f"watching {len(self._watches)} cameras")
         if now_s - self._fed_s < _FEED_S:
             return
-        if self._makes_progress(now_s):
+        makes_progress = self._makes_progress(now_s)
+        if makes_progress:
             self._fed_s = now_s
             self._notifier.watchdog()
+        if self._updates is not None:
+            self._updates.note_health(is_well=makes_progress and self._is_ready)
         self._follow_clock()
         if self._processes is not None and self._is_diagnosis_due(now_s):
             self._diagnose(self._processes(), now_s)

@@ -15,7 +15,7 @@ import msgspec
 
 from edge_runtime.two_states import told_spec
 from transom.bundle import Manifest
-from transom.config import CameraConfig, Config, ZoneConfig
+from transom.config import CameraConfig, Config, UpdatesConfig, ZoneConfig
 from transom.messages import EventType, Message, Topics
 from transom.tasks import CLOSED, UNKNOWN
 
@@ -67,7 +67,7 @@ def _components(config: Config, manifest: Manifest) -> Iterator[tuple[str, Compo
             yield from _zone_components(topics, camera, zone, classes)
         yield f"camera-{camera.name}-problem", _camera_problem(topics, camera)
         yield from _camera_figures(topics, camera)
-    yield "model", _model(topics)
+    yield "model", _model(topics, config.updates)
     yield from _figures(topics)
 
 
@@ -251,8 +251,10 @@ def _figure(topics: Topics, title: str, name: str, value: str, details: Componen
     } | details
 
 
-def _model(topics: Topics) -> Component:
-    return {
+def _model(topics: Topics, updates: UpdatesConfig | None) -> Component:
+    is_started_here = updates is not None and updates.install == "when_asked"
+    start = {"command_topic": topics.model_install, "payload_install": "install"}
+    return (start if is_started_here else {}) | {
         "platform": "update",
         "name": "Model",
         "default_entity_id": f"update.{topics.device.replace('-', '_')}_model",

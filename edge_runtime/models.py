@@ -1,10 +1,14 @@
 """Which bundle serves."""
 
+import hashlib
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.ledger import Ledger, LedgerFile
 from transom import __version__
-from transom.bundle import Bundle, read_bundle
+from transom.bundle import Bundle, Manifest, read_bundle
 from transom.config import ModelsConfig
 from transom.errors import BundleError
 from transom.signing import PublicKey, load_trusted_keys
@@ -14,10 +18,12 @@ _log = logging.getLogger(__name__)
 
 
 def serving_bundle(config: ModelsConfig) -> Bundle:
-    """Return the bundle to serve: the one that is named, else the store's newest, else the starter.
+    """Return the bundle that serves.
 
-    A damaged or foreign bundle in the store is passed over, with a warning: an older one that
-    works is better than none.
+    It is the one that the configuration names; else the one that the ledger names, unless somebody
+    has put a newer one into the store by hand; else the store's newest; else the starter. A damaged
+    or foreign bundle in the store is passed over, with a warning: an older one that works is better
+    than none. One that the ledger refuses is passed over without a word.
 
     Raises:
         SignatureError: No key is trusted, or none has signed the bundle that is named.
@@ -25,16 +31,38 @@ def serving_bundle(config: ModelsConfig) -> Bundle:
             this installation has no starter.
     """
     if config.bundle == STARTER:
-        return _read(bundle_path(STARTER), starter_keys())
+        return _starter()
     if config.bundle is not None:
         return _read(Path(config.bundle), load_trusted_keys(Path(config.trusted_keys)))
     store = Path(config.store)
-    stored = sorted(store.glob("*.bundle"))
-    newest = _newest(stored, load_trusted_keys(Path(config.trusted_keys))) if stored else None
-    if newest is None:
+    ledger = LedgerFile(store).read()
+    paths = sorted(store.glob("*.bundle"))
+    keys = load_trusted_keys(Path(config.trusted_keys)) if paths else ()
+    found = [stored for stored in _readable(paths, keys) if stored.digest not in ledger.refused]
+    chosen = _choose(found, ledger)
+    if chosen is None:
         _log.warning("no bundle of your own store=%s serving=%s", store, STARTER)
-        return _read(bundle_path(STARTER), starter_keys())
-    return newest
+        return _starter()
+    return _read(chosen.path, keys)
+
+
+def is_starter(digest: str) -> bool:
+    """Return whether a bundle is the one that comes with Transom."""
+    path = bundle_path(STARTER)
+    return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def check_runtime(manifest: Manifest, name: str) -> None:
+    """Refuse a bundle that needs a later Transom than this.
+
+    Raises:
+        BundleError: It does.
+    """
+    needed = manifest.minimum_runtime
+    if _version(needed) > _version(__version__):
+        raise BundleError(
+            f"{name}: needs Transom {needed} or later, this is {__version__}; update Transom"
+        )
 
 
 def needs_keys(config: ModelsConfig) -> bool:
@@ -44,31 +72,50 @@ def needs_keys(config: ModelsConfig) -> bool:
     return any(Path(config.store).glob("*.bundle"))
 
 
-def _newest(stored: list[Path], keys: tuple[PublicKey, ...]) -> Bundle | None:
-    newest: Bundle | None = None
-    for path in stored:
+@dataclass(frozen=True)
+class _Stored:
+    """A bundle of the store that could be read; its network is not kept in memory."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+    @property
+    def age(self) -> tuple[int, str]:
+        return self.manifest.sequence, self.manifest.created
+
+
+def _choose(found: list[_Stored], ledger: Ledger) -> _Stored | None:
+    """Return which of these serves; None = the starter."""
+    by_hand = _newest([stored for stored in found if stored.digest not in ledger.installed])
+    named = next((stored for stored in found if stored.digest == ledger.serving), None)
+    if named is None:
+        return by_hand if ledger.serving is not None else _newest(found)
+    return by_hand if by_hand is not None and by_hand.age > named.age else named
+
+
+def _newest(found: list[_Stored]) -> _Stored | None:
+    return max(found, key=lambda stored: stored.age, default=None)
+
+
+def _readable(paths: list[Path], keys: tuple[PublicKey, ...]) -> Iterator[_Stored]:
+    for path in paths:
         try:
             bundle = _read(path, keys)
         except BundleError as error:
             _log.warning("bundle passed over reason=%s", error)
             continue
-        if newest is None or _age(bundle) > _age(newest):
-            newest = bundle
-    return newest
+        yield _Stored(path, bundle.manifest, bundle.digest)
+
+
+def _starter() -> Bundle:
+    return _read(bundle_path(STARTER), starter_keys())
 
 
 def _read(path: Path, keys: tuple[PublicKey, ...]) -> Bundle:
     bundle = read_bundle(path, keys)
-    needed = bundle.manifest.minimum_runtime
-    if _version(needed) > _version(__version__):
-        raise BundleError(
-            f"{path}: needs Transom {needed} or later, this is {__version__}; update Transom"
-        )
+    check_runtime(bundle.manifest, str(path))
     return bundle
-
-
-def _age(bundle: Bundle) -> tuple[int, str]:
-    return bundle.manifest.sequence, bundle.manifest.created
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from edge_runtime.zone_samples import Seen, ZoneSamples
 from transom.bundle import Manifest
 from transom.config import DecisionConfig, ZoneConfig
 from transom.crop import Image, crop_zone
+from transom.geometry import Zone
 from transom.messages import EventType, Reason, TaskAnswer
 from transom.prediction import UNKNOWN_INDEX
 from transom.preprocess import preprocess
@@ -67,6 +68,16 @@ class ZoneWatch:
     def state(self) -> str:
         """The state that was told last."""
         return self._told.state
+
+    @property
+    def task(self) -> str:
+        """The bundle's task whose class is the zone's state."""
+        return self._config.task
+
+    @property
+    def shape(self) -> Zone:
+        """Where the zone is in the picture now."""
+        return self._zone
 
     def start(self, now_ns: int) -> None:
         """Say that nothing is known yet, in place of what was retained by an earlier run.

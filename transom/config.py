@@ -177,6 +177,36 @@ class SamplesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     random_per_day: Annotated[float, Meta(ge=0.0, le=1440.0)] = 10.0
 
 
+class UpdatesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bundles that come over MQTT: with this table the device agrees to install them.
+
+    Attributes:
+        install: `at_once`, or `when_asked`: a bundle is then announced, and fetched when Home
+            Assistant's update entity, or anybody else, says so.
+        allow_older: Whether a bundle may be installed again that is not newer than the newest the
+            device has had.
+        max_bytes: Larger bundles are refused before they are fetched.
+        url_prefixes: Beginnings of https URLs that bundles may be fetched from; none = only
+            from the broker.
+        ca_file: Certificates to trust there instead of the system's; a path.
+        shadow_decisions: Looks at the zones that the new network judges beside the old one before
+            it takes over.
+        shadow_s: Seconds after which it takes over with fewer looks than that.
+        least_agreement: Share of those looks on which the two must say the same.
+        healthy_s: Seconds that the device must work with the new bundle before it is kept.
+    """
+
+    install: Literal["at_once", "when_asked"] = "at_once"
+    allow_older: bool = False
+    max_bytes: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 67_108_864
+    url_prefixes: tuple[Annotated[str, Meta(pattern=r"^https://[^/\s@?#]+/\S*\Z")], ...] = ()
+    ca_file: str | None = None
+    shadow_decisions: Annotated[int, Meta(ge=0, le=1_000_000)] = 200
+    shadow_s: Annotated[float, Meta(ge=0.0, le=604800.0)] = 3600.0
+    least_agreement: Fraction = 0.5
+    healthy_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 60.0
+
+
 class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How cameras are read.
 
@@ -293,6 +323,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         state_directory: Where the daemon keeps its outbox, what its cameras looked at and, where
             configured, pictures to label; systemd's state directory.
         samples: Pictures to label; None = none are kept.
+        updates: Bundles over MQTT; None = none are taken.
     """
 
     device: DeviceName
@@ -304,11 +335,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     outbox: OutboxConfig = OutboxConfig()
     capture: CaptureConfig = CaptureConfig()
     samples: SamplesConfig | None = None
+    updates: UpdatesConfig | None = None
     cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1, max_length=32)]
 
     def __post_init__(self) -> None:
         if self.device in RESERVED_DEVICES:
             raise ValueError(f"device must not be named {self.device}: a topic has that name")
+        if self.updates is not None and self.models.bundle is not None:
+            raise ValueError(
+                "models.bundle names the bundle that serves, so none can be installed; leave out "
+                "models.bundle or updates"
+            )
         for what, names in (
             ("camera", [camera.name for camera in self.cameras]),
             ("zone", [zone.name for camera in self.cameras for zone in camera.zones]),

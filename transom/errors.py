@@ -11,7 +11,8 @@
     ├── ClassifierError          the network of a verified bundle does not run on this machine
     ├── CameraError              a source cannot be opened or read; try again later
     ├── OutboxError              the event store cannot be used
-    └── SampleError              the store of pictures worth a label cannot be opened
+    ├── SampleError              the store of pictures worth a label cannot be opened
+    └── UpdateError              a bundle that is offered is not installed; the message says why
 
 A caller's mistake (a wrong shape or type) stays ValueError or TypeError.
 """
@@ -76,3 +77,7 @@ class OutboxError(TransomError):
 
 class SampleError(TransomError):
     """A store of pictures worth a label that cannot be opened."""
+
+
+class UpdateError(TransomError):
+    """A bundle that was offered and is not installed."""

@@ -79,6 +79,21 @@ class Topics:
         """Home Assistant's `update` JSON, retained."""
         return f"{self.root}/model/state"
 
+    @property
+    def model_desired(self) -> str:
+        """What to install (`updates.Desired`), retained; heard only where configured."""
+        return f"{self.root}/model/desired"
+
+    @property
+    def model_install(self) -> str:
+        """Command: install what is desired now; heard only where configured."""
+        return f"{self.root}/model/install"
+
+    @property
+    def model_report(self) -> str:
+        """How far the device is with what is desired (`updates.ModelReport`), not retained."""
+        return f"{self.root}/model/report"
+
     def state(self, zone: str) -> str:
         """A zone's state, retained."""
         return f"{self.root}/{zone}/state"
@@ -100,18 +115,18 @@ class Topics:
         return f"{self.root}/camera/{camera}/problem"
 
 
-class _Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """JSON object; readers ignore keys that a later version adds."""
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """A JSON object; readers ignore keys that a later version adds."""
 
 
-class TaskAnswer(_Payload, frozen=True, kw_only=True):
+class TaskAnswer(Payload, frozen=True, kw_only=True):
     """What one task says of a zone now: `class` and its probability."""
 
     name: str = msgspec.field(name="class")
     confidence: Probability
 
 
-class ZoneState(_Payload, frozen=True, kw_only=True):
+class ZoneState(Payload, frozen=True, kw_only=True):
     """Payload of `…/<zone>/state`.
 
     Attributes:
@@ -139,7 +154,7 @@ class ZoneState(_Payload, frozen=True, kw_only=True):
     tasks: Mapping[str, TaskAnswer] = {}
 
 
-class ZoneEvent(_Payload, frozen=True, kw_only=True):
+class ZoneEvent(Payload, frozen=True, kw_only=True):
     """Payload of `…/<zone>/event`.
 
     Attributes:
@@ -171,14 +186,14 @@ class ZoneEvent(_Payload, frozen=True, kw_only=True):
     reason: Reason | None = None
 
 
-class CameraProblem(_Payload, frozen=True, kw_only=True):
+class CameraProblem(Payload, frozen=True, kw_only=True):
     """Payload of `…/camera/<camera>/problem`."""
 
     problem: bool
     reason: Reason | None = None
 
 
-class Diagnostics(_Payload, frozen=True, kw_only=True):
+class Diagnostics(Payload, frozen=True, kw_only=True):
     """Payload of `…/diagnostics`; absent figures are those the machine does not give.
 
     Attributes:
@@ -216,7 +231,7 @@ class Diagnostics(_Payload, frozen=True, kw_only=True):
     labelled_samples: int | None = None
 
 
-class ModelState(_Payload, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelState(Payload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Payload of `…/model/state`: Home Assistant accepts these keys and no others.
 
     References:
@@ -231,10 +246,10 @@ class ModelState(_Payload, frozen=True, kw_only=True, forbid_unknown_fields=True
     update_percentage: Annotated[int, Meta(ge=0, le=100)] | None = None
 
 
-PayloadType = TypeVar("PayloadType", bound=_Payload)
+PayloadType = TypeVar("PayloadType", bound=Payload)
 
 
-def encode(payload: _Payload) -> bytes:
+def encode(payload: Payload) -> bytes:
     """Return a payload as JSON."""
     return msgspec.json.encode(payload)
 

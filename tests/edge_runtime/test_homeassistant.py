@@ -218,6 +218,22 @@ def test_a_zone_is_as_available_as_its_camera_and_what_reports_the_camera_is_not
     assert "availability" not in root["components"]["front_door-event"]
 
 
+@pytest.mark.parametrize(
+    ("updates", "command"),
+    [
+        ({}, None),
+        ({"updates": {"install": "at_once"}}, None),
+        ({"updates": {"install": "when_asked"}}, "transom/hall-pi/model/install"),
+    ],
+)
+def test_an_update_can_be_started_only_where_the_device_waits_for_that(
+    updates: dict[str, Any], command: str | None
+) -> None:
+    told = payload(**updates)
+    assert find_mistakes(told) == []
+    assert told["components"]["model"].get("command_topic") == command
+
+
 def test_every_event_that_can_happen_is_announced() -> None:
     assert payload()["components"]["gate-event"]["event_types"] == list(get_args(EventType))
 

@@ -403,3 +403,24 @@ def test_a_secret_that_cannot_be_used_is_refused_and_not_repeated(
 def test_a_secret_with_an_impossible_name_is_refused(configuration: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match="secret"):
         read_secret(name, configuration)
+
+
+def test_updates_and_a_named_bundle_exclude_each_other() -> None:
+    named = mistakes(updates={}, models={"bundle": "starter"})
+    assert named
+    assert "leave out models.bundle or updates" in named[0]
+    assert mistakes(updates={}) == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "is_taken"),
+    [
+        ("https://depot.lan/", True),
+        ("https://depot.lan:8443/transom", True),
+        ("http://depot.lan/", False),
+        ("https://depot.lan", False),  # also the beginning of https://depot.lan.evil
+        ("https://user@depot.lan/", False),
+    ],
+)
+def test_a_place_to_fetch_bundles_from_is_a_whole_https_host(prefix: str, is_taken: bool) -> None:
+    assert (mistakes(updates={"url_prefixes": [prefix]}) == []) is is_taken

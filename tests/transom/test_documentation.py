@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from export.recipe import ExportRecipe
-from transom import config, errors
+from transom import config, errors, updates
 from transom.cli import cli
 from transom.messages import Topics
 
@@ -61,10 +61,17 @@ def test_every_topic_is_documented() -> None:
     text = (ROOT / "docs" / "messages.md").read_text("utf-8")
     topics = Topics("transom", "<device>")
     found = [topics.status, topics.diagnostics, topics.model_state]
+    found += [topics.model_desired, topics.model_install, topics.model_report]
     found += [f("<zone>") for f in (topics.state, topics.event, topics.snapshot)]
     found += [f("<camera>") for f in (topics.camera_status, topics.camera_problem)]
 
     assert [topic for topic in found if f"`{topic}`" not in text] == []
+
+
+@pytest.mark.parametrize("payload", [updates.Desired, updates.ModelReport])
+def test_every_key_of_an_update_is_documented(payload: type[msgspec.Struct]) -> None:
+    _, _, part = (ROOT / "docs" / "messages.md").read_text("utf-8").partition("## Desired")
+    assert [key for key in payload.__struct_fields__ if f"`{key}`" not in part] == []
 
 
 def test_every_link_of_the_documentation_leads_to_a_file() -> None:

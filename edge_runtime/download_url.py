@@ -1,0 +1,94 @@
+"""Fetching a bundle from an https URL, going on where a broken download ended."""
+
+import logging
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.client import HTTPException
+
+from edge_runtime.download import NextMessage, PartFile
+from transom.errors import UpdateError
+from transom.updates import CHUNK_BYTES, Desired
+
+_TIMEOUT_S = 30.0
+_ATTEMPTS = 5
+_FULL_FILE, _PART_OF_FILE = 200, 206
+
+_log = logging.getLogger(__name__)
+
+
+def fetch_url(
+    wish: Desired,
+    part: PartFile,
+    ca_file: str | None,
+    next_message: NextMessage,
+    progress: Callable[[], None],
+) -> None:
+    """Complete a part file from an https URL, going on where it ends.
+
+    Args:
+        wish: What is fetched; its `url` was found acceptable.
+        part: Grows.
+        ca_file: Certificates to trust; None = the system's.
+        next_message: Called between pieces and while waiting: it may raise to end the download.
+        progress: Called after each piece.
+
+    Raises:
+        UpdateError: The server does not give the file.
+    """
+    opener = _https_only(ca_file)
+    failures = 0
+    while not part.is_whole:
+        before = part.have_bytes
+        try:
+            _fetch_rest(opener, wish, part, next_message, progress)
+            failure: Exception | None = None
+        except (OSError, HTTPException) as error:  # URLError is an OSError
+            failure = error
+        if part.is_whole:
+            return
+        failures = 0 if part.have_bytes > before else failures + 1
+        if failures == _ATTEMPTS or _is_final(failure):
+            why = failure or "file ends early"
+            raise UpdateError(f"{wish.url}: {why}; {part.have_bytes:,} bytes came") from failure
+        _log.debug("download broken url=%s reason=%s", wish.url, failure)
+        next_message(2.0**failures)
+
+
+def _is_final(failure: Exception | None) -> bool:
+    return isinstance(failure, urllib.error.HTTPError) and 400 <= failure.code < 500
+
+
+def _fetch_rest(
+    opener: urllib.request.OpenerDirector,
+    wish: Desired,
+    part: PartFile,
+    next_message: NextMessage,
+    progress: Callable[[], None],
+) -> None:
+    headers = {"Range": f"bytes={part.have_bytes}-"} if part.have_bytes else {}
+    request = urllib.request.Request(wish.url or "", headers=headers)  # noqa: S310 - https only
+    with opener.open(request, timeout=_TIMEOUT_S) as answer:
+        if answer.status not in (_FULL_FILE, _PART_OF_FILE):
+            raise UpdateError(f"{wish.url}: answers {answer.status}, must answer 200 or 206")
+        if answer.status == _FULL_FILE and part.have_bytes:
+            part.restart()  # the server knows no ranges
+        while data := answer.read(CHUNK_BYTES):
+            part.append(data)
+            progress()
+            next_message(0.0)
+
+
+def _https_only(ca_file: str | None) -> urllib.request.OpenerDirector:
+    """Return what opens URLs by https and by nothing else, also where it is redirected."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener

@@ -1,0 +1,120 @@
+"""From one bundle to the next, and back: what is decided before a network is loaded.
+
+A bundle that was handed over serves on probation until the device has worked with it for a while.
+If it fails, or the daemon ends three times in a row before it was well, the bundle before serves
+again and this one never more.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_runtime.ledger import ALLOWED_STARTS, Ledger, LedgerFile
+from edge_runtime.models import serving_bundle
+from edge_runtime.update_reports import UpdateReports
+from transom.atomic import sync_folder
+from transom.bundle import Bundle
+from transom.config import ModelsConfig
+from transom.updates import Desired
+
+_log = logging.getLogger(__name__)
+
+_BY_ITSELF = "itself"
+"""Stands for a wish where the device acts by itself."""
+
+
+class Handover:
+    """Which bundle serves, over restarts and crashes.
+
+    Args:
+        config: The store.
+        reports: Told of a rollback.
+    """
+
+    def __init__(self, config: ModelsConfig, reports: UpdateReports) -> None:
+        self._config = config
+        self._store = Path(config.store)
+        self._store.mkdir(parents=True, exist_ok=True)
+        self._file = LedgerFile(self._store)
+        self._reports = reports
+        self.ledger = self._file.read()
+
+    def begin(self) -> Bundle:
+        """Count a start, roll back if there were too many, and return the bundle to serve.
+
+        Raises:
+            BundleError: There is none.
+            OSError: The store cannot be written.
+        """
+        if self.ledger.starts >= ALLOWED_STARTS:
+            self.roll_back(f"daemon ended {self.ledger.starts} times before it was well")
+        if self.ledger.serving is not None:
+            self.remember(starts=self.ledger.starts + 1)
+        return serving_bundle(self._config)
+
+    def end(self) -> None:
+        """Note that the daemon ends because it was told to: that is no crash."""
+        if self.ledger.starts:
+            self.remember(starts=self.ledger.starts - 1)
+
+    def path_of(self, digest: str) -> Path:
+        """Return where the store keeps a bundle that came over MQTT."""
+        return self._store / f"{digest}.bundle"
+
+    def install(self, part: Path, wish: Desired, previous: str) -> None:
+        """Let a bundle serve from the next start on; durable when this returns.
+
+        Args:
+            part: Its file, complete and synced, in the store's folder.
+            wish: What asked for it.
+            previous: Digest of the bundle that serves now.
+        """
+        installed = dict.fromkeys((*self.ledger.installed, wish.digest))
+        self.remember(installed=tuple(installed))  # before the file is there: it is no gift by hand
+        part.replace(self.path_of(wish.digest))
+        sync_folder(self._store)
+        self._write(self.ledger.handed_over(wish, previous))
+
+    def commit(self) -> None:
+        """Keep the bundle that serves, and of the others only the one before."""
+        self._write(self.ledger.committed())
+        kept = {self.ledger.serving, self.ledger.previous}
+        for digest in self.ledger.installed:
+            if digest not in kept:
+                self.path_of(digest).unlink(missing_ok=True)
+        self.remember(installed=tuple(d for d in self.ledger.installed if d in kept))
+
+    def roll_back(self, reason: str, wish: Desired | None = None) -> bool:
+        """Let the bundle before serve from the next start on; return whether there is one.
+
+        Args:
+            reason: Why.
+            wish: What asked for it; None = the device itself, because the bundle fails.
+        """
+        ledger = self.ledger
+        if ledger.serving is None or ledger.previous is None:
+            return False
+        _log.warning("bundle rolled back digest=%s reason=%s", ledger.serving[:12], reason)
+        self._write(ledger.rolled_back(reason))
+        self._reports.step("rolled_back", wish or ledger.probation or self._unasked(ledger), reason)
+        return True
+
+    def remember(self, **changes: Any) -> None:
+        """Change the ledger; durable when this returns."""
+        self._write(msgspec.structs.replace(self.ledger, **changes))
+
+    def _write(self, ledger: Ledger) -> None:
+        self._file.write(ledger)
+        self.ledger = ledger
+
+    def _unasked(self, ledger: Ledger) -> Desired:
+        return Desired(
+            request=_BY_ITSELF,
+            action="rollback",
+            name="",
+            sequence=max(ledger.newest, 0),
+            digest=ledger.serving or "",
+            size_bytes=1,
+        )

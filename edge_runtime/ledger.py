@@ -1,0 +1,114 @@
+"""What a device remembers of the bundles that came over MQTT: which serves, which before, and why.
+
+It is written before anything it speaks of happens, whole or not at all, so a power cut at any
+moment leaves a device that knows what to do.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from transom.atomic import write_file
+from transom.errors import MessageError
+from transom.messages import Payload, decode
+from transom.updates import Desired
+
+_log = logging.getLogger(__name__)
+
+FILE_NAME = "ledger.json"
+ALLOWED_STARTS = 3
+"""Starts in a row that end before the device was well, after which the bundle before serves."""
+_REMEMBERED = 50
+
+
+class Ledger(Payload, frozen=True, kw_only=True):
+    """What is remembered.
+
+    Attributes:
+        serving: Digest of the bundle that serves; None = none came over MQTT yet.
+        previous: Digest of the one before; None = there is none to go back to.
+        probation: The wish whose bundle serves and has still to show that it works.
+        starts: Starts in a row, of the bundle that serves, that did not become well.
+        newest: Highest sequence that was ever kept; -1 = none.
+        answered: The last wish that came to an end.
+        installed: Digests of the bundles in the store that came over MQTT.
+        refused: Why bundles are not installed, by digest.
+    """
+
+    serving: str | None = None
+    previous: str | None = None
+    probation: Desired | None = None
+    starts: int = 0
+    newest: int = -1
+    answered: str = ""
+    installed: tuple[str, ...] = ()
+    refused: Mapping[str, str] = {}
+
+    def refusing(self, digest: str, reason: str) -> "Ledger":
+        """Return this, with a bundle that must not be tried again."""
+        kept = dict(list(self.refused.items())[1 - _REMEMBERED :])
+        return msgspec.structs.replace(self, refused={**kept, digest: reason})
+
+    def handed_over(self, wish: Desired, previous: str) -> "Ledger":
+        """Return this, with the bundle of a wish serving on probation."""
+        return msgspec.structs.replace(
+            self,
+            serving=wish.digest,
+            previous=previous,
+            probation=wish,
+            starts=0,
+            refused={d: why for d, why in self.refused.items() if d != wish.digest},
+        )
+
+    def committed(self) -> "Ledger":
+        """Return this, with the bundle that serves kept."""
+        newest = max(self.newest, self.probation.sequence if self.probation else -1)
+        answered = self.probation.request if self.probation else self.answered
+        return msgspec.structs.replace(
+            self, probation=None, starts=0, newest=newest, answered=answered
+        )
+
+    def rolled_back(self, reason: str) -> "Ledger":
+        """Return this, with the bundle before serving and the one that served refused."""
+        refused = self if self.serving is None else self.refusing(self.serving, reason)
+        answered = self.probation.request if self.probation else self.answered
+        return msgspec.structs.replace(
+            refused,
+            serving=self.previous,
+            previous=None,
+            probation=None,
+            starts=0,
+            answered=answered,
+        )
+
+
+class LedgerFile:
+    """The ledger on the disk.
+
+    Args:
+        store: The folder of the installed bundles.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._path = store / FILE_NAME
+
+    def read(self) -> Ledger:
+        """Return what is remembered; nothing where there is no ledger, or a damaged one."""
+        try:
+            return decode(self._path.read_bytes(), Ledger, str(self._path))
+        except FileNotFoundError:
+            return Ledger()
+        except (OSError, MessageError) as error:
+            # The store's newest bundle serves then, which is what served before there was a ledger.
+            _log.warning("ledger of bundles passed over reason=%s", error)
+            return Ledger()
+
+    def write(self, ledger: Ledger) -> None:
+        """Remember; durable when this returns.
+
+        Raises:
+            OSError: The store cannot be written.
+        """
+        write_file(self._path, msgspec.json.encode(ledger), mode=0o600)

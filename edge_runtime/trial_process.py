@@ -1,0 +1,131 @@
+"""The process in which a bundle is tried before it may serve.
+
+It is started as `python -m edge_runtime.trial_process`. A network can kill its process (an
+instruction that the processor does not have), hang it, or take all memory: here that ends a trial
+and nothing else. The order is the one line on standard input; then, for every batch to judge, a
+line with its size and its pixels. Every answer is a JSON line on standard output.
+"""
+
+import hashlib
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edge_runtime.child import die_with, go_first
+from edge_runtime.classifier import Answers, Classifier
+from transom.bundle import Bundle, parse_bundle
+from transom.crop import Image
+from transom.errors import BundleError, ClassifierError
+from transom.prediction import UNKNOWN_INDEX
+from transom.tasks import UNKNOWN
+
+_TIMED_LOOKS = 20
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent wants.
+
+    Attributes:
+        path: The bundle's file, verified by the parent.
+        digest: SHA-256 of what was verified.
+        threads: Threads of the network.
+        parent: Process with which this one ends.
+        memory_bytes: Most memory of its own, beyond which an allocation fails.
+    """
+
+    path: str
+    digest: str
+    threads: int
+    parent: int
+    memory_bytes: int
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What loading the network and its golden vectors gave.
+
+    Attributes:
+        failed: Why the bundle must not serve; None = its answers are right.
+        inference_ms: Median time for one crop.
+    """
+
+    failed: str | None = None
+    inference_ms: float | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """N crops to judge; their N S S 3 bytes follow the line."""
+
+    count: int
+
+
+class Verdicts(msgspec.Struct, frozen=True, kw_only=True):
+    """By task, what the network says of each crop of a batch: a class or `unknown`."""
+
+    said: dict[str, list[str]]
+
+
+def main() -> int:
+    """Read the order, try the bundle, then judge batches until there are no more."""
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    die_with(order.parent)
+    go_first(order.memory_bytes)
+    try:
+        bundle = _load(order)
+        classifier = Classifier(bundle, threads=order.threads)
+        classifier.check_goldens()
+        _say(Outcome(inference_ms=_median_ms(classifier, bundle.goldens.crops)))
+        while line := sys.stdin.buffer.readline():
+            crops = _read_crops(msgspec.json.decode(line, type=Batch), bundle)
+            _say(Verdicts(said=said_of(classifier.classify(crops), classifier)))
+    except (BundleError, ClassifierError) as error:
+        _say(Outcome(failed=str(error)))
+        return 1
+    except MemoryError:
+        _say(Outcome(failed=f"network needs more than {order.memory_bytes >> 20} MiB"))
+        return 1
+    return 0
+
+
+def said_of(answers: Answers, classifier: Classifier) -> dict[str, list[str]]:
+    """Return, by task, the class or `unknown` that answers give for each crop."""
+    said = {}
+    for spec in classifier.manifest.tasks:
+        indices = answers.predictions[spec.name].classes.tolist()
+        said[spec.name] = [UNKNOWN if i == UNKNOWN_INDEX else spec.classes[i] for i in indices]
+    return said
+
+
+def _load(order: Order) -> Bundle:
+    data = Path(order.path).read_bytes()
+    if hashlib.sha256(data).hexdigest() != order.digest:
+        raise BundleError(f"{order.path}: has changed since it was verified")
+    return parse_bundle(data, order.path, None)
+
+
+def _median_ms(classifier: Classifier, crops: Image) -> float:
+    times_ms = []
+    for look in range(_TIMED_LOOKS):
+        index = look % len(crops)
+        began_s = time.perf_counter()
+        classifier.classify(crops[index : index + 1])
+        times_ms.append(1000.0 * (time.perf_counter() - began_s))
+    return round(statistics.median(times_ms), 3)
+
+
+def _read_crops(batch: Batch, bundle: Bundle) -> Image:
+    side = bundle.manifest.input.size
+    data = sys.stdin.buffer.read(batch.count * side * side * 3)
+    return np.frombuffer(data, np.uint8).reshape(batch.count, side, side, 3)
+
+
+def _say(answer: msgspec.Struct) -> None:
+    os.write(1, msgspec.json.encode(answer) + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,509 @@
+"""The device's side of a deployment: what is desired comes to serve, or is refused with a reason.
+
+    desired -> download -> verify -> trial in a child process -> shadow -> hand over -> restart
+            -> probation -> commit
+
+A thread of its own does this, one wish at a time; the daemon's loop and the connection's thread
+only put things into its inbox. Nothing of a wish but its half-fetched file outlives the process
+before the hand-over: the broker delivers it again, and the steps up to there are repeated.
+"""
+
+import logging
+import queue
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_runtime.camera_watch import Look
+from edge_runtime.classifier import Answers
+from edge_runtime.clock import Clock
+from edge_runtime.download import Exchange, PartFile, clear_parts, fetch_chunks
+from edge_runtime.handover import Handover
+from edge_runtime.link import Received
+from edge_runtime.models import check_runtime, is_starter
+from edge_runtime.shadow import Shadow, SharedLooks, share
+from edge_runtime.trial import Trial
+from edge_runtime.two_states import told_spec
+from edge_runtime.update_reports import UpdateReports
+from transom.bundle import Bundle, InputSpec, Manifest, parse_bundle
+from transom.config import Config
+from transom.errors import BundleError, MessageError, UpdateError
+from transom.messages import Topics
+from transom.signing import load_trusted_keys
+from transom.updates import FINAL, Desired, Step, read_desired
+
+_log = logging.getLogger(__name__)
+
+_INBOX = 64
+"""Things that may wait; more than a download's window and what an honest broker sends at once."""
+
+_WAITING_LOOKS = 4
+"""Looks of the shadow are dropped beyond: a few crops a zone each, and more would only age."""
+
+_FREE_BYTES = 32 << 20
+_JOIN_S = 1.0
+_LATE_FACTOR = 5.0
+"""So many times `updates.healthy_s` may pass before a device that is not well goes back."""
+
+_FETCHED, _TRIED = 60.0, 70.0
+"""How far an update is, in per cent, when the file is there and when its trial is passed."""
+
+
+class _Stopped(Exception):  # noqa: N818 - no error
+    """The daemon ends."""
+
+
+class _Superseded(Exception):  # noqa: N818 - no error
+    """Something else is desired, or nothing any more."""
+
+
+class _UnfitError(UpdateError):
+    """The bundle itself is at fault, on this device: another try would end the same way."""
+
+
+@dataclass(frozen=True)
+class _Health:
+    """What the daemon's loop has found on probation; `sick` says why it is not well."""
+
+    sick: str | None
+
+
+_STOP = object()
+_Thing = Received | SharedLooks | _Health | object
+
+
+class Updater:
+    """Carries out what is desired.
+
+    Args:
+        config: The device's; `updates` is set.
+        topics: The device's.
+        exchange: The broker.
+        handover: What serves, over restarts.
+        reports: Told of every step.
+        serving: The bundle that serves.
+        clock: For the time on probation.
+
+    Attributes:
+        shadow_input: What the network in trial wants to see of the daemon's looks; None = nothing.
+        wants_restart: Whether the daemon must start anew: another bundle serves from then on.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Topics,
+        exchange: Exchange,
+        handover: Handover,
+        reports: UpdateReports,
+        serving: Bundle,
+        clock: Clock,
+    ) -> None:
+        if config.updates is None:
+            raise ValueError("config.updates must be set")
+        self._config = config
+        self._terms = config.updates
+        self._topics = topics
+        self._exchange = exchange
+        self._handover = handover
+        self._reports = reports
+        self._serving, self._digest = serving.manifest, serving.digest
+        self._clock = clock
+        self._store = Path(config.models.store)
+        self._inbox: queue.Queue[_Thing] = queue.Queue(_INBOX)
+        self._wish: Desired | None = None  # what is being carried out
+        self._next: Desired | None = None  # what comes after it
+        self._step: Step = "accepted"
+        self._is_asked = False
+        self.shadow_input: InputSpec | None = None
+        self._began_s = clock.monotonic_s()
+        self._well_since_s: float | None = None
+        self._is_judged = False
+        self.wants_restart = False
+        self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
+
+    # ---------------------------------------------------------------- for the daemon's thread
+
+    def start(self) -> None:
+        """Say what serves, and listen to what is desired."""
+        probation = self._handover.ledger.probation
+        if probation is not None:
+            self._reports.step("started", probation)
+        self._reports.state(self._serving, probation, percent=None if probation is None else 99)
+        self._thread.start()
+        self._exchange.listen(self._topics.model_desired, self._put_aside)
+        if self._terms.install == "when_asked":
+            self._exchange.listen(self._topics.model_install, self._put_aside)
+
+    def stop(self) -> None:
+        """End the thread; what it does is taken up again after the next start."""
+        try:
+            self._inbox.put(_STOP, timeout=_JOIN_S)
+        except queue.Full:
+            return  # it is stuck, and ends with the process
+        if self._thread.is_alive():
+            self._thread.join(_JOIN_S)
+
+    def looked(self, looks: Sequence[Look], answers: Answers) -> None:
+        """Take in what the serving network has just judged; never waits."""
+        wanted = self.shadow_input
+        if wanted is not None:
+            self.take_looks(share(looks, answers, self._serving, wanted))
+
+    def take_looks(self, looks: SharedLooks) -> None:
+        """Take in looks for the network in trial; dropped where it does not keep up."""
+        if self._inbox.qsize() < _WAITING_LOOKS:
+            self._put_aside(looks)
+
+    def note_health(self, *, is_well: bool) -> None:
+        """Take in whether all cameras are accounted for and the daemon gets on; once a second.
+
+        On probation, a device that is well for long enough keeps its bundle, and one that is not
+        well for far longer goes back to the one before.
+        """
+        if self._is_judged or not self._handover.ledger.starts:
+            return
+        now_s, healthy_s = self._clock.monotonic_s(), self._terms.healthy_s
+        if not is_well:
+            self._well_since_s = None
+        elif self._well_since_s is None:
+            self._well_since_s = now_s
+        if self._well_since_s is not None and now_s - self._well_since_s >= healthy_s:
+            self._is_judged = True
+            self._put_aside(_Health(None))
+        late_s = now_s - self._began_s
+        if self._well_since_s is None and late_s > _LATE_FACTOR * healthy_s:
+            self._is_judged = True
+            self._put_aside(_Health(f"device was not well within {late_s:.0f} s"))
+
+    # ---------------------------------------------------------------- the inbox
+
+    def _put_aside(self, thing: _Thing) -> None:
+        try:
+            self._inbox.put_nowait(thing)
+        except queue.Full:
+            _log.debug("update inbox is full; dropped what came")
+
+    def _wait(self, seconds: float | None) -> _Thing | None:
+        """Return the next thing that the current step may want; None = nothing within the time.
+
+        Raises:
+            _Stopped: The daemon ends.
+            _Superseded: What is being carried out is no longer what is desired.
+        """
+        try:
+            thing = self._inbox.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if thing is _STOP:
+            raise _Stopped
+        if isinstance(thing, _Health):
+            self._judge(thing)
+        elif isinstance(thing, Received) and thing.topic == self._topics.model_desired:
+            self._meet_desired(thing)
+        elif isinstance(thing, Received) and thing.topic == self._topics.model_install:
+            # A retained command would be carried out at every reconnect.
+            self._is_asked |= not thing.retain
+        return thing
+
+    def _next_message(self, seconds: float) -> Received | None:
+        thing = self._wait(seconds) if seconds else self._peek()
+        return thing if isinstance(thing, Received) else None
+
+    def _peek(self) -> _Thing | None:
+        return None if self._inbox.empty() else self._wait(None)
+
+    def _next_looks(self, seconds: float) -> SharedLooks | None:
+        thing = self._wait(seconds)
+        return thing if isinstance(thing, SharedLooks) else None
+
+    def _meet_desired(self, received: Received) -> None:
+        try:
+            wish = read_desired(received.payload, received.topic)
+        except MessageError as error:
+            _log.warning("what is desired cannot be read reason=%s", error)
+            return
+        current = self._wish
+        if current is not None and wish is not None and _is_same(wish, current):
+            if wish.request != current.request:  # asked again, by somebody who lost sight of it
+                self._wish = wish
+                self._reports.step(self._step, wish)
+            return
+        self._next = wish
+        if current is not None:
+            self._tell("withdrawn", current, "something else is desired" if wish else "")
+            self._reports.state(self._serving)
+            raise _Superseded
+
+    # ---------------------------------------------------------------- the thread
+
+    def _run(self) -> None:
+        try:
+            while not self.wants_restart:
+                while self._next is None:
+                    self._wait(None)
+                wish, self._next = self._next, None
+                self._take_up(wish)
+        except _Stopped:
+            return
+
+    def _take_up(self, wish: Desired) -> None:
+        ledger = self._handover.ledger
+        if wish.request == ledger.answered:
+            return  # delivered once more
+        self._wish = wish
+        try:
+            while self._handover.ledger.probation is not None and not self._is_on_probation(wish):
+                self._wait(None)
+            self._carry_out(wish)
+        except _Superseded:
+            return
+        except (UpdateError, BundleError) as error:
+            self._refuse(error)
+        except OSError as error:
+            self._refuse(UpdateError(f"{self._store}: {error.strerror or error}"))
+        finally:
+            self._wish = None
+            self.shadow_input = None
+
+    def _is_on_probation(self, wish: Desired) -> bool:
+        probation = self._handover.ledger.probation
+        return probation is not None and _is_same(wish, probation)
+
+    def _carry_out(self, wish: Desired) -> None:
+        if wish.action == "rollback":
+            self._go_back(wish)
+        elif wish.digest == self._digest:
+            self._answer_for_serving(wish)
+        else:
+            self._check_offer(wish)
+            self._tell("accepted", wish)
+            self._await_consent(wish)
+            part = self._fetch(wish)
+            bundle = self._verify(wish, part)
+            self._try(wish, part, bundle)
+
+    def _answer_for_serving(self, wish: Desired) -> None:
+        probation = self._handover.ledger.probation
+        if probation is not None and probation.request != wish.request:
+            self._handover.remember(probation=wish)
+            self._tell("started", wish)
+        elif probation is None:
+            self._finish("committed", wish)
+            self._reports.state(self._serving)
+
+    def _go_back(self, wish: Desired) -> None:
+        if wish.digest != self._digest:
+            raise UpdateError(
+                f"serves {self._serving.name} {self._serving.sequence}, not the bundle that is to "
+                "be left"
+            )
+        self._handover.remember(answered=wish.request)
+        if not self._handover.roll_back("asked to go back", wish):
+            raise UpdateError("has no bundle from before to go back to")
+        self.wants_restart = True
+
+    def _check_offer(self, wish: Desired) -> None:
+        """Refuse, before a byte of it is fetched, what would be refused later."""
+        refused = self._handover.ledger.refused.get(wish.digest)
+        if refused is not None and not self._terms.allow_older:
+            raise UpdateError(f"was refused before: {refused}")
+        self._check_sequence(wish.sequence)
+        if wish.size_bytes > self._terms.max_bytes:
+            raise UpdateError(
+                f"has {wish.size_bytes:,} bytes, {self._terms.max_bytes:,} is the most "
+                "(updates.max_bytes)"
+            )
+        if wish.url is not None and not wish.url.startswith(self._terms.url_prefixes):
+            raise UpdateError("is at a URL that does not begin with one of updates.url_prefixes")
+        free_bytes = shutil.disk_usage(self._store).free
+        if free_bytes < wish.size_bytes + _FREE_BYTES:
+            raise UpdateError(
+                f"{self._store}: {free_bytes:,} bytes are free, "
+                f"{wish.size_bytes + _FREE_BYTES:,} are needed"
+            )
+
+    def _check_sequence(self, sequence: int) -> None:
+        newest = self._handover.ledger.newest
+        if not is_starter(self._digest):
+            newest = max(newest, self._serving.sequence)
+        if sequence <= newest and not self._terms.allow_older:
+            raise UpdateError(
+                f"has sequence {sequence}, must be above {newest}, which this device has had; "
+                "export it with a higher --sequence, or set updates.allow_older on the device"
+            )
+
+    def _await_consent(self, wish: Desired) -> None:
+        if self._terms.install == "at_once":
+            return
+        self._is_asked = False
+        self._reports.state(self._serving, wish, "waits for somebody to start it")
+        self._tell("waiting", wish)
+        while not self._is_asked:
+            self._wait(None)
+
+    def _fetch(self, wish: Desired) -> PartFile:
+        path = self._store / f"{wish.digest}.part"
+        clear_parts(self._store, keep=path)
+        part = PartFile(path, wish.size_bytes)
+        try:
+            is_resumed = part.have_bytes > 0
+            self._complete(wish, part)
+            if is_resumed and part.digest() != wish.digest:  # a power cut can leave holes
+                part.restart()
+                self._complete(wish, part)
+        finally:
+            part.close()
+        return part
+
+    def _complete(self, wish: Desired, part: PartFile) -> None:
+        shown = -1
+
+        def progress() -> None:
+            nonlocal shown
+            percent = int(_FETCHED * part.have_bytes / wish.size_bytes)
+            if percent // 5 != shown // 5:  # a message for each chunk would be as many again
+                shown = percent
+                self._reports.state(self._serving, wish, "being fetched", percent)
+
+        progress()
+        if wish.url is None:
+            prefix = self._config.mqtt.prefix
+            fetch_chunks(
+                wish, part, self._exchange, prefix, self._put_aside, self._next_message, progress
+            )
+        else:
+            from edge_runtime.download_url import fetch_url  # http costs memory; few need it
+
+            fetch_url(wish, part, self._terms.ca_file, self._next_message, progress)
+        part.sync()
+
+    def _verify(self, wish: Desired, part: PartFile) -> Bundle:
+        """Return the bundle of a complete file.
+
+        Raises:
+            BundleError: It is not a bundle that a trusted key has signed.
+            UpdateError: It is not what was announced, too old, or not for this device's zones.
+        """
+        name = f"{wish.name} {wish.sequence}"
+        keys = load_trusted_keys(Path(self._config.models.trusted_keys))
+        try:
+            bundle = parse_bundle(part.path.read_bytes(), name, keys)
+            found = (bundle.manifest.name, bundle.manifest.sequence, bundle.digest)
+            if found != (wish.name, wish.sequence, wish.digest):
+                raise UpdateError(
+                    f"{name}: is not what was announced but {found[0]} {found[1]} "
+                    f"{found[2][:12]}…; deploy it again"
+                )
+            check_runtime(bundle.manifest, name)
+            self._check_sequence(bundle.manifest.sequence)
+            _check_zones(self._config, bundle.manifest)
+        except (BundleError, UpdateError):
+            part.path.unlink()  # what is fetched next begins anew
+            raise
+        self._tell("verified", wish)
+        return bundle
+
+    def _try(self, wish: Desired, part: PartFile, bundle: Bundle) -> None:
+        self._reports.state(self._serving, wish, "being tried", int(_FETCHED))
+        try:
+            with Trial(part.path, wish.digest, threads=self._config.models.threads) as trial:
+                inference_ms = trial.run()
+                self._tell("tried", wish, inference_ms=inference_ms)
+                shadow = self._watch_shadow(wish, trial, bundle.manifest.input)
+            shadow.check(self._terms.least_agreement)
+        except UpdateError as error:
+            part.path.unlink()
+            raise _UnfitError(str(error)) from error
+        wish = self._wish or wish
+        self._tell("shadow", wish, decisions=shadow.decisions, agreement=shadow.agreement)
+        self._handover.install(part.path, wish, self._digest)
+        self.wants_restart = True
+
+    def _watch_shadow(self, wish: Desired, trial: Trial, wanted: InputSpec) -> Shadow:
+        shadow = Shadow(trial, self._terms.shadow_decisions, self._terms.shadow_s)
+        shown = -1
+
+        def next_looks(seconds: float) -> SharedLooks | None:
+            nonlocal shown
+            percent = int(_TRIED + (98.0 - _TRIED) * shadow.progress)
+            if percent // 5 != shown // 5:
+                shown = percent
+                self._reports.state(self._serving, wish, "runs beside the serving one", percent)
+            return self._next_looks(seconds)
+
+        self.shadow_input = wanted
+        try:
+            shadow.watch(next_looks)
+        finally:
+            self.shadow_input = None
+        return shadow
+
+    # ---------------------------------------------------------------- how it ends
+
+    def _judge(self, health: _Health) -> None:
+        """Keep the bundle on probation, or go back to the one before."""
+        probation = self._handover.ledger.probation
+        if health.sick is None:
+            self._handover.commit()
+            if probation is not None:
+                self._reports.step("committed", probation)
+                self._reports.state(self._serving)
+        elif probation is not None and self._handover.roll_back(health.sick):
+            self.wants_restart = True
+            raise _Stopped
+
+    def _refuse(self, error: Exception) -> None:
+        wish = self._wish
+        if wish is None:
+            raise AssertionError("only a wish is refused")
+        _log.warning(
+            "bundle refused name=%s sequence=%d reason=%s", wish.name, wish.sequence, error
+        )
+        if isinstance(error, _UnfitError):
+            self._handover.remember(
+                refused=self._handover.ledger.refusing(wish.digest, str(error)).refused
+            )
+        self._finish("refused", wish, str(error))
+        self._reports.state(self._serving, wish, f"refused: {error}")
+
+    def _finish(self, step: Step, wish: Desired, reason: str = "") -> None:
+        self._handover.remember(answered=wish.request)
+        self._tell(step, wish, reason)
+
+    def _tell(
+        self,
+        step: Step,
+        wish: Desired,
+        reason: str = "",
+        *,
+        decisions: int | None = None,
+        agreement: float | None = None,
+        inference_ms: float | None = None,
+    ) -> None:
+        wish = self._wish if self._wish is not None and step not in FINAL else wish
+        self._step = step
+        _log.info("update step=%s name=%s sequence=%d", step, wish.name, wish.sequence)
+        self._reports.step(
+            step,
+            wish,
+            reason,
+            decisions=decisions,
+            agreement=agreement,
+            inference_ms=inference_ms,
+        )
+
+
+def _is_same(wish: Desired, other: Desired) -> bool:
+    return (wish.digest, wish.action) == (other.digest, other.action)
+
+
+def _check_zones(config: Config, manifest: Manifest) -> None:
+    for camera in config.cameras:
+        for zone in camera.zones:
+            try:
+                told_spec(manifest, zone)
+            except ValueError as error:
+                raise UpdateError(f"does not suit this device: {error}") from error

@@ -1,0 +1,250 @@
+"""Probation, crashes and the way back: what serves after each start."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_runtime.ledger import ALLOWED_STARTS, FILE_NAME
+from edge_runtime.replay import ClipClock
+from edge_runtime.shadow import SharedLooks
+from tests.edge_runtime.broker import Broker, Subscriber, wait_until
+from tests.edge_runtime.updating import (
+    Device,
+    Offer,
+    TinyBundle,
+    rewrite,
+    steps,
+    wait_for_step,
+    wish_for,
+)
+from transom.signing import new_key
+from transom.updates import Desired
+
+
+@dataclass
+class Home:
+    """A device that serves a bundle of its own, sequence 1, and what goes over its broker."""
+
+    folder: Path
+    broker: Broker
+    tiny: TinyBundle
+    offer: Offer
+    heard: Subscriber
+    device: Device
+
+    def bundle(self, sequence: int) -> Path:
+        path = self.folder / f"{sequence}.bundle"
+        return path if path.exists() else rewrite(self.tiny, path, sequence=sequence)
+
+    def hand_over(self, sequence: int) -> Desired:
+        """Bring the device to the point where another bundle serves from the next start on."""
+        with self.device as device:
+            wish = self.offer.deploy(self.bundle(sequence))
+            wait_until(lambda: device.updater.wants_restart, 30.0)
+        return wish
+
+    def commit(self, sequence: int) -> Desired:
+        """Bring the device to another bundle for good."""
+        wish = self.hand_over(sequence)
+        with self.device as device:
+            device.work_well(61.0)
+            wait_for_step(self.heard, "committed", wish.request)
+        return wish
+
+    def sequence_after_a_start(self) -> int:
+        with self.device as device:
+            return device.bundle.manifest.sequence
+
+    def crash(self) -> int:
+        """Start, end without a word, and return what served."""
+        device = self.device.__enter__()
+        device.crash()
+        return device.bundle.manifest.sequence
+
+
+@pytest.fixture
+def home(tmp_path: Path, tiny_bundle: TinyBundle) -> Iterator[Home]:
+    with (
+        Broker(tmp_path / "broker", persistence=True) as broker,
+        broker.subscriber("transom/hall-pi/#") as heard,
+    ):
+        device = Device(tmp_path, broker.config(), tiny_bundle.keys, ClipClock())
+        device.store.mkdir()
+        (device.store / "mine.bundle").write_bytes(tiny_bundle.path.read_bytes())
+        yield Home(tmp_path, broker, tiny_bundle, Offer(broker), heard, device)
+
+
+def test_a_bundle_is_kept_once_the_device_was_well_with_it_for_long_enough(home: Home) -> None:
+    wish = home.hand_over(2)
+    with home.device as device:
+        device.work_well(30.0)
+        device.updater.note_health(is_well=False)  # what came before no longer counts
+        device.work_well(59.0)
+        assert device.handover.ledger.probation is not None
+        device.work_well(2.0)
+        wait_for_step(home.heard, "committed", wish.request)
+    assert home.device.handover.ledger.probation is None
+    assert home.sequence_after_a_start() == 2
+
+
+def test_a_device_that_does_not_get_well_goes_back(home: Home) -> None:
+    wish = home.hand_over(2)
+    with home.device as device:
+        for _ in range(302):
+            device.updater.note_health(is_well=False)
+            device.clock.now_ns += 1_000_000_000
+        wait_until(lambda: device.updater.wants_restart)
+    told = wait_for_step(home.heard, "rolled_back", wish.request)
+    assert "was not well within 301 s" in told["reason"]
+    assert home.sequence_after_a_start() == 1
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_three_crashes_in_a_row_bring_the_bundle_before_back(
+    home: Home, is_committed: bool
+) -> None:
+    if is_committed:
+        home.commit(2)
+    else:
+        home.hand_over(2)
+    assert [home.crash() for _ in range(ALLOWED_STARTS)] == [2] * ALLOWED_STARTS
+    assert [home.crash() for _ in range(5)] == [1] * 5
+    with home.device:
+        told = wait_for_step(home.heard, "rolled_back")
+    assert told["reason"] == "daemon ended 3 times before it was well"
+
+
+def test_an_orderly_end_is_no_crash(home: Home) -> None:
+    home.hand_over(2)
+    assert [home.sequence_after_a_start() for _ in range(5)] == [2] * 5
+
+
+def test_goes_back_when_asked_and_only_from_the_bundle_that_is_meant(home: Home) -> None:
+    home.commit(2)
+    with home.device as device:
+        other = wish_for(home.bundle(1), action="rollback")
+        home.offer.wish(other)
+        assert "serves tiny 2" in wait_for_step(home.heard, "refused", other.request)["reason"]
+        wish = wish_for(home.bundle(2), action="rollback")
+        home.offer.wish(wish)
+        wait_until(lambda: device.updater.wants_restart)
+    wait_for_step(home.heard, "rolled_back", wish.request)
+    assert home.sequence_after_a_start() == 1
+    assert steps(home.heard, wish.request) == ["rolled_back"]
+
+
+def test_without_a_bundle_from_before_there_is_no_way_back(home: Home) -> None:
+    with home.device:
+        wish = wish_for(home.tiny.path, action="rollback")
+        home.offer.wish(wish)
+        told = wait_for_step(home.heard, "refused", wish.request)
+    assert "has no bundle from before" in told["reason"]
+
+
+def test_the_bundle_before_is_kept_and_those_before_it_are_not(home: Home) -> None:
+    first, second, third = (home.commit(sequence) for sequence in (2, 3, 4))
+    kept = {path.name for path in home.device.store.glob("*.bundle")}
+    assert kept == {"mine.bundle", f"{second.digest}.bundle", f"{third.digest}.bundle"}
+    assert first.digest not in home.device.handover.ledger.installed
+
+
+def test_a_signed_bundle_from_before_is_not_taken_again(home: Home) -> None:
+    home.commit(2)
+    home.commit(3)
+    with home.device:
+        for sequence in (1, 2):
+            wish = home.offer.deploy(home.bundle(sequence))
+            reason = wait_for_step(home.heard, "refused", wish.request)["reason"]
+            assert f"has sequence {sequence}, must be above 3" in reason
+
+
+def test_a_bundle_that_was_left_is_not_taken_again_even_if_it_is_the_newest(home: Home) -> None:
+    home.hand_over(2)
+    [home.crash() for _ in range(ALLOWED_STARTS)]
+    with home.device:
+        wish = home.offer.deploy(home.bundle(2))
+        reason = wait_for_step(home.heard, "refused", wish.request)["reason"]
+    assert reason == "was refused before: daemon ended 3 times before it was well"
+
+
+def test_an_older_bundle_is_taken_where_the_device_itself_allows_it(home: Home) -> None:
+    home.commit(3)
+    home.device = Device(
+        home.folder,
+        home.broker.config(),
+        home.tiny.keys,
+        ClipClock(),
+        allow_older=True,
+    )
+    home.hand_over(2)
+    assert home.sequence_after_a_start() == 2
+
+
+def test_a_newer_bundle_that_somebody_copies_into_the_store_serves(home: Home) -> None:
+    home.commit(2)
+    (home.device.store / "by-hand.bundle").write_bytes(home.bundle(5).read_bytes())
+    assert home.sequence_after_a_start() == 5
+
+
+def test_a_damaged_ledger_leaves_the_newest_bundle_serving(home: Home) -> None:
+    home.commit(2)
+    (home.device.store / FILE_NAME).write_bytes(b'{"serving":')
+    assert home.sequence_after_a_start() == 2
+
+
+def test_bundles_of_the_old_key_and_the_new_one_are_taken_while_both_are_trusted(
+    home: Home,
+) -> None:
+    keys = home.folder / "both"
+    keys.mkdir()
+    for name, key in (("old", home.tiny.private_key), ("new", home.folder / "new.key")):
+        if name == "new":
+            new_key(key)
+        (keys / f"{name}.pub").write_bytes(key.with_suffix(".pub").read_bytes())
+    home.device = Device(home.folder, home.broker.config(), keys, ClipClock())
+    home.commit(2)
+    rewrite(home.tiny, home.folder / "3.bundle", sequence=3, key=home.folder / "new.key")
+    home.commit(3)
+
+    (keys / "old.pub").unlink()  # nothing signed with it is left that serves
+    assert home.sequence_after_a_start() == 3
+    with home.device:
+        wish = home.offer.deploy(home.bundle(4))
+        reason = wait_for_step(home.heard, "refused", wish.request)["reason"]
+    assert "no trusted key has signed this" in reason
+
+
+# ---------------------------------------------------------------- the shadow
+
+
+def looks(said: str, count: int, brightness: int) -> SharedLooks:
+    crops = np.full((count, 32, 32, 3), brightness, np.uint8)
+    return SharedLooks(crops, (("state", said),) * count)
+
+
+@pytest.mark.parametrize(
+    ("said", "agreement", "outcome"),
+    [("closed", 1.0, "shadow"), ("open", 0.0, "refused")],
+)
+def test_the_new_network_runs_beside_the_old_one_and_must_not_contradict_it(
+    home: Home, said: str, agreement: float, outcome: str
+) -> None:
+    home.device = Device(
+        home.folder, home.broker.config(), home.tiny.keys, ClipClock(), shadow_decisions=20
+    )
+    with home.device as device:
+        wish = home.offer.deploy(home.bundle(2))
+        wait_until(lambda: device.updater.shadow_input is not None, 30.0)
+        for _ in range(4):
+            device.updater.take_looks(looks(said, 5, 38))
+        told: dict[str, Any] = wait_for_step(home.heard, outcome, wish.request)
+    if outcome == "shadow":
+        assert (told["decisions"], told["agreement"]) == (20, agreement)
+        assert home.sequence_after_a_start() == 2
+    else:
+        assert "on 0.0% of 20 looks, 50.0% required" in told["reason"]
+        assert home.sequence_after_a_start() == 1

@@ -1,0 +1,135 @@
+"""How a bundle is offered to a device over MQTT, how it travels, and what the device answers.
+
+A bundle lies at the broker in retained chunks, each with its own digest in front. A device asks for
+the chunks that it lacks, one after the other, so that a broken download goes on where it was. What
+a chunk's digest protects against is damage; whether the bundle is one to trust, only its signature
+says.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from transom.errors import MessageError
+from transom.messages import Message, Payload, decode
+
+CHUNK_BYTES = 64 * 1024
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Request = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
+
+Step = Literal[
+    "accepted",
+    "waiting",
+    "verified",
+    "tried",
+    "shadow",
+    "started",
+    "committed",
+    "refused",
+    "rolled_back",
+    "withdrawn",
+]
+"""How far a device is with what it was asked for."""
+
+FINAL: tuple[Step, ...] = ("committed", "refused", "rolled_back", "withdrawn")
+"""The steps after which nothing more comes."""
+
+
+class Desired(Payload, frozen=True, kw_only=True):
+    """Payload of `…/model/desired`; an empty one withdraws what was desired.
+
+    Attributes:
+        request: Name of this wish; the device answers each once, however often it is delivered.
+        action: `install` this bundle, or `rollback`: leave it for the one before.
+        name: Of the bundle, as its manifest has it.
+        sequence: Of the bundle, as its manifest has it.
+        digest: SHA-256 of the file.
+        size_bytes: Of the file.
+        url: Where to fetch it, https; None = in chunks, from the broker.
+    """
+
+    request: Request
+    action: Literal["install", "rollback"] = "install"
+    name: Annotated[str, Meta(max_length=64)]
+    sequence: Annotated[int, Meta(ge=0, lt=2**53)]
+    digest: Digest
+    size_bytes: Annotated[int, Meta(ge=1)]
+    url: Annotated[str, Meta(max_length=2048)] | None = None
+
+    @property
+    def chunks(self) -> int:
+        """Into how many chunks the file is cut."""
+        return -(-self.size_bytes // CHUNK_BYTES)
+
+
+class ModelReport(Payload, frozen=True, kw_only=True):
+    """Payload of `…/model/report`: one step of the way, or why it ends.
+
+    Attributes:
+        request: The wish that this answers; empty where the device acts by itself.
+        step: What has happened.
+        name: Of the bundle.
+        sequence: Of the bundle.
+        digest: Of the bundle.
+        at: UTC, ISO 8601.
+        reason: Why, where the device refuses or rolls back.
+        decisions: Looks that both the new network and the old one have judged.
+        agreement: Share of them on which they said the same, 0 to 1.
+        inference_ms: Median time of the new network for one crop, on this device.
+    """
+
+    request: str
+    step: Step
+    name: str
+    sequence: int
+    digest: str
+    at: str
+    reason: str = ""
+    decisions: int | None = None
+    agreement: float | None = None
+    inference_ms: float | None = None
+
+
+def depot_topic(prefix: str, digest: str, chunk: int) -> str:
+    """Return where a chunk of a bundle is retained.
+
+    Examples:
+        >>> depot_topic("transom", "ab" * 32, 3)[:22]
+        'transom/depot/abababab'
+    """
+    return f"{prefix}/depot/{digest}/{chunk}"
+
+
+def cut(data: bytes, prefix: str, digest: str) -> Iterator[Message]:
+    """Yield the retained messages that bring a file to the broker."""
+    for chunk, start in enumerate(range(0, len(data), CHUNK_BYTES)):
+        part = data[start : start + CHUNK_BYTES]
+        payload = hashlib.sha256(part).digest() + part
+        yield Message(depot_topic(prefix, digest, chunk), payload, qos=1, retain=True)
+
+
+def read_chunk(payload: bytes, expected_bytes: int, topic: str) -> bytes:
+    """Return what a chunk's message carries.
+
+    Raises:
+        MessageError: It is not what its digest says, or has another size.
+    """
+    part = payload[_DIGEST_BYTES:]
+    if len(part) != expected_bytes:
+        raise MessageError(f"{topic}: must carry {expected_bytes:,} bytes, carries {len(part):,}")
+    if hashlib.sha256(part).digest() != payload[:_DIGEST_BYTES]:
+        raise MessageError(f"{topic}: is not what its digest says; deploy the bundle again")
+    return part
+
+
+def read_desired(payload: bytes, topic: str) -> Desired | None:
+    """Return what is desired; None = nothing any more.
+
+    Raises:
+        MessageError: The payload says something else.
+    """
+    return decode(payload, Desired, topic) if payload else None
