@@ -1,14 +1,15 @@
 """What the daemon says, as messages: events into the outbox, newest values to the publisher."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 
 from edge_runtime.clock import Clock, iso
 from edge_runtime.decision import Decision
+from edge_runtime.link import Received
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.outbox import OutboxCounts
 from edge_runtime.zone_memory import ZoneMemory, decode_memory, encode_memory
@@ -25,6 +26,7 @@ from transom.messages import (
     ModelState,
     Reason,
     TaskAnswer,
+    Taught,
     Topics,
     ZoneEvent,
     ZoneState,
@@ -68,6 +70,11 @@ class Broker(Protocol):
     def counters(self) -> PublisherCounters:
         """Return what became of the connection so far."""
 
+    def listen(
+        self, topic_filter: str, take: Callable[[Received], None], qos: Literal[0, 1] = 1
+    ) -> None:
+        """Have every message of a topic taken, in the connection's thread."""
+
     def alive(self) -> bool:
         """Whether the connection is looked after."""
 
@@ -81,6 +88,9 @@ class Announcer:
         clock: For times and for the delay of an event.
         outbox: Takes events.
         broker: Takes everything else.
+
+    Attributes:
+        topics: The device's topics.
     """
 
     def __init__(
@@ -91,7 +101,7 @@ class Announcer:
         outbox: EventStore,
         broker: Broker,
     ) -> None:
-        self._topics = topics
+        self.topics = topics
         self._manifest = manifest
         self._clock = clock
         self._outbox = outbox
@@ -123,7 +133,7 @@ class Announcer:
             memory: What the zone must still know after a restart.
         """
         at = iso(self.wall_at(taken_ns))
-        topic = self._topics.event(zone)
+        topic = self.topics.event(zone)
         event = ZoneEvent(
             event_id=self._event_id(topic, event_type, taken_ns, at),
             event_type=event_type,
@@ -173,6 +183,7 @@ class Announcer:
         last_known: tuple[str, datetime] | None,
         tasks: Mapping[str, TaskAnswer],
         kind: str | None,
+        taught: Taught | None,
     ) -> None:
         """Publish a zone's state, retained."""
         state = ZoneState(
@@ -186,8 +197,9 @@ class Announcer:
             model=self._manifest.name,
             sequence=self._manifest.sequence,
             tasks=tasks,
+            taught=taught,
         )
-        self._retain(self._topics.state(zone), encode(state))
+        self._retain(self.topics.state(zone), encode(state))
 
     def snapshot(self, zone: str, shape: Zone, frame: Image) -> None:
         """Publish a JPEG of a zone, retained.
@@ -200,17 +212,17 @@ class Announcer:
         part, _ = cut_around(frame, shape, _SNAPSHOT_MARGIN)
         done, jpeg = cv2.imencode(".jpg", part, [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY])
         if done:
-            self._retain(self._topics.snapshot(zone), jpeg.tobytes())
+            self._retain(self.topics.snapshot(zone), jpeg.tobytes())
 
     def camera_status(self, camera: str, is_online: bool) -> None:
         """Publish whether a camera delivers frames, retained."""
         payload = ONLINE if is_online else OFFLINE
-        self._retain(self._topics.camera_status(camera), payload.encode())
+        self._retain(self.topics.camera_status(camera), payload.encode())
 
     def camera_problem(self, camera: str, reason: Reason | None) -> None:
         """Publish what is wrong with a camera's picture, retained; None = nothing."""
         problem = CameraProblem(problem=reason is not None, reason=reason)
-        self._retain(self._topics.camera_problem(camera), encode(problem))
+        self._retain(self.topics.camera_problem(camera), encode(problem))
 
     def model(self) -> None:
         """Publish which bundle serves, retained."""
@@ -218,11 +230,11 @@ class Announcer:
         state = ModelState(
             installed_version=version, latest_version=version, title=self._manifest.name
         )
-        self._retain(self._topics.model_state, encode(state))
+        self._retain(self.topics.model_state, encode(state))
 
     def diagnostics(self, figures: Diagnostics) -> None:
         """Publish figures about the daemon; cheap to lose, so neither retained nor stored."""
-        self._broker.send(Message(self._topics.diagnostics, encode(figures), qos=0))
+        self._broker.send(Message(self.topics.diagnostics, encode(figures), qos=0))
 
     def _retain(self, topic: str, payload: bytes) -> None:
         self._broker.send(Message(topic, payload, qos=1, retain=True))

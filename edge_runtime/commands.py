@@ -261,9 +261,10 @@ def describe(config: Config) -> Iterator[str]:
                 else ""
             )
             picture = ", with snapshots" if zone.snapshot else ""
+            correct = ", learns from corrections" if zone.correct else ""
             yield (
                 f"  zone     {zone.name}: {zone.device_class}, {zone.zone.area:.1%} of the frame"
-                f"{left_open}{picture}"
+                f"{left_open}{picture}{correct}"
             )
 
 

@@ -17,7 +17,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import Random
 
 import numpy as np
 
@@ -29,18 +28,19 @@ from edge_runtime.clock import Clock
 from edge_runtime.decision import GRACE_S
 from edge_runtime.diagnostics import Machine, collect
 from edge_runtime.homeassistant import discovery
+from edge_runtime.link import Received
 from edge_runtime.notify import Notifier
 from edge_runtime.samples import SampleStore
+from edge_runtime.sampling import Sampling
 from edge_runtime.two_states import told_spec
 from edge_runtime.updater import Updater
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import ViewWatch
-from edge_runtime.zone_samples import SampledZone, ZoneSamples
 from edge_runtime.zone_watch import ZoneWatch
 from transom import __version__
 from transom.bundle import Bundle, Manifest
-from transom.config import CameraConfig, Config, ZoneConfig
-from transom.errors import ConfigurationError
+from transom.config import CameraConfig, Config
+from transom.errors import ConfigurationError, MessageError
 from transom.messages import Topics
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ _PAUSES_PER_FRAME = 10
 _SHORTEST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.05
 _LONGEST_SLEEP_S = 0.15
+_MOST_HEARD = 256
+"""Commands that wait for a turn; beyond it the oldest are forgotten."""
 
 
 class Daemon:
@@ -98,7 +100,6 @@ class Daemon:
     ) -> None:
         _check_zones(config, bundle.manifest)
         self._config = config
-        self._bundle = bundle
         self._manifest = bundle.manifest
         self._classifier = Classifier(bundle, threads=config.models.threads)
         self._classifier.check_goldens()
@@ -108,8 +109,12 @@ class Daemon:
         self._clock = clock
         self._notifier = notifier
         self._processes = processes
-        self._samples = samples
         self._updates = updates
+        self._sampling = (
+            Sampling(samples, config.samples, bundle, self._classifier)
+            if samples is not None and config.samples is not None
+            else None
+        )
         topics = Topics(config.mqtt.prefix, config.device)
         self._announcer = Announcer(topics, bundle.manifest, clock, outbox, broker)
         self._watches = [
@@ -123,6 +128,13 @@ class Daemon:
             )
             for camera_config, camera in zip(config.cameras, cameras, strict=True)
         ]
+        self._corrected = {
+            topics.correct(zone.name): zone
+            for camera, watch in zip(config.cameras, self._watches, strict=True)
+            for zone, its in zip(watch.zones, camera.zones, strict=True)
+            if its.correct
+        }
+        self._heard: deque[Received] = deque(maxlen=_MOST_HEARD)
         self._machine = Machine(clock)
         self.inference_ms: deque[float] = deque(maxlen=_TIMED_BATCHES)
         self._pause_s = _pause_s(config)
@@ -140,22 +152,10 @@ class Daemon:
                 self._manifest,
                 self._config.decision,
                 self._announcer,
-                self._zone_samples(zone),
+                self._sampling.zone(zone) if self._sampling is not None else None,
             )
             for zone in camera.zones
         ]
-
-    def _zone_samples(self, zone: ZoneConfig) -> ZoneSamples | None:
-        if self._samples is None or self._config.samples is None:
-            return None
-        sampled = SampledZone(
-            name=zone.name,
-            task=zone.task,
-            classes=told_spec(self._manifest, zone).classes,
-            model=self._bundle.digest,
-            margin=self._manifest.input.margin,
-        )
-        return ZoneSamples(sampled, self._samples, self._config.samples, Random())  # noqa: S311
 
     # ---------------------------------------------------------------- start, loop, end
 
@@ -186,6 +186,8 @@ class Daemon:
             self._announcer.model()
         else:
             self._updates.start()
+        for topic in self._corrected:
+            self._broker.listen(topic, self._heard.append, qos=0)
         now_ns = self._clock.monotonic_ns()
         for watch in self._watches:
             watch.start(now_ns)
@@ -214,6 +216,8 @@ class Daemon:
     def step(self) -> bool:
         """Do one turn; return whether any camera had a new frame."""
         now_ns = self._clock.monotonic_ns()
+        while self._heard:
+            self._hear(self._heard.popleft(), now_ns)
         looks: list[Look] = []
         has_frame = False
         for watch in self._watches:
@@ -230,6 +234,21 @@ class Daemon:
                 zone.check_left_open(now_ns)
         self._report(now_ns / 1e9)
         return has_frame
+
+    def _hear(self, message: Received, now_ns: int) -> None:
+        """Hand a command to the zone that it is for."""
+        zone = self._corrected.get(message.topic)
+        if zone is None:
+            return
+        if message.retain:
+            _log.warning(
+                "retained correction is not used topic=%s; it says nothing of now", message.topic
+            )
+            return
+        try:
+            zone.correct(message.payload, now_ns)
+        except MessageError as error:
+            _log.warning("correction is not used: %s", error)
 
     def _pause_left_s(self) -> float:
         """Return how long to sleep: until a frame may be there, then a part of its interval."""
@@ -298,7 +317,7 @@ class Daemon:
             inference_ms=inference_ms,
             outbox=self._outbox.counts(),
             publisher=self._broker.counters(),
-            samples=self._samples.counts() if self._samples is not None else None,
+            samples=self._sampling.counts() if self._sampling is not None else None,
         )
         self._announcer.diagnostics(figures)
 

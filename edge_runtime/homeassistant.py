@@ -16,7 +16,7 @@ import msgspec
 from edge_runtime.two_states import told_spec
 from transom.bundle import Manifest
 from transom.config import CameraConfig, Config, UpdatesConfig, ZoneConfig
-from transom.messages import EventType, Message, Topics
+from transom.messages import FORGET_ALL, FORGET_LAST, EventType, Message, Topics
 from transom.tasks import CLOSED, UNKNOWN
 
 Component = dict[str, Any]
@@ -129,6 +129,8 @@ def _zone_components(
             "state_topic": topics.event(zone.name),
         },
     )
+    if zone.correct:
+        yield from _corrections(topics, zone, classes, shared)
     if zone.snapshot:
         yield (
             f"{zone.name}-snapshot",
@@ -140,6 +142,50 @@ def _zone_components(
                 "content_type": "image/jpeg",
             },
         )
+
+
+def _corrections(
+    topics: Topics, zone: ZoneConfig, classes: tuple[str, ...], shared: Component
+) -> Iterator[tuple[str, Component]]:
+    """Yield a button for each class, and those that take corrections back.
+
+    Buttons, not a select: what somebody says is true now and once, and is no setting that stays.
+    """
+    title = _title(zone.name)
+    names = {name: f"{title} is {name}" for name in classes} | {
+        FORGET_LAST: f"{title} forget last correction",
+        FORGET_ALL: f"{title} forget all corrections",
+    }
+    for said, name in names.items():
+        key = said.replace("-", "_")
+        yield (
+            f"{zone.name}-correct-{key}",
+            shared
+            | {
+                "platform": "button",
+                "name": name,
+                "default_entity_id": f"button.{zone.name}_correct_{key}",
+                "entity_category": "config",
+                "command_topic": topics.correct(zone.name),
+                "payload_press": said,
+            },
+        )
+    yield (
+        f"{zone.name}-taught",
+        shared
+        | {
+            "platform": "sensor",
+            "name": f"{title} taught",
+            "default_entity_id": f"sensor.{zone.name}_taught",
+            "entity_category": "diagnostic",
+            "device_class": "enum",
+            "options": ["nothing", "used", "few", "examples", "guard"],
+            "state_topic": topics.state(zone.name),
+            "value_template": (
+                "{{ 'nothing' if not value_json.taught else value_json.taught.reason or 'used' }}"
+            ),
+        },
+    )
 
 
 def _is_open_template(classes: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ import ssl
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt import MQTTException
@@ -272,9 +272,9 @@ class Link:
         """Send a message; return the id that its `Acknowledged` will carry (QoS 1)."""
         return self._client.publish(message.topic, message.payload, message.qos, message.retain).mid
 
-    def subscribe(self, topic_filter: str) -> int | None:
+    def subscribe(self, topic_filter: str, qos: Literal[0, 1] = 1) -> int | None:
         """Ask for messages; return the id that `Subscribed` will carry, None without network."""
-        return self._client.subscribe(topic_filter, qos=1)[1]
+        return self._client.subscribe(topic_filter, qos=qos)[1]
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Ask for no more of these messages."""

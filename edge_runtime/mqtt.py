@@ -17,6 +17,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from paho.mqtt.client import topic_matches_sub
 
@@ -98,10 +99,10 @@ class Publisher:
         self._access = Access(config, secret, tls)
         self._client_id = topics.root.replace("/", "-")
         self._status = topics.status
-        self._listeners: dict[str, Take] = {}
+        self._listeners: dict[str, tuple[Take, Literal[0, 1]]] = {}
         self._asked: set[str] = set()  # topic filters that the broker knows of, this connection
         if birth_topic is not None:
-            self._listeners[birth_topic] = self._meet_birth
+            self._listeners[birth_topic] = (self._meet_birth, 1)
         self._outbox = outbox
         self._clock = clock
         self._lock = threading.Lock()
@@ -146,10 +147,16 @@ class Publisher:
         """Say that the outbox has something new."""
         self._wake()
 
-    def listen(self, topic_filter: str, take: Take) -> None:
-        """Subscribe now and at each reconnect; what is retained then comes again."""
+    def listen(self, topic_filter: str, take: Take, qos: Literal[0, 1] = 1) -> None:
+        """Subscribe now and at each reconnect; what is retained then comes again.
+
+        Args:
+            topic_filter: What to hear.
+            take: Gets each message.
+            qos: 0 for what is said of this moment: it must not wait for a device that is away.
+        """
         with self._lock:
-            self._listeners[topic_filter] = take
+            self._listeners[topic_filter] = (take, qos)
             self._asked.discard(topic_filter)
         self._wake()
 
@@ -257,12 +264,14 @@ class Publisher:
         """Bring the broker's subscriptions in line with who listens."""
         with self._lock:
             unwanted = self._asked - self._listeners.keys()
-            wanted = [name for name in self._listeners if name not in self._asked]
+            wanted = [
+                (name, qos) for name, (_, qos) in self._listeners.items() if name not in self._asked
+            ]
             self._asked = set(self._listeners)
         for topic_filter in unwanted:
             connection.link.unsubscribe(topic_filter)
-        for topic_filter in wanted:
-            mid = connection.link.subscribe(topic_filter)
+        for topic_filter, qos in wanted:
+            mid = connection.link.subscribe(topic_filter, qos)
             if mid is not None:
                 connection.subscriptions[mid] = topic_filter
 
@@ -279,7 +288,7 @@ class Publisher:
         with self._lock:
             takers = [
                 take
-                for topic_filter, take in self._listeners.items()
+                for topic_filter, (take, _) in self._listeners.items()
                 if topic_matches_sub(topic_filter, received.topic)
             ]
         for take in takers:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ from edge_runtime.capture import CameraStatus, Frame, read_file
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.delivery import Pace
+from edge_runtime.link import Received
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.notify import Notifier
 from edge_runtime.outbox import OutboxCounts
@@ -147,6 +148,11 @@ class Recorder:
     def stop(self, timeout_s: float) -> None:
         """Say what a clean end says."""
         self._status(OFFLINE)
+
+    def listen(
+        self, topic_filter: str, take: Callable[[Received], None], qos: Literal[0, 1] = 1
+    ) -> None:
+        """Do nothing: nobody speaks to a replay."""
 
     def alive(self) -> bool:
         """Return True."""

@@ -12,6 +12,7 @@ import logging
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,14 @@ _log = logging.getLogger(__name__)
 FILE_NAME = "samples.sqlite3"
 
 ALIKE = 0.98
-"""Cosine of two embeddings from which on their pictures are the same one.
+"""Likeness (see `likeness`) from which on two pictures are the same one.
 
 Of the real window clip, neighbouring frames at rest are 0.98 to 0.995 alike, and frames of one
 state some seconds apart 0.93 to 0.96.
 """
 
 REDUNDANT = 0.9
-"""Cosine below which no picture is redundant: then the oldest goes first."""
+"""Likeness below which no picture is redundant: then the oldest goes first."""
 
 Why = Literal["unsure", "unlike", "transition", "random", "taught"]
 """Why a picture was kept; `taught` = because somebody, or a sensor, said what it shows."""
@@ -119,7 +120,7 @@ class _Kept:
     label: str | None
     drawn: int
     size: int
-    direction: Floats
+    embedding: Floats
 
 
 class SampleStore:
@@ -138,6 +139,7 @@ class SampleStore:
         self._config = config
         self._lock = threading.RLock()
         self._in_trouble = False
+        self._versions: Counter[str] = Counter()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # SQLite gives its log the mode of the file: nobody else may look into the house.
@@ -168,14 +170,19 @@ class SampleStore:
                 return twin.id if self._attempt(self._count_copy, twin, sample) else None
             return self._insert(sample)
 
-    def label(self, id_: int, label: str, by: str, at: str) -> bool:
-        """Say what a kept picture shows; return whether it is kept and now labelled."""
+    def version(self, zone: str) -> int:
+        """Return a number that changes when labels of a zone do."""
+        return self._versions[zone]
+
+    def label(self, id_: int, label: str | None, by: str, at: str) -> bool:
+        """Say what a kept picture shows, or take it back; return whether that is done."""
         with self._lock:
             kept = self._kept.get(id_)
             query = "UPDATE samples SET label = ?, labelled_by = ?, labelled_at = ? WHERE id = ?"
-            if kept is None or not self._attempt(self._write, query, (label, by, at, id_)):
+            values = (None, None, None, id_) if label is None else (label, by, at, id_)
+            if kept is None or not self._attempt(self._write, query, values):
                 return False
-            kept.label = label
+            self._note_label(kept, label)
             return True
 
     def forget(self, *ids: int) -> bool:
@@ -183,15 +190,26 @@ class SampleStore:
         with self._lock:
             return self._attempt(self._delete, ids)
 
-    def answered(self, id_: int, model: str, embedding: Floats, probabilities: Floats) -> bool:
-        """Note what another bundle's network says of a picture; return whether that is done."""
+    def answered(self, sample: Sample) -> bool:
+        """Note what another network says of a kept picture; return whether that is done."""
         with self._lock:
-            values = (model, _packed(embedding), _packed(probabilities), id_)
-            query = "UPDATE samples SET model = ?, embedding = ?, probabilities = ? WHERE id = ?"
-            if id_ not in self._kept or not self._attempt(self._write, query, values):
+            query = (
+                "UPDATE samples SET model = ?, embedding = ?, classes = ?, probabilities = ?,"
+                " label = ? WHERE id = ?"
+            )
+            values = (
+                sample.model,
+                _packed(sample.embedding),
+                " ".join(sample.classes),
+                _packed(sample.probabilities),
+                sample.label,
+                sample.id,
+            )
+            kept = self._kept.get(sample.id)
+            if kept is None or not self._attempt(self._write, query, values):
                 return False
-            self._kept[id_].model = model
-            self._kept[id_].direction = _direction(embedding)
+            kept.model, kept.embedding = sample.model, sample.embedding
+            self._note_label(kept, sample.label)
             return True
 
     def lessons(self, zone: str, task: str) -> list[Sample]:
@@ -238,10 +256,12 @@ class SampleStore:
 
     def _twin(self, sample: Sample) -> _Kept | None:
         """Return the kept picture that shows the same."""
-        direction = _direction(sample.embedding)
         same = [k for k in self._kept.values() if (k.zone, k.model) == (sample.zone, sample.model)]
-        best = max(same, key=lambda kept: float(kept.direction @ direction), default=None)
-        return best if best is not None and best.direction @ direction >= ALIKE else None
+        if not same:
+            return None
+        alike = likeness(sample.embedding[None], np.stack([kept.embedding for kept in same]))[0]
+        best = int(alike.argmax())
+        return same[best] if alike[best] >= ALIKE else None
 
     def _victim(self) -> _Kept:
         """Return what goes first: of the two that are most alike the older, else the oldest.
@@ -257,8 +277,8 @@ class SampleStore:
             if len(same) > 1:
                 alike.append(_most_alike(same))
         if alike:
-            likeness, older = max(alike, key=lambda found: (found[0], -found[1].id))
-            if likeness >= REDUNDANT:
+            closest, older = max(alike, key=lambda found: (found[0], -found[1].id))
+            if closest >= REDUNDANT:
                 return older
         return min(candidates, key=lambda kept: kept.id)
 
@@ -284,8 +304,10 @@ class SampleStore:
             sample.label,
             sample.drawn,
             size,
-            _direction(sample.embedding),
+            sample.embedding,
         )
+        if sample.label is not None:
+            self._versions[sample.zone] += 1
         return inserted[0]
 
     def _count_copy(self, twin: _Kept, sample: Sample) -> None:
@@ -300,12 +322,19 @@ class SampleStore:
             (sample.drawn, label, sample.labelled_by, sample.labelled_at, twin.id),
         )
         twin.drawn += sample.drawn
-        twin.label = label or twin.label
+        if label is not None:
+            self._note_label(twin, label)
+
+    def _note_label(self, kept: _Kept, label: str | None) -> None:
+        kept.label = label
+        self._versions[kept.zone] += 1
 
     def _delete(self, ids: tuple[int, ...]) -> None:
         self._store.executemany("DELETE FROM samples WHERE id = ?", [(id_,) for id_ in ids])
         for id_ in ids:
-            self._kept.pop(id_, None)
+            kept = self._kept.pop(id_, None)
+            if kept is not None and kept.label is not None:
+                self._versions[kept.zone] += 1
 
     # ---------------------------------------------------------------- the file
 
@@ -345,19 +374,35 @@ class SampleStore:
         ).fetchall()
 
 
+def likeness(first: Floats, second: Floats) -> Floats:
+    """Return how alike embeddings are, (N, M) float32: 1 = the same.
+
+    It is the cosine less what their lengths differ by: 1 - |a - b|^2 / (2 |a| |b|).
+
+    Args:
+        first: (N, D) float32.
+        second: (M, D) float32.
+
+    Examples:
+        >>> a, b = np.eye(2, dtype=np.float32), np.array([[1, 1], [2, 0]], np.float32)
+        >>> likeness(a, b).astype(float).round(2).tolist()
+        [[0.65, 0.75], [0.65, -0.25]]
+    """
+    products = first @ second.T
+    squares = (first**2).sum(axis=1)[:, None], (second**2).sum(axis=1)[None]
+    lengths = np.sqrt(squares[0] * squares[1])
+    apart = np.maximum(squares[0] + squares[1] - 2.0 * products, 0.0)
+    return np.asarray(1.0 - apart / np.maximum(2.0 * lengths, 1e-30), np.float32)
+
+
 def _most_alike(kept: list[_Kept]) -> tuple[float, _Kept]:
     """Return how alike the two most alike are, and the older of them."""
-    directions = np.stack([one.direction for one in kept])
-    likeness = directions @ directions.T
-    np.fill_diagonal(likeness, -1.0)
-    first, second = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    embedding = np.stack([one.embedding for one in kept])
+    alike = likeness(embedding, embedding)
+    np.fill_diagonal(alike, -np.inf)
+    first, second = np.unravel_index(int(alike.argmax()), alike.shape)
     older = min(kept[int(first)], kept[int(second)], key=lambda one: one.id)
-    return float(likeness[first, second]), older
-
-
-def _direction(embedding: Floats) -> Floats:
-    length = float(np.linalg.norm(embedding))
-    return np.asarray(embedding / length if length > 0.0 else embedding, np.float32)
+    return float(alike[first, second]), older
 
 
 def _packed(values: Floats) -> bytes:
@@ -370,9 +415,7 @@ def _unpacked(data: bytes) -> Floats:
 
 def _kept(row: Any) -> _Kept:
     id_, zone, model, label, drawn, size, embedding = row
-    return _Kept(
-        id_, zone, model, label, drawn, size + _ROW_BYTES, _direction(_unpacked(embedding))
-    )
+    return _Kept(id_, zone, model, label, drawn, size + _ROW_BYTES, _unpacked(embedding))
 
 
 def _row(sample: Sample) -> tuple[Any, ...]:

@@ -7,15 +7,16 @@ from edge_runtime.capture import Frame
 from edge_runtime.classifier import Answers
 from edge_runtime.decision import Decision, StateFilter
 from edge_runtime.motion import MotionGate
+from edge_runtime.seen import Seen
 from edge_runtime.two_states import told_probabilities, told_spec
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.zone_memory import OpenTimer, ZoneMemory
-from edge_runtime.zone_samples import Seen, ZoneSamples
+from edge_runtime.zone_samples import ZoneSamples
 from transom.bundle import Manifest
 from transom.config import DecisionConfig, ZoneConfig
 from transom.crop import Image, crop_zone
 from transom.geometry import Zone
-from transom.messages import EventType, Reason, TaskAnswer
+from transom.messages import EventType, Reason, TaskAnswer, Taught, read_correction
 from transom.prediction import UNKNOWN_INDEX
 from transom.preprocess import preprocess
 from transom.tasks import CLOSED, UNKNOWN
@@ -31,7 +32,7 @@ class ZoneWatch:
         manifest: Of the bundle that serves; its tasks, and what the network is fed.
         decision: Budget of the filter.
         announcer: Told of every change.
-        samples: Keeps what is worth a label; None = nothing is kept.
+        samples: What is kept of the zone, and what it is taught; None = neither.
 
     Raises:
         ValueError: The bundle has not the task, or the task not the classes, that the zone needs.
@@ -57,6 +58,7 @@ class ZoneWatch:
         self._announcer = announcer
         self._samples = samples
         self._told = Decision(UNKNOWN, 0.0, False, UNKNOWN, "starting")
+        self._taught: Taught | None = None
         self._since_ns: int | None = None
         self._last_known: tuple[str, int | datetime] | None = None
         self._tasks: dict[str, TaskAnswer] = {}
@@ -110,7 +112,8 @@ class ZoneWatch:
         """
         crop = crop_zone(frame.image, self._zone, self._input.size, self._input.margin)
         has_moved = self._gate.is_due(crop, frame.taken_ns / 1e9)
-        if has_moved or not self._filter.is_settled:
+        is_wanted = self._samples is not None and self._samples.is_waiting(frame.taken_ns)
+        if has_moved or is_wanted or not self._filter.is_settled:
             return preprocess(crop, self._input.preprocess)
         self._take(self._filter.hold(frame.taken_ns / 1e9), frame.taken_ns, frame)
         return None
@@ -119,18 +122,30 @@ class ZoneWatch:
         """Take in what the network says of the zone's crop in `frame`, row `row` of a batch."""
         self._remember(answers, row)
         seen = self._seen(answers, row, frame)
+        judged = seen if self._samples is None else self._samples.judge(seen)
         # A probability below its threshold is evidence all the same, so the filter gets it; a
         # picture unlike training has probabilities that mean nothing.
         decision = (
             self._filter.update(None, frame.taken_ns / 1e9, "unlike")
-            if seen.is_unlike
+            if judged.is_unlike
             else self._filter.update(
-                seen.probabilities, frame.taken_ns / 1e9, is_moving=self._gate.is_moving
+                judged.probabilities, frame.taken_ns / 1e9, is_moving=self._gate.is_moving
             )
         )
         if self._samples is not None:
-            self._samples.look(seen, has_changed=decision.changed)
+            self._samples.keep(seen, judged, has_changed=decision.changed)
         self._take(decision, frame.taken_ns, frame)
+
+    def correct(self, payload: bytes, now_ns: int) -> None:
+        """Take in what somebody says of the zone's true state.
+
+        Raises:
+            MessageError: It is no class of the zone.
+        """
+        if self._samples is None:
+            return
+        topic = self._announcer.topics.correct(self.name)
+        self._samples.correct(read_correction(payload, self._samples.classes, topic), now_ns)
 
     def _seen(self, answers: Answers, row: int, frame: Frame) -> Seen:
         prediction = answers.predictions[self._config.task]
@@ -171,7 +186,7 @@ class ZoneWatch:
         self._frame = frame if self._config.snapshot else None
         if decision.changed:
             self._change(decision, taken_ns)
-        elif decision.reason != self._told.reason:
+        elif decision.reason != self._told.reason or self._taught_now() != self._taught:
             self._tell_state(decision)
 
     def _change(self, decision: Decision, taken_ns: int) -> None:
@@ -209,8 +224,12 @@ class ZoneWatch:
         else:
             self._timer.opened(taken_ns)
 
+    def _taught_now(self) -> Taught | None:
+        return None if self._samples is None else self._samples.taught()
+
     def _tell_state(self, decision: Decision) -> None:
         self._told = decision
+        self._taught = self._taught_now()
         if self._since_ns is None:
             raise AssertionError("start comes first")
         self._announcer.state(
@@ -220,6 +239,7 @@ class ZoneWatch:
             last_known=self._last_known and (self._last_known[0], self._wall(self._last_known[1])),
             tasks=self._tasks,
             kind=self._kind,
+            taught=self._taught,
         )
 
     def _wall(self, moment: int | datetime) -> datetime:

@@ -21,6 +21,7 @@ from export.fallbacks import Attempt, Quantizer, first_that_passes
 from export.figures import evaluation_of, metrics_of, training_of
 from export.goldens import make_goldens
 from export.graph import EMBEDDING, export_graph, fold_temperatures
+from export.guard import make_guard
 from export.parity import Limits, TaskParity, check_float, check_fused, check_parity, compare
 from export.quantize import calibration_indices, count_operators, drop_zero_points
 from export.recipe import ExportRecipe, Fallback
@@ -146,6 +147,8 @@ def export_run(
     goldens = make_goldens(
         model, lambda these: _said(predictor, these).logits, run.tasks, crops, targets
     )
+    guard = make_guard(predictor, held.corpus.crops, held.targets, held.corpus.groups)
+    goldens = replace(goldens, guard=guard)
     report = _report(candidate, held, recipe, temperatures, evaluation, model)
     write_bundle(path, manifest=manifest, model=model, goldens=goldens, report=report, key=key)
     step()

@@ -25,6 +25,7 @@ from msgspec import Meta
 
 from transom.atomic import write_file
 from transom.errors import BundleError, SignatureError
+from transom.guard import Guard, check_guard, take_guard
 from transom.preprocess import Steps
 from transom.signing import PrivateKey, PublicKey, sign, verify
 from transom.tasks import Task, TaskSet
@@ -176,16 +177,20 @@ class Goldens:
         crops: (N, S, S, 3) uint8 BGR.
         logits: By task, (N, C) float32, calibrated.
         tolerance: Largest difference of a logit that is still correct.
+        guard: Held-out pictures by their embeddings, to try there what a device is taught; None
+            in bundles of which the first reader knew of none.
     """
 
     crops: npt.NDArray[np.uint8]
     logits: Logits
     tolerance: float
+    guard: Guard | None = None
 
     def encode(self) -> bytes:
         """Return the goldens as a safetensors file."""
         tensors: dict[str, npt.NDArray[Any]] = {"crops": np.ascontiguousarray(self.crops)}
         tensors |= {_LOGITS + name: np.ascontiguousarray(v) for name, v in self.logits.items()}
+        tensors |= self.guard.tensors() if self.guard is not None else {}
         return safetensors.numpy.save(tensors, metadata={"tolerance": repr(float(self.tolerance))})
 
     @classmethod
@@ -208,13 +213,14 @@ class Goldens:
             ValueError,
         ) as error:
             raise BundleError(f"goldens.safetensors cannot be read: {error!r}") from error
+        guard = take_guard(tensors)
         foreign = sorted(name for name in tensors if not name.startswith(_LOGITS))
         if foreign:
             raise BundleError(
                 f"goldens.safetensors must hold crops and {_LOGITS}<task>, holds {foreign[0]!r}"
             )
         logits = {name.removeprefix(_LOGITS): value for name, value in tensors.items()}
-        return cls(crops, logits, tolerance)
+        return cls(crops, logits, tolerance, guard)
 
 
 @dataclass(frozen=True)
@@ -440,3 +446,6 @@ def _check_parts(manifest: Manifest, goldens: Goldens) -> None:
         raise BundleError(f"golden logits must be {expected}, are {found}")
     if any(v.dtype != np.float32 or not np.isfinite(v).all() for v in goldens.logits.values()):
         raise BundleError("golden logits must be finite float32")
+    if goldens.guard is not None:
+        classes = {spec.name: len(spec.classes) for spec in manifest.tasks}
+        check_guard(goldens.guard, manifest.embedding, classes)

@@ -234,6 +234,8 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         left_open_after_s: Seconds open before `left_open` is published; None = never.
         left_open_repeat_s: Seconds between two `left_open` while it stays open.
         snapshot: Publish a picture of the zone at each change.
+        correct: Learn from whoever says by MQTT what the state truly is, and show buttons for that
+            in Home Assistant; needs `[samples]`.
     """
 
     name: Name
@@ -244,6 +246,7 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     left_open_after_s: Annotated[float, Meta(gt=0.0, le=604800.0)] | None = None
     left_open_repeat_s: Annotated[float, Meta(ge=1.0, le=604800.0)] = 300.0
     snapshot: bool = False
+    correct: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -359,6 +362,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         taken = sorted(zones.intersection(RESERVED_ZONES))
         if taken:
             raise ValueError(f"zone must not be named {', '.join(taken)}: a topic has that name")
+        for zone in (zone for camera in self.cameras for zone in camera.zones):
+            if zone.correct and self.samples is None:
+                raise ValueError(
+                    f"zone {zone.name}: correct keeps pictures with their labels; add [samples]"
+                )
 
 
 def load_config(path: Path) -> Config:

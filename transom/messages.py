@@ -1,6 +1,6 @@
 """MQTT topics and payloads as values: what the daemon sends and what anybody may read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -106,6 +106,10 @@ class Topics:
         """JPEG of the zone at its last change, retained."""
         return f"{self.root}/{zone}/snapshot"
 
+    def correct(self, zone: str) -> str:
+        """What a zone's state truly is: a command to the device."""
+        return f"{self.root}/{zone}/correct"
+
     def camera_status(self, camera: str) -> str:
         """`online` or `offline`, retained."""
         return f"{self.root}/camera/{camera}/status"
@@ -126,6 +130,22 @@ class TaskAnswer(Payload, frozen=True, kw_only=True):
     confidence: Probability
 
 
+class Taught(Payload, frozen=True, kw_only=True):
+    """What a zone was taught on the device.
+
+    Attributes:
+        examples: Pictures that are learnt from, by label; one that leaves classes open names them
+            joined by `|`.
+        is_used: Whether the zone is judged by what was learnt from them.
+        reason: Why not: `few` (one label only), or because it would be worse than the bundle alone
+            on the `examples` or on the `guard`.
+    """
+
+    examples: Mapping[str, int]
+    is_used: bool
+    reason: Literal["few", "examples", "guard"] | None = None
+
+
 class ZoneState(Payload, frozen=True, kw_only=True):
     """Payload of `…/<zone>/state`.
 
@@ -140,6 +160,7 @@ class ZoneState(Payload, frozen=True, kw_only=True):
         model: Name of the bundle.
         sequence: Sequence of the bundle.
         tasks: What every task says of the newest usable picture.
+        taught: What the zone was taught on the device; None = nothing.
     """
 
     state: str
@@ -152,6 +173,7 @@ class ZoneState(Payload, frozen=True, kw_only=True):
     model: str
     sequence: int
     tasks: Mapping[str, TaskAnswer] = {}
+    taught: Taught | None = None
 
 
 class ZoneEvent(Payload, frozen=True, kw_only=True):
@@ -244,6 +266,37 @@ class ModelState(Payload, frozen=True, kw_only=True, forbid_unknown_fields=True)
     release_summary: Annotated[str, Meta(max_length=255)] = ""
     in_progress: bool = False
     update_percentage: Annotated[int, Meta(ge=0, le=100)] | None = None
+
+
+FORGET_LAST, FORGET_ALL = "forget-last", "forget-all"
+"""Corrections that take the newest one back, or all; no class can be named so."""
+
+
+def read_correction(data: bytes, classes: Sequence[str], topic: str) -> str:
+    """Read the payload of `…/correct`: a class as text or in JSON, or what is to be forgotten.
+
+    Args:
+        data: The payload.
+        classes: What the zone tells.
+        topic: Where it came from, for the message.
+
+    Returns:
+        One of `classes`, `FORGET_LAST` or `FORGET_ALL`.
+
+    Raises:
+        MessageError: It is neither.
+
+    Examples:
+        >>> read_correction(b'{"class": "closed"}', ("closed", "open"), "t")
+        'closed'
+    """
+    said = decode_any(data)
+    word = said.get("class") if isinstance(said, dict) else said
+    known = [*classes, FORGET_LAST, FORGET_ALL]
+    if not isinstance(word, str) or word.strip() not in known:
+        shown = ascii(word)[:60]
+        raise MessageError(f"{topic}: must be one of {', '.join(known)}, got {shown}")
+    return word.strip()
 
 
 PayloadType = TypeVar("PayloadType", bound=Payload)

@@ -165,6 +165,12 @@ class Broker:
     def log(self) -> str:
         return (self.folder / "mosquitto.log").read_text("utf-8", "replace")
 
+    def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
+        """Say something as anybody may, with QoS 1."""
+        command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(self.port), "-q", "1"]
+        command += ["-r"] if retain else []
+        subprocess.run([*command, "-t", topic, "-m", payload], check=True)
+
     @contextmanager
     def subscriber(
         self, topic_filter: str = "#", user: str | None = None, password: str | None = None

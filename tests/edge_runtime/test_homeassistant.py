@@ -15,10 +15,12 @@ from transom.messages import (
     Diagnostics,
     EventType,
     ModelState,
+    Taught,
     Topics,
     ZoneEvent,
     ZoneState,
     encode,
+    read_correction,
 )
 
 SQUARE = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.9], [0.1, 0.9]]
@@ -28,6 +30,7 @@ def config(**more: Any) -> Config:
     raw: dict[str, Any] = {
         "device": "hall-pi",
         "mqtt": {"host": "broker.lan"},
+        "samples": {},
         "cameras": [
             {
                 "name": "hall",
@@ -39,7 +42,12 @@ def config(**more: Any) -> Config:
                         "left_open_after_s": 600,
                         "snapshot": True,
                     },
-                    {"name": "skylight", "device_class": "window", "polygon": SQUARE},
+                    {
+                        "name": "skylight",
+                        "device_class": "window",
+                        "polygon": SQUARE,
+                        "correct": True,
+                    },
                 ],
             },
             {
@@ -241,6 +249,44 @@ def test_every_event_that_can_happen_is_announced() -> None:
 def test_only_zones_with_snapshots_have_an_image() -> None:
     images = [k for k, c in payload()["components"].items() if c["platform"] == "image"]
     assert images == ["front_door-snapshot"]
+
+
+def test_a_zone_that_may_be_corrected_has_a_button_for_what_it_takes() -> None:
+    topic = "transom/hall-pi/skylight/correct"
+    components = payload()["components"]
+    buttons = {k: c for k, c in components.items() if c["platform"] == "button"}
+    assert all(key.startswith("skylight-correct-") for key in buttons)
+    presses = [c["payload_press"] for c in buttons.values()]
+    assert presses == ["closed", "ajar", "open", "forget-last", "forget-all"]
+    for button in buttons.values():
+        assert button["command_topic"] == topic
+        said = button["payload_press"].encode()
+        assert read_correction(said, ("closed", "ajar", "open"), topic) == said.decode()
+
+
+def test_the_buttons_of_a_zone_with_two_states_are_two() -> None:
+    zone = {"name": "door", "polygon": SQUARE, "correct": True, "ajar_is_open": True}
+    components = payload(cameras=[{"name": "hall", "source": "usb:0", "zones": [zone]}])
+    presses = [c["payload_press"] for c in components["components"].values()
+               if c["platform"] == "button"]  # fmt: skip
+    assert presses == ["closed", "open", "forget-last", "forget-all"]
+
+
+@pytest.mark.parametrize(
+    ("taught", "expected"),
+    [
+        (None, "nothing"),
+        (Taught(examples={"open": 1}, is_used=False, reason="few"), "few"),
+        (Taught(examples={"open": 1, "closed": 2}, is_used=True), "used"),
+    ],
+)
+def test_what_a_zone_was_taught_is_shown(taught: Taught | None, expected: str) -> None:
+    state = ZoneState(
+        state="open", confidence=0.9, since="2026-11-23T12:00:00.000Z", model="home", sequence=3,
+        taught=taught,
+    )  # fmt: skip
+    sensor = payload()["components"]["skylight-taught"]
+    assert _rendered(sensor, {sensor["state_topic"]: encode(state)}) == expected
 
 
 def test_every_figure_that_is_published_has_a_sensor() -> None:

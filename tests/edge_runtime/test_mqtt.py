@@ -204,13 +204,52 @@ def test_values_are_sent_again_when_home_assistant_starts(
         publisher.send(state("open"))
         subscriber.wait_for(TOPICS.status, "online")
         wait_until(lambda: "SUBACK to transom-hall-pi" in broker.log())
-        _say(broker, "homeassistant/status", payload)
+        broker.publish("homeassistant/status", payload)
         publisher.send(state("marker", "transom/hall-pi/marker"))
         subscriber.wait_for("transom/hall-pi/marker")
         if again:
             wait_until(lambda: subscriber.payloads(STATE) == ["open", "open"])
         else:
             assert subscriber.payloads(STATE) == ["open"]
+
+
+def test_what_is_said_of_now_does_not_wait_for_a_device_that_is_away(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    topic = TOPICS.correct("front_door")
+    received: list[Received] = []
+    with Broker(tmp_path / "broker") as broker:
+        for said, subscriptions in (("closed", 2), ("open", 4)):
+            publisher = publish(broker.config())
+            publisher.listen(topic, received.append, qos=0)
+            wait_until(
+                lambda count=subscriptions: (  # type: ignore[misc]
+                    broker.log().count("SUBACK to transom-hall-pi") == count
+                )
+            )
+            if said == "closed":
+                publisher.stop(5.0)
+            broker.publish(topic, said)
+        wait_until(lambda: received)
+    assert [message.payload for message in received] == [b"open"]
+
+
+def test_a_payload_of_a_command_is_no_start_of_home_assistant(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    topic = TOPICS.correct("front_door")
+    received: list[Received] = []
+    with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
+        publisher = publish(broker.config())
+        publisher.listen(topic, received.append, qos=0)
+        publisher.send(state("open"))
+        subscriber.wait_for(TOPICS.status, "online")
+        wait_until(lambda: broker.log().count("SUBACK to transom-hall-pi") == 2)
+        broker.publish(topic, "online")
+        wait_until(lambda: received)
+        publisher.send(state("marker", "transom/hall-pi/marker"))
+        subscriber.wait_for("transom/hall-pi/marker")
+        assert subscriber.payloads(STATE) == ["open"]
 
 
 def test_an_event_that_the_broker_refuses_is_a_dead_letter(
@@ -520,11 +559,6 @@ def test_no_event_is_lost_by_killing_the_process_or_freezing_the_broker(tmp_path
     copies = len(received) - len(set(received))
     assert len(accepted) > 20
     assert copies <= 15 * 7
-
-
-def _say(broker: Broker, topic: str, payload: str) -> None:
-    command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(broker.port)]
-    subprocess.run([*command, "-t", topic, "-m", payload, "-q", "1"], check=True)
 
 
 _PROGRAM = """

@@ -1,5 +1,6 @@
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -181,7 +182,7 @@ def test_a_label_or_an_answer_for_what_is_gone_is_told(open_store: Any) -> None:
     store = open_store()
     kept = store.add(sample(1.0, 0.0))
     assert store.label(kept, "open", "page", "t")
-    assert store.answered(kept, "b" * 64, np.array([0.0, 1.0], np.float32), np.zeros(3, np.float32))
+    assert store.answered(replace(store.get(kept), model="b" * 64))
     assert store.get(kept).model == "b" * 64
     store.forget(kept)
     assert store.get(kept) is None

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from export.goldens import LEAST
+from export.guard import ROWS
 from export.parity import Limits
 from export.pipeline import export_run
 from export.recipe import ExportRecipe
@@ -91,6 +92,23 @@ def test_the_goldens_are_what_the_bundled_network_answers(bundle: Bundle) -> Non
     assert len(bundle.goldens.crops) >= LEAST
     for task, values in bundle.goldens.logits.items():
         assert np.abs(logits[task] - values).max() <= bundle.goldens.tolerance
+
+
+def test_the_guard_is_of_held_out_pictures_as_the_bundled_network_sees_them(
+    bundle: Bundle, corpus: Corpus
+) -> None:
+    guard = bundle.goldens.guard
+    assert guard is not None
+    held = corpus.select(np.flatnonzero(corpus.splits != "train"))
+    said = OnnxPredictor(bundle.model, bundle.manifest)(np.array(held.crops))
+    apart = np.abs(said.embedding[None] - guard.embedding[:, None]).max(axis=2)
+    rows = apart.argmin(axis=1)
+    assert apart.min(axis=1).max() < 0.01 * np.abs(said.embedding).max()
+    assert len(set(rows.tolist())) == ROWS
+    for column, task in enumerate(corpus.tasks.names):
+        assert guard.targets[task].tolist() == held.targets[rows, column].tolist()
+        assert guard.logits[task] == pytest.approx(said.logits[task][rows], rel=2e-3, abs=0.01)
+    assert sum(tensor.nbytes for tensor in guard.tensors().values()) < 10_000
 
 
 def test_temperatures_are_fitted_on_the_network_that_ships(bundle: Bundle, corpus: Corpus) -> None:

@@ -6,6 +6,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from transom.bundle import (
     write_bundle,
 )
 from transom.errors import BundleError, SignatureError
+from transom.guard import Guard
 from transom.signing import PrivateKey, PublicKey, load_public_key, public_half, sign
 from transom.tasks import Task, TaskSet
 
@@ -63,6 +65,13 @@ GOLDENS = Goldens(
 )
 MODEL = b"the reader does not look into the network"
 REPORT = {"tasks": {"state": {"n": 12}}}
+
+
+GUARD = Guard(
+    embedding=np.array([[0.5, -1.0, 0.0, 1e5], [1.0, 2.0, 3.0, 4.0]], np.float32),
+    logits={"state": np.array([[1.5, -0.25, -1.0], [0.0, 1.0, 2.0]], np.float32)},
+    targets={"state": np.array([0, -1], np.int64)},
+)
 
 
 def write(path: Path, key: PrivateKey, **changes: Any) -> bytes:
@@ -720,3 +729,48 @@ def test_no_header_of_the_goldens_ends_in_another_error(header: dict[str, Any]) 
     except BundleError as error:
         message = str(error)
     assert "goldens.safetensors" in message
+
+
+def test_a_guard_comes_back_as_it_was_written(
+    tmp_path: Path, private_key: PrivateKey, trusted: list[PublicKey]
+) -> None:
+    write(tmp_path / "a.bundle", private_key, goldens=replace(GOLDENS, guard=GUARD))
+    guard = read_bundle(tmp_path / "a.bundle", trusted).goldens.guard
+    assert guard is not None
+    assert guard.embedding == pytest.approx(GUARD.embedding, rel=1e-3, abs=0.1)
+    assert guard.logits["state"] == pytest.approx(GUARD.logits["state"], rel=1e-3)
+    assert guard.targets["state"].tolist() == [0, -1]
+
+
+def test_a_guard_is_left_out_where_there_is_none(
+    tmp_path: Path, private_key: PrivateKey, trusted: list[PublicKey]
+) -> None:
+    write(tmp_path / "a.bundle", private_key)
+    assert read_bundle(tmp_path / "a.bundle", trusted).goldens.guard is None
+    assert b"guard" not in GOLDENS.encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embedding": np.zeros((2, 3), np.float32)}, "embedding must be \\(1 to 256, 4\\)"),
+        ({"embedding": np.zeros((2, 4), np.float32) * np.nan}, "logits must be finite"),
+        ({"logits": {"state": np.zeros((2, 2), np.float32)}}, "guard's logits must be"),
+        ({"targets": {"state": np.array([0, 3])}}, "must be -1 to 2, are 0 to 3"),
+        ({"targets": {}}, "guard's targets must be"),
+    ],
+)
+def test_a_guard_that_does_not_fit_the_network_is_refused(
+    tmp_path: Path, private_key: PrivateKey, changes: dict[str, Any], message: str
+) -> None:
+    guard = replace(GUARD, **changes)
+    with pytest.raises(BundleError, match=message):
+        write(tmp_path / "a.bundle", private_key, goldens=replace(GOLDENS, guard=guard))
+
+
+@pytest.mark.parametrize("name", ["guard.embedding", "guard.scale"])
+def test_a_guard_of_which_a_part_is_missing_is_refused(name: str) -> None:
+    tensors = safetensors.numpy.load(replace(GOLDENS, guard=GUARD).encode())
+    del tensors[name]
+    with pytest.raises(BundleError, match="guard must have"):
+        Goldens.decode(safetensors.numpy.save(tensors, metadata={"tolerance": "0.01"}))

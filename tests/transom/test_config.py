@@ -180,6 +180,7 @@ CASES: list[tuple[list[str], list[str]]] = [
         zone(polygon=[[0, 0], ["1", 0], [1, 1], [0, 1]]),
         ["at `$.cameras[0].zones[0].polygon[1][0]`"],
     ),
+    (zone(correct=True), ["zone door: correct keeps pictures with their labels; add [samples]"]),
     (zone(left_open_after_s=0), ["expected `float` > 0.0 at", "got 0"][:1]),
     (
         mistakes(cameras=[CAMERA, CAMERA | {"zones": [ZONE | {"name": "b"}]}]),

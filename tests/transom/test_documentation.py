@@ -62,7 +62,7 @@ def test_every_topic_is_documented() -> None:
     topics = Topics("transom", "<device>")
     found = [topics.status, topics.diagnostics, topics.model_state]
     found += [topics.model_desired, topics.model_install, topics.model_report]
-    found += [f("<zone>") for f in (topics.state, topics.event, topics.snapshot)]
+    found += [f("<zone>") for f in (topics.state, topics.event, topics.snapshot, topics.correct)]
     found += [f("<camera>") for f in (topics.camera_status, topics.camera_problem)]
 
     assert [topic for topic in found if f"`{topic}`" not in text] == []

@@ -20,6 +20,7 @@ from transom.messages import (
     decode,
     decode_any,
     encode,
+    read_correction,
 )
 
 STATE = ZoneState(
@@ -221,3 +222,26 @@ def test_no_allowed_name_makes_a_wildcard_or_a_broken_topic(
         assert not set(topic) & set("+#$ \n\0")
         assert all(topic.split("/"))
         assert topic.isascii()
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b"closed", "closed"),
+        (b" open\n", "open"),
+        (b'"open"', "open"),
+        (b'{"class": "closed"}', "closed"),
+        (b"forget-last", "forget-last"),
+        (b"forget-all", "forget-all"),
+    ],
+)
+def test_a_correction_is_a_class_or_takes_back(payload: bytes, said: str) -> None:
+    assert read_correction(payload, ("closed", "open"), "t") == said
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"ajar", b"1", b"{}", b'{"class": 1}', b"[]", b"\xff\xfe", b"[" * 100_000]
+)
+def test_anything_else_is_no_correction(payload: bytes) -> None:
+    with pytest.raises(MessageError, match="t: must be one of closed, open, forget-last, forget-"):
+        read_correction(payload, ("closed", "open"), "t")

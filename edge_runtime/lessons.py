@@ -1,0 +1,275 @@
+"""What one zone is taught: labels for the pictures to come, and a head that is learnt from them.
+
+A label is not stored by itself: it waits for the next look at the zone, and what the network makes
+of that look is kept with it. Whoever writes labels into the store, the head is learnt anew at the
+next frame, so a page that labels a kept picture teaches as a message does.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.classifier import Classifier
+from edge_runtime.clock import iso
+from edge_runtime.samples import Sample, SampleStore
+from edge_runtime.seen import SampledZone, Seen, make_sample
+from edge_runtime.two_states import told_probabilities
+from transom.bundle import Bundle
+from transom.crop import crop_zone
+from transom.few_shot import Examples, Head, Refusal, learn
+from transom.guard import Guard
+from transom.messages import Taught
+from transom.prediction import softmax
+from transom.preprocess import preprocess
+from transom.tasks import AJAR, OPEN
+
+_log = logging.getLogger(__name__)
+
+MOST_OF_A_LABEL = 20
+"""Examples that are learnt from; a zone that changes, by day or by season, is taught anew."""
+
+WAIT_S = 10.0
+"""How long a label waits for a usable picture: after that it may no longer be true."""
+
+LEAST_APART_S = 1.0
+"""Between two labels that are kept of a zone: whoever sends more does not wear the card out."""
+
+Floats = npt.NDArray[np.float32]
+SEPARATOR = "|"
+"""Between classes of which it is known only that one of them is true."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A label that waits for a picture."""
+
+    label: str
+    by: str
+    from_ns: int
+    until_ns: int
+
+
+class ZoneLessons:
+    """What one zone is taught.
+
+    Args:
+        zone: The zone.
+        store: Where labelled pictures are kept.
+        guard: Pictures of other places, of the classes that the zone tells.
+    """
+
+    def __init__(self, zone: SampledZone, store: SampleStore, guard: Examples) -> None:
+        self._zone = zone
+        self._store = store
+        self._guard = guard
+        self._due: list[_Due] = []
+        self._kept_ns: int | None = None
+        self._version: int | None = None
+        self._head: Head | Refusal = "few"
+        self._labels: Mapping[str, int] = {}
+        self._learn()
+
+    def label(self, label: str, by: str, from_ns: int) -> None:
+        """Label the first picture from a moment on; a label of the same origin is replaced.
+
+        Args:
+            label: A class that the zone tells, or several joined by `|`.
+            by: Who says so.
+            from_ns: Monotonic.
+        """
+        if self._kept_ns is not None:
+            from_ns = max(from_ns, self._kept_ns + int(LEAST_APART_S * 1e9))
+        self._due = [due for due in self._due if due.by != by]
+        self._due.append(_Due(label, by, from_ns, from_ns + int(WAIT_S * 1e9)))
+
+    def keep(self, seen: Seen, label: str, by: str) -> None:
+        """Keep a picture with its label."""
+        sample = replace(
+            make_sample(self._zone, seen, "taught"),
+            label=label,
+            labelled_by=by,
+            labelled_at=iso(seen.taken_at),
+        )
+        self._kept_ns = seen.taken_ns
+        if self._store.add(sample) is not None:
+            _log.info("zone was taught zone=%s label=%s by=%s", self._zone.name, label, by)
+
+    def forget_last(self) -> None:
+        """Take the newest label back."""
+        self._take_back(self._store.lessons(self._zone.name, self._zone.task)[:1])
+
+    def forget_all(self) -> None:
+        """Take every label back; the bundle then judges alone."""
+        self._take_back(self._store.lessons(self._zone.name, self._zone.task))
+
+    def is_waiting(self, now_ns: int) -> bool:
+        """Return whether the next picture is wanted: a label waits for it, or for being learnt."""
+        late = [due for due in self._due if now_ns > due.until_ns]
+        for due in late:
+            _log.warning(
+                "label was not used, no usable picture came zone=%s label=%s by=%s",
+                self._zone.name,
+                due.label,
+                due.by,
+            )
+            self._due.remove(due)
+        is_due = any(due.from_ns <= now_ns for due in self._due)
+        return is_due or self._version != self._store.version(self._zone.name)
+
+    def look(self, seen: Seen) -> None:
+        """Give a look the label that waits for it, and learn what is new."""
+        for due in [due for due in self._due if due.from_ns <= seen.taken_ns <= due.until_ns]:
+            self._due.remove(due)
+            self.keep(seen, due.label, due.by)
+        self._learn()
+
+    def judge(self, seen: Seen) -> tuple[Floats, bool]:
+        """Return the probabilities, (C,) float32, and whether the picture is unlike any known.
+
+        A picture like those that were taught is known, whatever it is to the bundle.
+        """
+        if isinstance(self._head, str):
+            return seen.probabilities, seen.is_unlike
+        embedding = seen.embedding[None]
+        is_unlike = seen.is_unlike and not bool(self._head.is_like_examples(embedding)[0])
+        return self._head(seen.probabilities[None], embedding)[0], is_unlike
+
+    def taught(self) -> Taught | None:
+        """Return what is published of it; None where nothing is taught."""
+        if not self._labels:
+            return None
+        reason = self._head if isinstance(self._head, str) else None
+        return Taught(examples=self._labels, is_used=reason is None, reason=reason)
+
+    def _take_back(self, samples: list[Sample]) -> None:
+        self._due.clear()
+        for sample in samples:
+            self._store.label(sample.id, None, "", "")
+        _log.info("labels were taken back zone=%s count=%d", self._zone.name, len(samples))
+
+    def _learn(self) -> None:
+        version = self._store.version(self._zone.name)
+        if version == self._version:
+            return
+        self._version = version
+        lessons = _newest(self._store.lessons(self._zone.name, self._zone.task), self._zone)
+        self._labels = Counter(sample.label or "" for sample in lessons)
+        self._head = learn(_examples(lessons, self._zone), self._guard) if lessons else "few"
+        if self._head in ("examples", "guard"):
+            _log.warning(
+                "what the zone was taught is not used zone=%s: worse than the bundle on its %s",
+                self._zone.name,
+                self._head,
+            )
+
+
+def guard_examples(guard: Guard, zone: SampledZone, classes: tuple[str, ...]) -> Examples:
+    """Return the guard's pictures that are labelled, of the classes that a zone tells.
+
+    Args:
+        guard: Of the bundle, or of its goldens.
+        zone: The zone.
+        classes: Those of the bundle's task.
+    """
+    targets = guard.targets[zone.task]
+    rows = np.flatnonzero(targets >= 0)
+    probabilities = softmax(guard.logits[zone.task][rows])
+    return Examples(
+        guard.embedding[rows],
+        _stacked([told_probabilities(row, classes, zone.classes) for row in probabilities], zone),
+        np.array([_truth(classes[index], classes, zone) for index in targets[rows]], np.bool_)
+        .reshape(-1, len(zone.classes)),
+    )  # fmt: skip
+
+
+def guard_of(bundle: Bundle, classifier: Classifier) -> Guard:
+    """Return a bundle's guard; of one without, its goldens and what must be answered to them."""
+    goldens = bundle.goldens
+    if goldens.guard is not None:
+        return goldens.guard
+    targets = {name: logits.argmax(axis=1) for name, logits in goldens.logits.items()}
+    return Guard(classifier.classify(goldens.crops).embedding, goldens.logits, targets)
+
+
+def answer_again(
+    store: SampleStore, zone: SampledZone, classifier: Classifier, classes: tuple[str, ...]
+) -> None:
+    """Ask the network about labelled pictures that another one, or for other classes, answered.
+
+    Args:
+        store: The store.
+        zone: The zone as it is watched now.
+        classifier: Of the bundle that serves.
+        classes: Those of the bundle's task.
+    """
+    fed = classifier.manifest.input
+    for sample in store.lessons(zone.name, zone.task):
+        if (sample.model, sample.classes) == (zone.model, zone.classes):
+            continue
+        picture = cv2.imdecode(np.frombuffer(sample.picture, np.uint8), cv2.IMREAD_COLOR)
+        crop = crop_zone(np.asarray(picture, np.uint8), sample.shape, fed.size, fed.margin)
+        answers = classifier.classify(preprocess(crop, fed.preprocess)[None])
+        probabilities = told_probabilities(
+            answers.predictions[zone.task].probabilities[0], classes, zone.classes
+        )
+        label = SEPARATOR.join(_named(sample, zone)) or None
+        store.answered(
+            replace(
+                sample,
+                model=zone.model,
+                classes=zone.classes,
+                embedding=answers.embedding[0],
+                probabilities=probabilities,
+                label=label,
+            )
+        )
+
+
+def _newest(samples: list[Sample], zone: SampledZone) -> list[Sample]:
+    counts: Counter[str] = Counter()
+    kept = []
+    for sample in samples:
+        label = sample.label or ""
+        is_of_zone = (sample.model, sample.classes) == (zone.model, zone.classes)
+        if is_of_zone and counts[label] < MOST_OF_A_LABEL:
+            counts[label] += 1
+            kept.append(sample)
+    return kept
+
+
+def _examples(samples: list[Sample], zone: SampledZone) -> Examples:
+    names = [(sample.label or "").split(SEPARATOR) for sample in samples]
+    return Examples(
+        np.stack([sample.embedding for sample in samples]),
+        _stacked([sample.probabilities for sample in samples], zone),
+        np.array([[name in label for name in zone.classes] for label in names], np.bool_),
+    )
+
+
+def _stacked(rows: list[Floats], zone: SampledZone) -> Floats:
+    return np.asarray(rows, np.float32).reshape(-1, len(zone.classes))
+
+
+def _truth(name: str, classes: tuple[str, ...], zone: SampledZone) -> list[bool]:
+    return [told in _told(name, classes, zone) for told in zone.classes]
+
+
+def _named(sample: Sample, zone: SampledZone) -> list[str]:
+    """Return the classes that a label names, as the zone tells them now."""
+    labels = (sample.label or "").split(SEPARATOR)
+    found = {told for label in labels for told in _told(label, sample.classes, zone)}
+    return [name for name in zone.classes if name in found]
+
+
+def _told(name: str, classes: tuple[str, ...], zone: SampledZone) -> tuple[str, ...]:
+    """Return what a zone calls a class of others: `ajar` and `open` may be one there or here."""
+    if name == AJAR and AJAR not in zone.classes:
+        return (OPEN,)
+    if name == OPEN and AJAR in zone.classes and AJAR not in classes:
+        return (AJAR, OPEN)
+    return (name,)
