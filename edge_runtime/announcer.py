@@ -20,6 +20,7 @@ from transom.messages import (
     OFFLINE,
     ONLINE,
     CameraProblem,
+    Contact,
     Diagnostics,
     EventType,
     Message,
@@ -184,6 +185,7 @@ class Announcer:
         tasks: Mapping[str, TaskAnswer],
         kind: str | None,
         taught: Taught | None,
+        contact: Contact | None,
     ) -> None:
         """Publish a zone's state, retained."""
         state = ZoneState(
@@ -198,6 +200,7 @@ class Announcer:
             sequence=self._manifest.sequence,
             tasks=tasks,
             taught=taught,
+            contact=contact,
         )
         self._retain(self.topics.state(zone), encode(state))
 

@@ -262,9 +262,10 @@ def describe(config: Config) -> Iterator[str]:
             )
             picture = ", with snapshots" if zone.snapshot else ""
             correct = ", learns from corrections" if zone.correct else ""
+            contact = f", learns from {zone.contact.topic}" if zone.contact else ""
             yield (
                 f"  zone     {zone.name}: {zone.device_class}, {zone.zone.area:.1%} of the frame"
-                f"{left_open}{picture}{correct}"
+                f"{left_open}{picture}{correct}{contact}"
             )
 
 

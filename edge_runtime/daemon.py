@@ -42,6 +42,7 @@ from transom.bundle import Bundle, Manifest
 from transom.config import CameraConfig, Config
 from transom.errors import ConfigurationError, MessageError
 from transom.messages import Topics
+from transom.tasks import CLOSED
 
 _log = logging.getLogger(__name__)
 
@@ -128,12 +129,14 @@ class Daemon:
             )
             for camera_config, camera in zip(config.cameras, cameras, strict=True)
         ]
-        self._corrected = {
-            topics.correct(zone.name): zone
-            for camera, watch in zip(config.cameras, self._watches, strict=True)
-            for zone, its in zip(watch.zones, camera.zones, strict=True)
-            if its.correct
-        }
+        self._corrected: dict[str, ZoneWatch] = {}
+        self._contacts: dict[str, list[ZoneWatch]] = {}
+        for camera, watch in zip(config.cameras, self._watches, strict=True):
+            for its, zone in zip(camera.zones, watch.zones, strict=True):
+                if its.correct:
+                    self._corrected[topics.correct(zone.name)] = zone
+                if its.contact is not None:
+                    self._contacts.setdefault(its.contact.topic, []).append(zone)
         self._heard: deque[Received] = deque(maxlen=_MOST_HEARD)
         self._machine = Machine(clock)
         self.inference_ms: deque[float] = deque(maxlen=_TIMED_BATCHES)
@@ -186,7 +189,7 @@ class Daemon:
             self._announcer.model()
         else:
             self._updates.start()
-        for topic in self._corrected:
+        for topic in {*self._corrected, *self._contacts}:
             self._broker.listen(topic, self._heard.append, qos=0)
         now_ns = self._clock.monotonic_ns()
         for watch in self._watches:
@@ -232,13 +235,16 @@ class Daemon:
         for watch in self._watches:
             for zone in watch.zones:
                 zone.check_left_open(now_ns)
+                zone.check_contact(now_ns)
         self._report(now_ns / 1e9)
         return has_frame
 
     def _hear(self, message: Received, now_ns: int) -> None:
-        """Hand a command to the zone that it is for."""
-        zone = self._corrected.get(message.topic)
-        if zone is None:
+        """Hand what has come to the zones that it is for."""
+        for zone in self._contacts.get(message.topic, []):
+            zone.hear_contact(message.payload, now_ns, is_retained=message.retain)
+        corrected = self._corrected.get(message.topic)
+        if corrected is None:
             return
         if message.retain:
             _log.warning(
@@ -246,7 +252,7 @@ class Daemon:
             )
             return
         try:
-            zone.correct(message.payload, now_ns)
+            corrected.correct(message.payload, now_ns)
         except MessageError as error:
             _log.warning("correction is not used: %s", error)
 
@@ -327,7 +333,12 @@ def _check_zones(config: Config, manifest: Manifest) -> None:
     for camera in config.cameras:
         for zone in camera.zones:
             try:
-                told_spec(manifest, zone)
+                told = told_spec(manifest, zone)
+                if zone.contact is not None and CLOSED not in told.classes:
+                    raise ValueError(
+                        f"zone {zone.name}: contact needs a task with the class {CLOSED}, "
+                        f"{zone.task!r} has {', '.join(told.classes)}"
+                    )
             except ValueError as error:
                 mistakes.append(str(error))
     if mistakes:

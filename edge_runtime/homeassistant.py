@@ -131,6 +131,10 @@ def _zone_components(
     )
     if zone.correct:
         yield from _corrections(topics, zone, classes, shared)
+    if zone.correct or zone.contact is not None:
+        yield f"{zone.name}-taught", _taught(zone, state)
+    if zone.contact is not None:
+        yield f"{zone.name}-contact", _contact(zone, state)
     if zone.snapshot:
         yield (
             f"{zone.name}-snapshot",
@@ -170,22 +174,33 @@ def _corrections(
                 "payload_press": said,
             },
         )
-    yield (
-        f"{zone.name}-taught",
-        shared
-        | {
-            "platform": "sensor",
-            "name": f"{title} taught",
-            "default_entity_id": f"sensor.{zone.name}_taught",
-            "entity_category": "diagnostic",
-            "device_class": "enum",
-            "options": ["nothing", "used", "few", "examples", "guard"],
-            "state_topic": topics.state(zone.name),
-            "value_template": (
-                "{{ 'nothing' if not value_json.taught else value_json.taught.reason or 'used' }}"
-            ),
-        },
-    )
+
+
+def _taught(zone: ZoneConfig, state: Component) -> Component:
+    return state | {
+        "platform": "sensor",
+        "name": f"{_title(zone.name)} taught",
+        "default_entity_id": f"sensor.{zone.name}_taught",
+        "entity_category": "diagnostic",
+        "device_class": "enum",
+        "options": ["nothing", "used", "few", "examples", "guard"],
+        "value_template": (
+            "{{ 'nothing' if not value_json.taught else value_json.taught.reason or 'used' }}"
+        ),
+    }
+
+
+def _contact(zone: ZoneConfig, state: Component) -> Component:
+    return state | {
+        "platform": "binary_sensor",
+        "name": f"{_title(zone.name)} contact disagrees",
+        "default_entity_id": f"binary_sensor.{zone.name}_contact_disagrees",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "value_template": (
+            "{{ {true: 'OFF', false: 'ON'}.get((value_json.contact or {}).get('agrees'), 'None') }}"
+        ),
+    }
 
 
 def _is_open_template(classes: tuple[str, ...]) -> str:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.classifier import Classifier
-from edge_runtime.clock import iso
 from edge_runtime.samples import Sample, SampleStore
 from edge_runtime.seen import SampledZone, Seen, make_sample
 from edge_runtime.two_states import told_probabilities
@@ -87,16 +86,18 @@ class ZoneLessons:
         self._due = [due for due in self._due if due.by != by]
         self._due.append(_Due(label, by, from_ns, from_ns + int(WAIT_S * 1e9)))
 
-    def keep(self, seen: Seen, label: str, by: str) -> None:
-        """Keep a picture with its label."""
-        sample = replace(
-            make_sample(self._zone, seen, "taught"),
-            label=label,
-            labelled_by=by,
-            labelled_at=iso(seen.taken_at),
-        )
-        self._kept_ns = seen.taken_ns
-        if self._store.add(sample) is not None:
+    def keep(self, sample: Sample, taken_ns: int, label: str, by: str) -> None:
+        """Keep a picture with its label.
+
+        Args:
+            sample: The picture.
+            taken_ns: When it was taken, monotonic.
+            label: What it shows.
+            by: Who says so.
+        """
+        self._kept_ns = max(taken_ns, self._kept_ns or taken_ns)
+        labelled = replace(sample, label=label, labelled_by=by, labelled_at=sample.taken_at)
+        if self._store.add(labelled) is not None:
             _log.info("zone was taught zone=%s label=%s by=%s", self._zone.name, label, by)
 
     def forget_last(self) -> None:
@@ -125,7 +126,7 @@ class ZoneLessons:
         """Give a look the label that waits for it, and learn what is new."""
         for due in [due for due in self._due if due.from_ns <= seen.taken_ns <= due.until_ns]:
             self._due.remove(due)
-            self.keep(seen, due.label, due.by)
+            self.keep(make_sample(self._zone, seen, "taught"), seen.taken_ns, due.label, due.by)
         self._learn()
 
     def judge(self, seen: Seen) -> tuple[Floats, bool]:

@@ -51,7 +51,14 @@ class Sampling:
         )
         answer_again(self._store, sampled, self._classifier, classes)
         guard = guard_examples(self._guard, sampled, classes)
-        return ZoneSamples(sampled, self._store, guard, self._config, Random())  # noqa: S311
+        return ZoneSamples(
+            sampled,
+            self._store,
+            guard,
+            self._config,
+            Random(),  # noqa: S311
+            zone.contact,
+        )
 
     def counts(self) -> SampleCounts:
         """Return what is kept."""

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from edge_runtime.contact import ContactTeacher
 from edge_runtime.lessons import ZoneLessons
 from edge_runtime.picking import Picker
 from edge_runtime.samples import SampleStore
 from edge_runtime.seen import SampledZone, Seen, make_sample
-from transom.config import SamplesConfig
+from transom.config import ContactConfig, SamplesConfig
 from transom.few_shot import Examples
 from transom.messages import FORGET_ALL, FORGET_LAST, Taught
 
@@ -16,12 +17,16 @@ from transom.messages import FORGET_ALL, FORGET_LAST, Taught
 class ZoneSamples:
     """Keeps what is worth a label of one zone, and judges it by what was labelled.
 
+    Attributes:
+        contact: What the zone's contact sensor says and teaches; None = it has none.
+
     Args:
         zone: The zone.
         store: Where pictures are kept.
         guard: Pictures of other places, of the classes that the zone tells.
         config: The pace.
         random: Where chance comes from.
+        contact: The zone's contact sensor.
     """
 
     def __init__(
@@ -31,11 +36,17 @@ class ZoneSamples:
         guard: Examples,
         config: SamplesConfig,
         random: Random,
+        contact: ContactConfig | None = None,
     ) -> None:
         self._zone = zone
         self._store = store
         self._picker = Picker(config, random)
         self._lessons = ZoneLessons(zone, store, guard)
+        self.contact: ContactTeacher | None = None
+        if contact is not None:
+            self.contact = ContactTeacher(
+                zone, self._lessons, contact.topic, is_inverted=contact.inverted
+            )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,6 +70,8 @@ class ZoneSamples:
 
     def judge(self, seen: Seen) -> Seen:
         """Learn what waits for this look; return the look as it is judged with what was learnt."""
+        if self.contact is not None:
+            self.contact.look(seen)
         self._lessons.look(seen)
         probabilities, is_unlike = self._lessons.judge(seen)
         return replace(

@@ -16,7 +16,7 @@ from transom.bundle import Manifest
 from transom.config import DecisionConfig, ZoneConfig
 from transom.crop import Image, crop_zone
 from transom.geometry import Zone
-from transom.messages import EventType, Reason, TaskAnswer, Taught, read_correction
+from transom.messages import Contact, EventType, Reason, TaskAnswer, Taught, read_correction
 from transom.prediction import UNKNOWN_INDEX
 from transom.preprocess import preprocess
 from transom.tasks import CLOSED, UNKNOWN
@@ -58,7 +58,7 @@ class ZoneWatch:
         self._announcer = announcer
         self._samples = samples
         self._told = Decision(UNKNOWN, 0.0, False, UNKNOWN, "starting")
-        self._taught: Taught | None = None
+        self._lessons: tuple[Taught | None, Contact | None] = (None, None)
         self._since_ns: int | None = None
         self._last_known: tuple[str, int | datetime] | None = None
         self._tasks: dict[str, TaskAnswer] = {}
@@ -161,6 +161,19 @@ class ZoneWatch:
             is_believed=int(prediction.classes[row]) != UNKNOWN_INDEX,
         )
 
+    def hear_contact(self, payload: bytes, now_ns: int, *, is_retained: bool) -> None:
+        """Take in what the zone's contact sensor says."""
+        if self._samples is not None and self._samples.contact is not None:
+            self._samples.contact.hear(payload, now_ns, is_retained=is_retained)
+
+    def check_contact(self, now_ns: int) -> None:
+        """Compare the zone with its contact sensor; tell what is new of either."""
+        if self._samples is None or self._samples.contact is None:
+            return
+        self._samples.contact.compare(self._told.state, now_ns)
+        if self._lessons_now() != self._lessons:
+            self._tell_state(self._told)
+
     def miss(self, reason: Reason, taken_ns: int) -> None:
         """Take in that there is no usable picture of the zone, and why."""
         self._take(self._filter.update(None, taken_ns / 1e9, reason), taken_ns, None)
@@ -186,7 +199,7 @@ class ZoneWatch:
         self._frame = frame if self._config.snapshot else None
         if decision.changed:
             self._change(decision, taken_ns)
-        elif decision.reason != self._told.reason or self._taught_now() != self._taught:
+        elif decision.reason != self._told.reason or self._lessons_now() != self._lessons:
             self._tell_state(decision)
 
     def _change(self, decision: Decision, taken_ns: int) -> None:
@@ -224,12 +237,15 @@ class ZoneWatch:
         else:
             self._timer.opened(taken_ns)
 
-    def _taught_now(self) -> Taught | None:
-        return None if self._samples is None else self._samples.taught()
+    def _lessons_now(self) -> tuple[Taught | None, Contact | None]:
+        if self._samples is None:
+            return None, None
+        contact = self._samples.contact
+        return self._samples.taught(), None if contact is None else contact.told()
 
     def _tell_state(self, decision: Decision) -> None:
         self._told = decision
-        self._taught = self._taught_now()
+        self._lessons = self._lessons_now()
         if self._since_ns is None:
             raise AssertionError("start comes first")
         self._announcer.state(
@@ -239,7 +255,8 @@ class ZoneWatch:
             last_known=self._last_known and (self._last_known[0], self._wall(self._last_known[1])),
             tasks=self._tasks,
             kind=self._kind,
-            taught=self._taught,
+            taught=self._lessons[0],
+            contact=self._lessons[1],
         )
 
     def _wall(self, moment: int | datetime) -> datetime:

@@ -222,6 +222,18 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     memory_mb: Annotated[int, Meta(ge=64, le=8192)] = 384
 
 
+class ContactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A real contact sensor at the door or window of a zone.
+
+    Attributes:
+        topic: Where it speaks: of zigbee2mqtt, ESPHome or Home Assistant.
+        inverted: Whether it says open where others say shut.
+    """
+
+    topic: Annotated[str, Meta(pattern=r"^[^+#\0\s]{1,256}\Z")]
+    inverted: bool = False
+
+
 class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One door or window in a camera's picture.
 
@@ -236,6 +248,8 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         snapshot: Publish a picture of the zone at each change.
         correct: Learn from whoever says by MQTT what the state truly is, and show buttons for that
             in Home Assistant; needs `[samples]`.
+        contact: A contact sensor that teaches the zone and is compared with it; None = none. Needs
+            `[samples]`.
     """
 
     name: Name
@@ -247,6 +261,7 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     left_open_repeat_s: Annotated[float, Meta(ge=1.0, le=604800.0)] = 300.0
     snapshot: bool = False
     correct: bool = False
+    contact: ContactConfig | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -363,9 +378,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if taken:
             raise ValueError(f"zone must not be named {', '.join(taken)}: a topic has that name")
         for zone in (zone for camera in self.cameras for zone in camera.zones):
-            if zone.correct and self.samples is None:
+            if self.samples is None and (zone.correct or zone.contact):
+                key = "correct" if zone.correct else "contact"
                 raise ValueError(
-                    f"zone {zone.name}: correct keeps pictures with their labels; add [samples]"
+                    f"zone {zone.name}: {key} keeps pictures with their labels; add [samples]"
                 )
 
 

@@ -146,6 +146,19 @@ class Taught(Payload, frozen=True, kw_only=True):
     reason: Literal["few", "examples", "guard"] | None = None
 
 
+class Contact(Payload, frozen=True, kw_only=True):
+    """What a zone's contact sensor says.
+
+    Attributes:
+        state: `open`, `closed` or `unknown`.
+        agrees: Whether the camera says the same; false once it has not for half a minute, None
+            where one of them does not know.
+    """
+
+    state: Literal["open", "closed", "unknown"]
+    agrees: bool | None = None
+
+
 class ZoneState(Payload, frozen=True, kw_only=True):
     """Payload of `…/<zone>/state`.
 
@@ -161,6 +174,7 @@ class ZoneState(Payload, frozen=True, kw_only=True):
         sequence: Sequence of the bundle.
         tasks: What every task says of the newest usable picture.
         taught: What the zone was taught on the device; None = nothing.
+        contact: What its contact sensor says; None = it has none.
     """
 
     state: str
@@ -174,6 +188,7 @@ class ZoneState(Payload, frozen=True, kw_only=True):
     sequence: int
     tasks: Mapping[str, TaskAnswer] = {}
     taught: Taught | None = None
+    contact: Contact | None = None
 
 
 class ZoneEvent(Payload, frozen=True, kw_only=True):

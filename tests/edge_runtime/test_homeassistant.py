@@ -12,6 +12,7 @@ from transom.bundle import InputSpec, Manifest, TaskSpec
 from transom.config import Config
 from transom.messages import (
     CameraProblem,
+    Contact,
     Diagnostics,
     EventType,
     ModelState,
@@ -53,7 +54,14 @@ def config(**more: Any) -> Config:
             {
                 "name": "garage",
                 "source": "rtsp://cam.lan/stream2",
-                "zones": [{"name": "gate", "device_class": "garage_door", "polygon": SQUARE}],
+                "zones": [
+                    {
+                        "name": "gate",
+                        "device_class": "garage_door",
+                        "polygon": SQUARE,
+                        "contact": {"topic": "zigbee2mqtt/gate"},
+                    }
+                ],
             },
         ],
     }
@@ -287,6 +295,27 @@ def test_what_a_zone_was_taught_is_shown(taught: Taught | None, expected: str) -
     )  # fmt: skip
     sensor = payload()["components"]["skylight-taught"]
     assert _rendered(sensor, {sensor["state_topic"]: encode(state)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("contact", "expected"),
+    [
+        (None, "None"),
+        (Contact(state="open"), "None"),
+        (Contact(state="open", agrees=True), "OFF"),
+        (Contact(state="open", agrees=False), "ON"),
+    ],
+)
+def test_a_sensor_with_which_the_camera_disagrees_is_a_problem(
+    contact: Contact | None, expected: str
+) -> None:
+    state = ZoneState(
+        state="closed", confidence=0.9, since="2026-11-23T12:00:00.000Z", model="home", sequence=3,
+        contact=contact,
+    )  # fmt: skip
+    problem = payload()["components"]["gate-contact"]
+    assert problem["device_class"] == "problem"
+    assert _rendered(problem, {problem["state_topic"]: encode(state)}) == expected
 
 
 def test_every_figure_that_is_published_has_a_sensor() -> None:

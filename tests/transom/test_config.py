@@ -181,6 +181,12 @@ CASES: list[tuple[list[str], list[str]]] = [
         ["at `$.cameras[0].zones[0].polygon[1][0]`"],
     ),
     (zone(correct=True), ["zone door: correct keeps pictures with their labels; add [samples]"]),
+    (
+        zone(contact={"topic": "a"}),
+        ["zone door: contact keeps pictures with their labels; add [sam"],
+    ),
+    (zone(contact={}), ["missing key `$.cameras[0].zones[0].contact.topic`"]),
+    (zone(contact={"topic": "a/#"}), ["at `$.cameras[0].zones[0].contact.topic`, got 'a/#'"]),
     (zone(left_open_after_s=0), ["expected `float` > 0.0 at", "got 0"][:1]),
     (
         mistakes(cameras=[CAMERA, CAMERA | {"zones": [ZONE | {"name": "b"}]}]),
