@@ -213,12 +213,16 @@ def answer_again(
         if (sample.model, sample.classes) == (zone.model, zone.classes):
             continue
         picture = cv2.imdecode(np.frombuffer(sample.picture, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:  # damaged, and of no use to anybody
+            store.forget(sample.id)
+            continue
         crop = crop_zone(np.asarray(picture, np.uint8), sample.shape, fed.size, fed.margin)
         answers = classifier.classify(preprocess(crop, fed.preprocess)[None])
         probabilities = told_probabilities(
             answers.predictions[zone.task].probabilities[0], classes, zone.classes
         )
-        label = SEPARATOR.join(_named(sample, zone)) or None
+        # A label of which this bundle knows nothing waits for one that does.
+        label = SEPARATOR.join(_named(sample, zone)) or sample.label
         store.answered(
             replace(
                 sample,
@@ -237,7 +241,8 @@ def _newest(samples: list[Sample], zone: SampledZone) -> list[Sample]:
     for sample in samples:
         label = sample.label or ""
         is_of_zone = (sample.model, sample.classes) == (zone.model, zone.classes)
-        if is_of_zone and counts[label] < MOST_OF_A_LABEL:
+        is_known = set(label.split(SEPARATOR)) <= set(zone.classes)
+        if is_of_zone and is_known and counts[label] < MOST_OF_A_LABEL:
             counts[label] += 1
             kept.append(sample)
     return kept

@@ -185,6 +185,22 @@ def test_a_zone_that_now_tells_two_states_keeps_what_it_was_taught(
     assert {s.label for s in store.lessons("door", "state")} == {"closed", "ajar|open"}
 
 
+def test_a_stored_picture_that_is_damaged_or_of_unknown_label_teaches_nothing(
+    play: Any, blue: Any, bundle: Bundle, store: SampleStore
+) -> None:
+    door = play(blue(LIGHT, 5))
+    door.turn(5)
+    (kept,) = store.samples()
+    labelled = {"labelled_by": "page", "labelled_at": "2026-01-01T00:00:00.000Z"}
+    away = np.array([-1.0, 0.0, 0.0, 0.0], np.float32)
+    store.add(replace(kept, embedding=away, picture=b"no JPEG", label="open", **labelled))
+    store.add(replace(kept, label="half_open", **labelled))
+    again = play(blue(LIGHT, 5), bundle=replace(bundle, digest="e" * 64))
+    again.turn(5)
+    assert [s.label for s in store.samples()] == ["half_open"]
+    assert taught(again) is None
+
+
 def test_the_newest_correction_and_all_of_them_can_be_taken_back(
     play: Any, blue: Any, store: SampleStore
 ) -> None:
