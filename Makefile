@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 # TORCH_INDEX=URL takes PyTorch from another index, where the usual one would bring CUDA.
 TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := transom train export edge_runtime demo tests benchmarks tools
+SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools
 
 .PHONY: demo test check bench vm starter sizes arm64 clean help
 help:

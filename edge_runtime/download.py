@@ -9,7 +9,7 @@ from typing import Protocol
 
 from edge_runtime.link import Received
 from transom.errors import MessageError, UpdateError
-from transom.updates import CHUNK_BYTES, Desired, depot_topic, read_chunk
+from transom.updates import CHUNK_BYTES, Install, depot_topic, read_chunk
 
 WINDOW = 4
 """Chunks that are asked for at once: what a download holds in memory."""
@@ -104,7 +104,7 @@ NextMessage = Callable[[float], Received | None]
 
 
 def fetch_chunks(
-    wish: Desired,
+    wish: Install,
     part: PartFile,
     exchange: Exchange,
     prefix: str,

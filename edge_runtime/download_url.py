@@ -9,7 +9,7 @@ from http.client import HTTPException
 
 from edge_runtime.download import NextMessage, PartFile
 from transom.errors import UpdateError
-from transom.updates import CHUNK_BYTES, Desired
+from transom.updates import CHUNK_BYTES, Install
 
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 5
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def fetch_url(
-    wish: Desired,
+    wish: Install,
     part: PartFile,
     ca_file: str | None,
     next_message: NextMessage,
@@ -62,7 +62,7 @@ def _is_final(failure: Exception | None) -> bool:
 
 def _fetch_rest(
     opener: urllib.request.OpenerDirector,
-    wish: Desired,
+    wish: Install,
     part: PartFile,
     next_message: NextMessage,
     progress: Callable[[], None],

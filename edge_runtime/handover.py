@@ -17,12 +17,9 @@ from edge_runtime.update_reports import UpdateReports
 from transom.atomic import sync_folder
 from transom.bundle import Bundle
 from transom.config import ModelsConfig
-from transom.updates import Desired
+from transom.updates import Desired, Install
 
 _log = logging.getLogger(__name__)
-
-_BY_ITSELF = "itself"
-"""Stands for a wish where the device acts by itself."""
 
 
 class Handover:
@@ -63,7 +60,7 @@ class Handover:
         """Return where the store keeps a bundle that came over MQTT."""
         return self._store / f"{digest}.bundle"
 
-    def install(self, part: Path, wish: Desired, previous: str) -> None:
+    def install(self, part: Path, wish: Install, previous: str) -> None:
         """Let a bundle serve from the next start on; durable when this returns.
 
         Args:
@@ -94,11 +91,12 @@ class Handover:
             wish: What asked for it; None = the device itself, because the bundle fails.
         """
         ledger = self.ledger
-        if ledger.serving is None or ledger.previous is None:
+        told = wish or ledger.wish
+        if told is None or ledger.serving is None or ledger.previous is None:
             return False
         _log.warning("bundle rolled back digest=%s reason=%s", ledger.serving[:12], reason)
         self._write(ledger.rolled_back(reason))
-        self._reports.step("rolled_back", wish or ledger.probation or self._unasked(ledger), reason)
+        self._reports.step("rolled_back", told, reason)
         return True
 
     def remember(self, **changes: Any) -> None:
@@ -108,13 +106,3 @@ class Handover:
     def _write(self, ledger: Ledger) -> None:
         self._file.write(ledger)
         self.ledger = ledger
-
-    def _unasked(self, ledger: Ledger) -> Desired:
-        return Desired(
-            request=_BY_ITSELF,
-            action="rollback",
-            name="",
-            sequence=max(ledger.newest, 0),
-            digest=ledger.serving or "",
-            size_bytes=1,
-        )

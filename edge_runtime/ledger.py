@@ -13,7 +13,7 @@ import msgspec
 from transom.atomic import write_file
 from transom.errors import MessageError
 from transom.messages import Payload, decode
-from transom.updates import Desired
+from transom.updates import Install
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ class Ledger(Payload, frozen=True, kw_only=True):
     Attributes:
         serving: Digest of the bundle that serves; None = none came over MQTT yet.
         previous: Digest of the one before; None = there is none to go back to.
-        probation: The wish whose bundle serves and has still to show that it works.
+        wish: What asked for the bundle that serves; None = nothing did.
+        is_on_probation: Whether it has still to show that it works.
         starts: Starts in a row, of the bundle that serves, that did not become well.
         newest: Highest sequence that was ever kept; -1 = none.
         answered: The last wish that came to an end.
@@ -39,25 +40,32 @@ class Ledger(Payload, frozen=True, kw_only=True):
 
     serving: str | None = None
     previous: str | None = None
-    probation: Desired | None = None
+    wish: Install | None = None
+    is_on_probation: bool = False
     starts: int = 0
     newest: int = -1
     answered: str = ""
     installed: tuple[str, ...] = ()
     refused: Mapping[str, str] = {}
 
+    @property
+    def probation(self) -> Install | None:
+        """The wish whose bundle has still to show that it works."""
+        return self.wish if self.is_on_probation else None
+
     def refusing(self, digest: str, reason: str) -> "Ledger":
         """Return this, with a bundle that must not be tried again."""
         kept = dict(list(self.refused.items())[1 - _REMEMBERED :])
         return msgspec.structs.replace(self, refused={**kept, digest: reason})
 
-    def handed_over(self, wish: Desired, previous: str) -> "Ledger":
+    def handed_over(self, wish: Install, previous: str) -> "Ledger":
         """Return this, with the bundle of a wish serving on probation."""
         return msgspec.structs.replace(
             self,
             serving=wish.digest,
             previous=previous,
-            probation=wish,
+            wish=wish,
+            is_on_probation=True,
             starts=0,
             refused={d: why for d, why in self.refused.items() if d != wish.digest},
         )
@@ -67,7 +75,7 @@ class Ledger(Payload, frozen=True, kw_only=True):
         newest = max(self.newest, self.probation.sequence if self.probation else -1)
         answered = self.probation.request if self.probation else self.answered
         return msgspec.structs.replace(
-            self, probation=None, starts=0, newest=newest, answered=answered
+            self, is_on_probation=False, starts=0, newest=newest, answered=answered
         )
 
     def rolled_back(self, reason: str) -> "Ledger":
@@ -78,7 +86,8 @@ class Ledger(Payload, frozen=True, kw_only=True):
             refused,
             serving=self.previous,
             previous=None,
-            probation=None,
+            wish=None,
+            is_on_probation=False,
             starts=0,
             answered=answered,
         )

@@ -9,7 +9,7 @@ from edge_runtime.clock import Clock, iso
 from edge_runtime.outbox import Outbox
 from transom.bundle import Manifest
 from transom.messages import Message, ModelState, Topics, encode
-from transom.updates import Desired, ModelReport, Step
+from transom.updates import Desired, Install, ModelReport, Step
 
 _SUMMARY_LENGTH = 255
 
@@ -56,7 +56,7 @@ class UpdateReports:
             step=step,
             name=wish.name,
             sequence=wish.sequence,
-            digest=wish.digest,
+            digest=wish.digest if isinstance(wish, Install) else "",
             at=iso(self._clock.wall()),
             reason=reason,
             decisions=decisions,
@@ -84,7 +84,7 @@ class UpdateReports:
         state = ModelState(
             installed_version=str(serving.sequence),
             latest_version=str((wish or serving).sequence),
-            title=(wish or serving).name,
+            title=serving.name,
             release_summary=summary[:_SUMMARY_LENGTH],
             in_progress=percent is not None,
             update_percentage=percent,

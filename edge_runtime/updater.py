@@ -32,7 +32,7 @@ from transom.config import Config
 from transom.errors import BundleError, MessageError, UpdateError
 from transom.messages import Topics
 from transom.signing import load_trusted_keys
-from transom.updates import FINAL, Desired, Step, read_desired
+from transom.updates import FINAL, Desired, Install, Rollback, Step, read_desired
 
 _log = logging.getLogger(__name__)
 
@@ -273,7 +273,7 @@ class Updater:
         return probation is not None and _is_same(wish, probation)
 
     def _carry_out(self, wish: Desired) -> None:
-        if wish.action == "rollback":
+        if isinstance(wish, Rollback):
             self._go_back(wish)
         elif wish.digest == self._digest:
             self._answer_for_serving(wish)
@@ -285,7 +285,7 @@ class Updater:
             bundle = self._verify(wish, part)
             self._try(wish, part, bundle)
 
-    def _answer_for_serving(self, wish: Desired) -> None:
+    def _answer_for_serving(self, wish: Install) -> None:
         probation = self._handover.ledger.probation
         if probation is not None and probation.request != wish.request:
             self._handover.remember(probation=wish)
@@ -294,18 +294,18 @@ class Updater:
             self._finish("committed", wish)
             self._reports.state(self._serving)
 
-    def _go_back(self, wish: Desired) -> None:
-        if wish.digest != self._digest:
+    def _go_back(self, wish: Rollback) -> None:
+        if (wish.name, wish.sequence) != (self._serving.name, self._serving.sequence):
             raise UpdateError(
-                f"serves {self._serving.name} {self._serving.sequence}, not the bundle that is to "
-                "be left"
+                f"serves {self._serving.name} {self._serving.sequence}, not {wish.name} "
+                f"{wish.sequence}, which is to be left"
             )
         self._handover.remember(answered=wish.request)
         if not self._handover.roll_back("asked to go back", wish):
             raise UpdateError("has no bundle from before to go back to")
         self.wants_restart = True
 
-    def _check_offer(self, wish: Desired) -> None:
+    def _check_offer(self, wish: Install) -> None:
         """Refuse, before a byte of it is fetched, what would be refused later."""
         refused = self._handover.ledger.refused.get(wish.digest)
         if refused is not None and not self._terms.allow_older:
@@ -335,7 +335,7 @@ class Updater:
                 "export it with a higher --sequence, or set updates.allow_older on the device"
             )
 
-    def _await_consent(self, wish: Desired) -> None:
+    def _await_consent(self, wish: Install) -> None:
         if self._terms.install == "at_once":
             return
         self._is_asked = False
@@ -344,7 +344,7 @@ class Updater:
         while not self._is_asked:
             self._wait(None)
 
-    def _fetch(self, wish: Desired) -> PartFile:
+    def _fetch(self, wish: Install) -> PartFile:
         path = self._store / f"{wish.digest}.part"
         clear_parts(self._store, keep=path)
         part = PartFile(path, wish.size_bytes)
@@ -358,7 +358,7 @@ class Updater:
             part.close()
         return part
 
-    def _complete(self, wish: Desired, part: PartFile) -> None:
+    def _complete(self, wish: Install, part: PartFile) -> None:
         shown = -1
 
         def progress() -> None:
@@ -380,7 +380,7 @@ class Updater:
             fetch_url(wish, part, self._terms.ca_file, self._next_message, progress)
         part.sync()
 
-    def _verify(self, wish: Desired, part: PartFile) -> Bundle:
+    def _verify(self, wish: Install, part: PartFile) -> Bundle:
         """Return the bundle of a complete file.
 
         Raises:
@@ -406,7 +406,7 @@ class Updater:
         self._tell("verified", wish)
         return bundle
 
-    def _try(self, wish: Desired, part: PartFile, bundle: Bundle) -> None:
+    def _try(self, wish: Install, part: PartFile, bundle: Bundle) -> None:
         self._reports.state(self._serving, wish, "being tried", int(_FETCHED))
         try:
             with Trial(part.path, wish.digest, threads=self._config.models.threads) as trial:
@@ -417,12 +417,13 @@ class Updater:
         except UpdateError as error:
             part.path.unlink()
             raise _UnfitError(str(error)) from error
-        wish = self._wish or wish
+        if isinstance(self._wish, Install):
+            wish = self._wish  # asked for once more meanwhile, under another name
         self._tell("shadow", wish, decisions=shadow.decisions, agreement=shadow.agreement)
         self._handover.install(part.path, wish, self._digest)
         self.wants_restart = True
 
-    def _watch_shadow(self, wish: Desired, trial: Trial, wanted: InputSpec) -> Shadow:
+    def _watch_shadow(self, wish: Install, trial: Trial, wanted: InputSpec) -> Shadow:
         shadow = Shadow(trial, self._terms.shadow_decisions, self._terms.shadow_s)
         shown = -1
 
@@ -462,7 +463,7 @@ class Updater:
         _log.warning(
             "bundle refused name=%s sequence=%d reason=%s", wish.name, wish.sequence, error
         )
-        if isinstance(error, _UnfitError):
+        if isinstance(error, _UnfitError) and isinstance(wish, Install):
             self._handover.remember(
                 refused=self._handover.ledger.refusing(wish.digest, str(error)).refused
             )
@@ -497,7 +498,9 @@ class Updater:
 
 
 def _is_same(wish: Desired, other: Desired) -> bool:
-    return (wish.digest, wish.action) == (other.digest, other.action)
+    if isinstance(wish, Install) and isinstance(other, Install):
+        return wish.digest == other.digest
+    return type(wish) is type(other) and wish.sequence == other.sequence
 
 
 def _check_zones(config: Config, manifest: Manifest) -> None:

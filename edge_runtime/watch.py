@@ -13,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 
+from edge_runtime.broker_options import broker_access, broker_options
 from edge_runtime.clock import Clock, iso
 from edge_runtime.link import (
     Access,
@@ -22,10 +23,8 @@ from edge_runtime.link import (
     Lost,
     Received,
     Subscribed,
-    read_access,
     wait_for_wake,
 )
-from transom.config import MqttConfig, load_config
 from transom.errors import EXIT_DONE, EXIT_FAILED, MessageError, TransomError
 from transom.messages import (
     CameraProblem,
@@ -39,23 +38,7 @@ _LAST_RETRY_S = 30.0
 
 
 @click.command("watch")
-@click.option("--host", help="Broker; or take it from --config.")
-@click.option("--port", type=click.IntRange(1, 65535), help="8883 with TLS, else 1883.")
-@click.option("--tls/--no-tls", default=None, help="On for any host but this one.")
-@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Authority, PEM.")
-@click.option("--username", help="As the broker knows you.")
-@click.option(
-    "--password-file",
-    type=click.Path(exists=True, dir_okay=False),
-    help="A file that holds the password.",
-)
-@click.option("--prefix", default=None, help="First levels of the topics.  [default: transom]")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Take broker and credentials from a device's configuration.",
-)
+@broker_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a message received.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many lines.")
 @click.option(
@@ -77,27 +60,12 @@ def watch_command(
         transom watch --host broker.lan --username me --password-file ~/.mqtt-password
         transom watch --config /etc/transom/transom.toml --json --count 1
     """
-    access = _access(config_file, broker)
+    access = broker_access(config_file, broker)
     show = as_json_line if as_json else as_alert
     watcher = Watcher(access, Clock(), show, sys.stdout.write)
     with _ended_by_signals(watcher):
         printed = watcher.run(count, seconds)
     return EXIT_FAILED if count is not None and printed < count and seconds else EXIT_DONE
-
-
-def _access(config_file: Path | None, broker: dict[str, Any]) -> Access:
-    given = {name: value for name, value in broker.items() if value is not None}
-    if config_file is not None:
-        if given:
-            raise click.UsageError(f"--config names the broker; drop --{next(iter(given))}")
-        return read_access(load_config(config_file).mqtt, config_file.absolute())
-    if "host" not in given:
-        raise click.UsageError("name the broker with --host, or a configuration with --config")
-    try:
-        config = msgspec.convert(given, MqttConfig)
-    except msgspec.ValidationError as error:
-        raise click.UsageError(str(error)) from error
-    return read_access(config, Path.cwd() / "command line")
 
 
 Show = Callable[[Received, str], str | None]

@@ -32,6 +32,9 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "replay_command",
         "Play a clip through the daemon's rules.",
     ),
+    "deploy": ("fleet.commands", "deploy_command", "Bring a bundle to devices, stage by stage."),
+    "rollback": ("fleet.commands", "rollback_command", "Back to the bundle that served before."),
+    "fleet": ("fleet.commands", "fleet_group", "Who runs what; keep everybody's events."),
     "watch": ("edge_runtime.commands", "watch_command", "Print alerts as they arrive."),
 }
 _EXTRAS = {

@@ -8,7 +8,7 @@ says.
 
 import hashlib
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -39,23 +39,29 @@ FINAL: tuple[Step, ...] = ("committed", "refused", "rolled_back", "withdrawn")
 """The steps after which nothing more comes."""
 
 
-class Desired(Payload, frozen=True, kw_only=True):
-    """Payload of `…/model/desired`; an empty one withdraws what was desired.
+class Wish(Payload, frozen=True, kw_only=True):
+    """What a device is asked for.
 
     Attributes:
         request: Name of this wish; the device answers each once, however often it is delivered.
-        action: `install` this bundle, or `rollback`: leave it for the one before.
         name: Of the bundle, as its manifest has it.
         sequence: Of the bundle, as its manifest has it.
+    """
+
+    request: Request
+    name: Annotated[str, Meta(max_length=64)]
+    sequence: Annotated[int, Meta(ge=0, lt=2**53)]
+
+
+class Install(Wish, frozen=True, kw_only=True, tag_field="action", tag="install"):
+    """Payload of `…/model/desired`: install this bundle.
+
+    Attributes:
         digest: SHA-256 of the file.
         size_bytes: Of the file.
         url: Where to fetch it, https; None = in chunks, from the broker.
     """
 
-    request: Request
-    action: Literal["install", "rollback"] = "install"
-    name: Annotated[str, Meta(max_length=64)]
-    sequence: Annotated[int, Meta(ge=0, lt=2**53)]
     digest: Digest
     size_bytes: Annotated[int, Meta(ge=1)]
     url: Annotated[str, Meta(max_length=2048)] | None = None
@@ -66,15 +72,23 @@ class Desired(Payload, frozen=True, kw_only=True):
         return -(-self.size_bytes // CHUNK_BYTES)
 
 
+class Rollback(Wish, frozen=True, kw_only=True, tag_field="action", tag="rollback"):
+    """Payload of `…/model/desired`: leave this bundle for the one before."""
+
+
+Desired = Install | Rollback
+_DESIRED: Any = Desired  # a union is no type to mypy
+
+
 class ModelReport(Payload, frozen=True, kw_only=True):
     """Payload of `…/model/report`: one step of the way, or why it ends.
 
     Attributes:
-        request: The wish that this answers; empty where the device acts by itself.
+        request: The wish that this answers, or that brought the bundle.
         step: What has happened.
         name: Of the bundle.
         sequence: Of the bundle.
-        digest: Of the bundle.
+        digest: Of the bundle; empty in answers to a rollback.
         at: UTC, ISO 8601.
         reason: Why, where the device refuses or rolls back.
         decisions: Looks that both the new network and the old one have judged.
@@ -127,9 +141,9 @@ def read_chunk(payload: bytes, expected_bytes: int, topic: str) -> bytes:
 
 
 def read_desired(payload: bytes, topic: str) -> Desired | None:
-    """Return what is desired; None = nothing any more.
+    """Return what is desired; None = nothing any more, which an empty payload says.
 
     Raises:
         MessageError: The payload says something else.
     """
-    return decode(payload, Desired, topic) if payload else None
+    return decode(payload, _DESIRED, topic) if payload else None

@@ -19,10 +19,10 @@ from tests.edge_runtime.updating import (
     rewrite,
     steps,
     wait_for_step,
-    wish_for,
+    way_back_from,
 )
 from transom.signing import new_key
-from transom.updates import Desired
+from transom.updates import Install
 
 
 @dataclass
@@ -40,14 +40,14 @@ class Home:
         path = self.folder / f"{sequence}.bundle"
         return path if path.exists() else rewrite(self.tiny, path, sequence=sequence)
 
-    def hand_over(self, sequence: int) -> Desired:
+    def hand_over(self, sequence: int) -> Install:
         """Bring the device to the point where another bundle serves from the next start on."""
         with self.device as device:
             wish = self.offer.deploy(self.bundle(sequence))
             wait_until(lambda: device.updater.wants_restart, 30.0)
         return wish
 
-    def commit(self, sequence: int) -> Desired:
+    def commit(self, sequence: int) -> Install:
         """Bring the device to another bundle for good."""
         wish = self.hand_over(sequence)
         with self.device as device:
@@ -126,10 +126,10 @@ def test_an_orderly_end_is_no_crash(home: Home) -> None:
 def test_goes_back_when_asked_and_only_from_the_bundle_that_is_meant(home: Home) -> None:
     home.commit(2)
     with home.device as device:
-        other = wish_for(home.bundle(1), action="rollback")
+        other = way_back_from(home.bundle(1))
         home.offer.wish(other)
         assert "serves tiny 2" in wait_for_step(home.heard, "refused", other.request)["reason"]
-        wish = wish_for(home.bundle(2), action="rollback")
+        wish = way_back_from(home.bundle(2))
         home.offer.wish(wish)
         wait_until(lambda: device.updater.wants_restart)
     wait_for_step(home.heard, "rolled_back", wish.request)
@@ -139,7 +139,7 @@ def test_goes_back_when_asked_and_only_from_the_bundle_that_is_meant(home: Home)
 
 def test_without_a_bundle_from_before_there_is_no_way_back(home: Home) -> None:
     with home.device:
-        wish = wish_for(home.tiny.path, action="rollback")
+        wish = way_back_from(home.tiny.path)
         home.offer.wish(wish)
         told = wait_for_step(home.heard, "refused", wish.request)
     assert "has no bundle from before" in told["reason"]

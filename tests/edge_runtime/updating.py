@@ -30,7 +30,7 @@ from transom.config import (
 )
 from transom.messages import Message, Topics
 from transom.signing import load_private_key
-from transom.updates import Desired, cut
+from transom.updates import Desired, Install, Rollback, cut
 
 TOPICS = Topics("transom", "hall-pi")
 POLYGON = ((0.36, 0.17), (0.64, 0.17), (0.64, 0.93), (0.36, 0.93))
@@ -67,10 +67,10 @@ def rewrite(
     return path
 
 
-def wish_for(path: Path, **changes: Any) -> Desired:
+def wish_for(path: Path, **changes: Any) -> Install:
     """Say what to install."""
     bundle = read_bundle(path, None)
-    wish = Desired(
+    wish = Install(
         request=secrets.token_hex(4),
         name=bundle.manifest.name,
         sequence=bundle.manifest.sequence,
@@ -78,6 +78,12 @@ def wish_for(path: Path, **changes: Any) -> Desired:
         size_bytes=path.stat().st_size,
     )
     return msgspec.structs.replace(wish, **changes)
+
+
+def way_back_from(path: Path) -> Rollback:
+    """Say what to leave."""
+    wish = wish_for(path)
+    return Rollback(request=wish.request, name=wish.name, sequence=wish.sequence)
 
 
 @dataclass
@@ -105,7 +111,7 @@ class Offer:
     def withdraw(self) -> None:
         self.send(Message(TOPICS.model_desired, b"", retain=True))
 
-    def deploy(self, path: Path, **changes: Any) -> Desired:
+    def deploy(self, path: Path, **changes: Any) -> Install:
         wish = wish_for(path, **changes)
         self.send(*self.chunks(path, wish.digest))
         self.wish(wish)
@@ -121,31 +127,35 @@ class Device:
         broker: MqttConfig,
         keys: Path,
         clock: Clock | None = None,
+        name: str = "hall-pi",
         **updates: Any,
     ) -> None:
         zone = ZoneConfig(name="door", polygon=POLYGON)
         self.store = folder / "store"
         self.config = Config(
-            device="hall-pi",
+            device=name,
             mqtt=broker,
             models=ModelsConfig(store=str(self.store), trusted_keys=str(keys)),
             updates=UpdatesConfig(**{"shadow_decisions": 0, **updates}),
             cameras=(CameraConfig(name="hall", source="file:x.mp4", zones=(zone,)),),
         )
         self.clock = clock or Clock()
+        self.topics = Topics("transom", name)
+        self.serves = 0  # sequence of the bundle, from the first start on
         self._folder = folder
 
     def __enter__(self) -> Self:
         self.outbox = Outbox(self._folder / "outbox.sqlite3", OutboxConfig())
         self.publisher = Publisher(
-            self.config.mqtt, TOPICS, self.outbox, secret=None, clock=Clock()
+            self.config.mqtt, self.topics, self.outbox, secret=None, clock=Clock()
         )
-        reports = UpdateReports(TOPICS, self.outbox, self.publisher, Clock())
+        reports = UpdateReports(self.topics, self.outbox, self.publisher, Clock())
         self.handover = Handover(self.config.models, reports)
         self.bundle = self.handover.begin()
+        self.serves = self.bundle.manifest.sequence
         self.updater = Updater(
             self.config,
-            TOPICS,
+            self.topics,
             self.publisher,
             self.handover,
             reports,

@@ -15,7 +15,7 @@ import numpy as np
 from tests.edge_runtime.broker import Broker, wait_until
 from tests.edge_runtime.conftest import draw_scene
 from tests.edge_runtime.service_manager import ServiceManager
-from tests.edge_runtime.updating import Offer, reports, rewrite, steps, wait_for_step, wish_for
+from tests.edge_runtime.updating import Offer, reports, rewrite, steps, wait_for_step, way_back_from
 
 STATE, STATUS = "transom/hall-pi/door/state", "transom/hall-pi/status"
 CONFIG = """
@@ -89,7 +89,7 @@ def test_the_daemon_takes_a_bundle_and_goes_back_when_asked(
             wish = offer.deploy(new)
             wait_for_step(heard, "committed", wish.request)
             wait_until(lambda: serves(2), 30.0)
-            back = wish_for(new, action="rollback")
+            back = way_back_from(new)
             offer.wish(back)
             wait_for_step(heard, "rolled_back", back.request)
             wait_until(lambda: serves(1), 30.0)

@@ -68,7 +68,7 @@ def test_every_topic_is_documented() -> None:
     assert [topic for topic in found if f"`{topic}`" not in text] == []
 
 
-@pytest.mark.parametrize("payload", [updates.Desired, updates.ModelReport])
+@pytest.mark.parametrize("payload", [updates.Install, updates.Rollback, updates.ModelReport])
 def test_every_key_of_an_update_is_documented(payload: type[msgspec.Struct]) -> None:
     _, _, part = (ROOT / "docs" / "messages.md").read_text("utf-8").partition("## Desired")
     assert [key for key in payload.__struct_fields__ if f"`{key}`" not in part] == []

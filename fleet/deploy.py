@@ -1,0 +1,165 @@
+"""Carrying out a rollout: the bundle to the broker, wishes to devices, their reports back.
+
+Nothing of a rollout is kept on the workstation. What is desired and the bundle's chunks lie at the
+broker, and each device knows how far it is: the same command, given again, finds out and goes on.
+"""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_runtime.clock import Clock
+from edge_runtime.link import Received
+from fleet.rollout import Course, Plan, Rollout
+from fleet.roster import Member
+from fleet.session import Session
+from transom.bundle import read_bundle
+from transom.errors import MessageError
+from transom.messages import Message, Topics, decode
+from transom.updates import Install, ModelReport, cut
+
+Show = Callable[[Course], None]
+"""Called with a device's course whenever it has changed."""
+
+ShowSent = Callable[[float], None]
+"""Called with the share of the bundle that is at the broker, 0 to 1."""
+
+_TURN_S = 0.5
+
+
+class Deployment:
+    """One bundle on its way to devices.
+
+    Args:
+        session: The broker.
+        clock: For time limits.
+        bundle_file: The bundle; whether a device trusts its key, the device says.
+        members: The devices.
+        plan: How careful to be.
+        url: Where devices fetch it from instead of the broker.
+
+    Raises:
+        BundleError: The file is no bundle.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        clock: Clock,
+        bundle_file: Path,
+        members: list[Member],
+        plan: Plan,
+        url: str | None = None,
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._data = bundle_file.read_bytes()
+        bundle = read_bundle(bundle_file, None)
+        self._wish = Install(
+            request=secrets.token_hex(8),
+            name=bundle.manifest.name,
+            sequence=bundle.manifest.sequence,
+            digest=bundle.digest,
+            size_bytes=len(self._data),
+            url=url,
+        )
+        online = {member.device: member.is_online for member in members}
+        self.rollout = Rollout(online, bundle.digest, plan)
+
+    def send_bundle(self, show: ShowSent) -> None:
+        """Bring the bundle to the broker, where devices fetch it from there.
+
+        Raises:
+            TransomError: The broker does not take it.
+        """
+        if self._wish.url is not None:
+            return
+        for message in cut(self._data, self._session.prefix, self._wish.digest):
+            self._session.publish(message)
+        total = self._session.waiting
+        for left in self._session.flush():
+            show(1.0 - left / total)
+
+    def run(self, show: Show) -> None:
+        """Ask wave after wave until every device has decided or too many have failed.
+
+        Raises:
+            TransomError: The broker refuses something.
+        """
+        self._session.subscribe(Topics(self._session.prefix, "+").model_report)
+        outages = self._session.outages
+        while not self.rollout.is_over:
+            self._ask(self.rollout.due())
+            received = self._session.receive(_TURN_S)
+            if received is not None:
+                self._take(received, show)
+            self.rollout.check_time(self._clock.monotonic_s())
+            if self._session.outages != outages:  # what was told meanwhile nobody has heard
+                outages = self._session.outages
+                self._ask_again()
+        self._tidy()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return how it went, for scripts."""
+        wish = self._wish
+        courses = sorted(self.rollout.courses.values(), key=lambda course: course.device)
+        return {
+            "bundle": {"name": wish.name, "sequence": wish.sequence, "digest": wish.digest},
+            "aborted": self.rollout.is_aborted,
+            "counts": self.rollout.counts(),
+            "devices": {
+                course.device: {
+                    "wave": course.wave,
+                    "standing": course.standing,
+                    "step": course.step,
+                    "reason": course.reason,
+                    "agreement": course.agreement,
+                }
+                for course in courses
+            },
+        }
+
+    def _ask(self, courses: list[Course]) -> None:
+        payload = msgspec.json.encode(self._wish)
+        for course in courses:
+            self._session.publish(Message(self._desired(course), payload, qos=1, retain=True))
+            self.rollout.asked(course, self._clock.monotonic_s())
+
+    def _ask_again(self) -> None:
+        self._wish = msgspec.structs.replace(self._wish, request=secrets.token_hex(8))
+        self._ask(list(self.rollout.undecided()))
+
+    def _take(self, received: Received, show: Show) -> None:
+        if not received.topic.endswith("/model/report"):
+            return
+        device = received.topic.split("/")[self._session.prefix.count("/") + 1]
+        try:
+            report = decode(received.payload, ModelReport, received.topic)
+        except MessageError:
+            return  # of a version that this one does not know; its silence will be noticed
+        if report.digest != self._wish.digest:
+            return
+        course = self.rollout.told(device, report.step, report.reason, report.agreement)
+        if course is not None:
+            show(course)
+
+    def _tidy(self) -> None:
+        """Take back what must not or need not lie at the broker any more."""
+        for course in self.rollout.let_be():
+            self._session.publish(_removal(self._desired(course)))
+        if not list(self.rollout.undecided()):
+            for message in cut(self._data, self._session.prefix, self._wish.digest):
+                self._session.publish(_removal(message.topic))
+        for _ in self._session.flush():
+            continue
+
+    def _desired(self, course: Course) -> str:
+        return Topics(self._session.prefix, course.device).model_desired
+
+
+def _removal(topic: str) -> Message:
+    """Return the message after which the broker retains nothing under a topic."""
+    return Message(topic, b"", qos=1, retain=True)

@@ -1,0 +1,85 @@
+"""Sending devices back to the bundle that served before."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from edge_runtime.clock import Clock
+from edge_runtime.link import Received
+from fleet.roster import Member
+from fleet.session import Session
+from transom.errors import MessageError
+from transom.messages import Message, Topics, decode
+from transom.updates import FINAL, ModelReport, Rollback
+
+
+@dataclass
+class WayBack:
+    """How one device has answered.
+
+    Attributes:
+        device: Its name.
+        outcome: `done`, `failed`, or `away`: offline, it will find the wish later.
+        reason: Why it failed.
+    """
+
+    device: str
+    outcome: Literal["asked", "done", "failed", "away"] = "asked"
+    reason: str = ""
+
+
+def roll_back(
+    session: Session, clock: Clock, members: list[Member], answer_s: float
+) -> list[WayBack]:
+    """Ask devices to leave the bundle that they serve; wait for those that are online.
+
+    Raises:
+        TransomError: The broker refuses something.
+    """
+    request = secrets.token_hex(8)
+    session.subscribe(Topics(session.prefix, "+").model_report)
+    ways = {member.device: WayBack(member.device) for member in members}
+    for member in members:
+        _ask(session, request, member, ways[member.device])
+    until_s = clock.monotonic_s() + answer_s
+    while any(way.outcome == "asked" for way in ways.values()):
+        received = session.receive(0.5)
+        if received is not None:
+            _take(session, request, received, ways)
+        if clock.monotonic_s() > until_s:
+            for way in ways.values():
+                if way.outcome == "asked":
+                    way.outcome, way.reason = "failed", f"no answer within {answer_s:.0f} s"
+    for _ in session.flush():
+        continue
+    return list(ways.values())
+
+
+def _ask(session: Session, request: str, member: Member, way: WayBack) -> None:
+    model = member.model
+    if model is None or not model.installed_version.isdecimal():
+        way.outcome, way.reason = "failed", "has never told which bundle it serves"
+        return
+    wish = Rollback(request=request, name=model.title, sequence=int(model.installed_version))
+    topic = Topics(session.prefix, member.device).model_desired
+    session.publish(Message(topic, msgspec.json.encode(wish), qos=1, retain=True))
+    if not member.is_online:
+        way.outcome = "away"
+
+
+def _take(session: Session, request: str, received: Received, ways: dict[str, WayBack]) -> None:
+    device = received.topic.split("/")[session.prefix.count("/") + 1]
+    if not received.topic.endswith("/model/report") or device not in ways:
+        return
+    try:
+        report = decode(received.payload, ModelReport, received.topic)
+    except MessageError:
+        return
+    if report.request == request and report.step in FINAL:
+        way = ways[device]
+        way.outcome = "done" if report.step == "rolled_back" else "failed"
+        way.reason = "" if way.outcome == "done" else report.reason
+        topic = Topics(session.prefix, device).model_desired
+        session.publish(Message(topic, b"", qos=1, retain=True))  # it is carried out

@@ -1,0 +1,101 @@
+"""Who is there, and which bundle each device runs: what the broker retains of them."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fleet.session import Session
+from transom.errors import MessageError, TransomError
+from transom.messages import ONLINE, ModelState, Topics, decode
+
+
+@dataclass(frozen=True)
+class Member:
+    """A device as its broker knows it.
+
+    Attributes:
+        device: Its name.
+        is_online: Whether it is connected.
+        model: State of its bundle; None = it has never told.
+    """
+
+    device: str
+    is_online: bool
+    model: ModelState | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for scripts."""
+        told = asdict(self)
+        model = self.model
+        return {
+            "device": told["device"],
+            "online": told["is_online"],
+            "title": model.title if model else None,
+            "installed": model.installed_version if model else None,
+            "offered": model.latest_version if model else None,
+            "percent": model.update_percentage if model else None,
+            "summary": model.release_summary if model else "",
+        }
+
+
+def read_roster(session: Session) -> dict[str, Member]:
+    """Return every device that the broker knows, by name.
+
+    Raises:
+        TransomError: The broker refuses this client.
+    """
+    any_device = Topics(session.prefix, "+")
+    found = session.retained(any_device.status, any_device.model_state)
+    levels = session.prefix.count("/") + 1
+    names = sorted({topic.split("/")[levels] for topic in found})
+    roster = {}
+    for name in names:
+        topics = Topics(session.prefix, name)
+        is_online = found.get(topics.status, b"") == ONLINE.encode()
+        model = _model(found.get(topics.model_state), topics.model_state)
+        roster[name] = Member(name, is_online, model)
+    return roster
+
+
+def choose(roster: dict[str, Member], devices: tuple[str, ...], *, everyone: bool) -> list[Member]:
+    """Return the devices that a person named, or all.
+
+    Raises:
+        TransomError: The broker knows none of that name, or none at all.
+    """
+    if everyone:
+        if not roster:
+            raise TransomError("broker knows no device; is one running, below this --prefix?")
+        return list(roster.values())
+    unknown = [name for name in devices if name not in roster]
+    if unknown:
+        known = ", ".join(list(roster)[:20]) or "none"
+        raise TransomError(f"no device is called {', '.join(unknown)}; the broker knows {known}")
+    return [roster[name] for name in dict.fromkeys(devices)]
+
+
+def as_table(members: list[Member]) -> list[str]:
+    """Return lines for people."""
+    width = max((len(member.device) for member in members), default=6)
+    lines = [f"{'device':{width}}  {'':7}  {'runs':24}  update"]
+    for member in members:
+        model = member.model
+        runs = f"{model.title} {model.installed_version}" if model else "?"
+        lines.append(
+            f"{member.device:{width}}  {'online' if member.is_online else 'offline':7}  "
+            f"{runs:24}  {_update(model)}".rstrip()
+        )
+    return lines
+
+
+def _update(model: ModelState | None) -> str:
+    if model is None or (model.latest_version == model.installed_version and not model.in_progress):
+        return ""
+    percent = f"{model.update_percentage} % " if model.update_percentage is not None else ""
+    return f"{model.latest_version}: {percent}{model.release_summary}"
+
+
+def _model(payload: bytes | None, topic: str) -> ModelState | None:
+    try:
+        return decode(payload, ModelState, topic) if payload else None
+    except MessageError:
+        return None  # of another version; the device is there all the same

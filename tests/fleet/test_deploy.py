@@ -1,0 +1,172 @@
+"""`transom deploy`, `rollback` and `fleet` against real devices at a real broker."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from paho.mqtt import publish
+
+from tests.edge_runtime.broker import Broker, wait_until
+from tests.edge_runtime.updating import TinyBundle, rewrite
+from tests.fleet.conftest import Household
+from transom.bundle import read_bundle
+from transom.cli import main
+
+
+@pytest.fixture
+def say(broker: Broker, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Type a command of the fleet; return its exit code and its JSON."""
+
+    def say(command: str, *arguments: object) -> tuple[int, Any]:
+        where = ["--host", "localhost", "--port", str(broker.port), "--no-tls", "--json"]
+        code = main([command, *map(str, arguments), *where])
+        output = capsys.readouterr()
+        assert output.err == "", output.err
+        return code, json.loads(output.out)
+
+    return say
+
+
+def retained(broker: Broker, topic: str) -> list[str]:
+    """Return the topics that the broker retains something under."""
+    with broker.subscriber(topic) as subscriber, broker.subscriber() as other:
+        del other  # its SUBACK came after everything retained for the first
+        return [copy.topic for copy in subscriber.copies() if copy.retain]
+
+
+def online(say: Any, count: int) -> bool:
+    members = say("fleet")[1]
+    return sum(member["online"] and member["installed"] is not None for member in members) == count
+
+
+def test_a_bundle_reaches_every_device_and_leaves_nothing_at_the_broker(
+    tmp_path: Path, broker: Broker, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    household.add("attic-pi", "hall-pi", "yard-pi")
+    wait_until(lambda: online(say, 3), 20.0)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, padding=200_000)
+    code, told = say("deploy", new, "--all", "--stages", "50,100")
+
+    assert code == 0
+    assert told["counts"] == {"done": 3}
+    assert sorted(device["wave"] for device in told["devices"].values()) == [0, 1, 2]
+    assert household.serves() == {"attic-pi": 2, "hall-pi": 2, "yard-pi": 2}
+    assert retained(broker, "transom/depot/#") == []
+
+    members = say("fleet")[1]
+    assert {(m["device"], m["installed"], m["online"]) for m in members} == {
+        ("attic-pi", "2", True),
+        ("hall-pi", "2", True),
+        ("yard-pi", "2", True),
+    }
+
+
+def test_a_bundle_that_fails_stops_at_the_canary_and_everybody_keeps_what_works(
+    tmp_path: Path, broker: Broker, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    household.add("attic-pi", "hall-pi", "yard-pi")
+    wait_until(lambda: online(say, 3), 20.0)
+    goldens = read_bundle(tiny_bundle.path, None).goldens
+    wrong = {name: value + np.float32(1.0) for name, value in goldens.logits.items()}
+    parts = {"goldens": replace(goldens, logits=wrong)}
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, parts=parts)
+    code, told = say("deploy", new, "--all")
+
+    assert code == 1
+    assert told["aborted"] is True
+    assert told["counts"] == {"failed": 1, "planned": 2}
+    (failed,) = [d for d in told["devices"].values() if d["standing"] == "failed"]
+    assert "golden" in failed["reason"]
+    assert household.serves() == {"attic-pi": 1, "hall-pi": 1, "yard-pi": 1}
+    assert retained(broker, "transom/depot/#") == []
+
+
+def test_the_same_command_goes_on_where_a_workstation_went_away(
+    tmp_path: Path, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    household.add("attic-pi", "hall-pi")
+    wait_until(lambda: online(say, 2), 20.0)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2)
+    assert say("deploy", new, "hall-pi")[0] == 0  # as far as the first workstation came
+    code, told = say("deploy", new, "--all")
+    assert code == 0
+    assert told["counts"] == {"done": 2}
+    assert household.serves() == {"attic-pi": 2, "hall-pi": 2}
+
+
+def test_a_device_without_consent_does_not_answer_and_the_message_says_so(
+    tmp_path: Path, broker: Broker, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    publish.single(
+        "transom/mute-pi/status", b"online", 1, True, hostname="localhost", port=broker.port
+    )
+    code, told = say("deploy", tiny_bundle.path, "mute-pi", "--answer-s", "0.5")
+    assert code == 1
+    assert "is [updates] in its configuration?" in told["devices"]["mute-pi"]["reason"]
+    assert retained(broker, "transom/mute-pi/model/#") == []
+
+
+def test_a_device_that_is_offline_finds_the_bundle_when_it_is_back(
+    tmp_path: Path, broker: Broker, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    publish.single(
+        "transom/late-pi/status", b"offline", 1, True, hostname="localhost", port=broker.port
+    )
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2)
+    code, told = say("deploy", new, "--all")
+    assert code == 0
+    assert told["counts"] == {"away": 1}
+    household.add("late-pi")
+    wait_until(lambda: household.serves() == {"late-pi": 2}, 30.0)
+
+
+def test_sends_devices_back_and_says_where_there_is_no_way_back(
+    tmp_path: Path, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    household.add("attic-pi", "hall-pi")
+    wait_until(lambda: online(say, 2), 20.0)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2)
+    assert say("deploy", new, "hall-pi")[0] == 0
+    code, told = say("rollback", "--all")
+    outcomes = {way["device"]: way["outcome"] for way in told}
+    assert outcomes == {"attic-pi": "failed", "hall-pi": "done"}
+    assert code == 1
+    wait_until(lambda: household.serves() == {"attic-pi": 1, "hall-pi": 1}, 20.0)
+
+
+def test_an_unknown_device_is_named_with_those_that_are_known(
+    broker: Broker,
+    household: Household,
+    tiny_bundle: TinyBundle,
+    say: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    household.add("hall-pi")
+    wait_until(lambda: online(say, 1), 20.0)
+    where = ["--host", "localhost", "--port", str(broker.port), "--no-tls"]
+    assert main(["deploy", str(tiny_bundle.path), "hal-pi", *where]) == 1
+    assert "no device is called hal-pi; the broker knows hall-pi" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "hall-pi"]])
+def test_wants_either_devices_or_all(arguments: list[str], tiny_bundle: TinyBundle) -> None:
+    assert main(["deploy", str(tiny_bundle.path), "--host", "localhost", *arguments]) == 2
+
+
+def test_the_table_is_for_people(
+    broker: Broker, household: Household, say: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    household.add("hall-pi")
+    wait_until(lambda: online(say, 1), 20.0)
+    assert main(["fleet", "--host", "localhost", "--port", str(broker.port), "--no-tls"]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["device", "runs", "update"]
+    assert line.split() == ["hall-pi", "online", "tiny", "1"]
+
+
+def test_a_broker_that_is_not_there_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fleet", "--host", "localhost", "--port", "1", "--no-tls"]) == 1
+    assert "localhost:1 cannot be reached" in capsys.readouterr().err
