@@ -18,7 +18,6 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.samples import Sample, SampleStore
 from edge_runtime.seen import SampledZone, Seen, make_sample
 from edge_runtime.two_states import told_probabilities
-from transom.bundle import Bundle
 from transom.crop import crop_zone
 from transom.few_shot import Examples, Head, Refusal, learn
 from transom.guard import Guard
@@ -186,15 +185,6 @@ def guard_examples(guard: Guard, zone: SampledZone, classes: tuple[str, ...]) ->
         np.array([_truth(classes[index], classes, zone) for index in targets[rows]], np.bool_)
         .reshape(-1, len(zone.classes)),
     )  # fmt: skip
-
-
-def guard_of(bundle: Bundle, classifier: Classifier) -> Guard:
-    """Return a bundle's guard; of one without, its goldens and what must be answered to them."""
-    goldens = bundle.goldens
-    if goldens.guard is not None:
-        return goldens.guard
-    targets = {name: logits.argmax(axis=1) for name, logits in goldens.logits.items()}
-    return Guard(classifier.classify(goldens.crops).embedding, goldens.logits, targets)
 
 
 def answer_again(

@@ -3,7 +3,7 @@
 from random import Random
 
 from edge_runtime.classifier import Classifier
-from edge_runtime.lessons import answer_again, guard_examples, guard_of
+from edge_runtime.lessons import answer_again, guard_examples
 from edge_runtime.samples import SampleCounts, SampleStore
 from edge_runtime.seen import SampledZone
 from edge_runtime.two_states import told_spec
@@ -29,7 +29,7 @@ class Sampling:
         self._config = config
         self._bundle = bundle
         self._classifier = classifier
-        self._guard = guard_of(bundle, classifier)
+        self._guard = bundle.goldens.guarding(lambda crops: classifier.classify(crops).embedding)
 
     def zone(self, zone: ZoneConfig) -> ZoneSamples:
         """Return what is kept of a zone, its labelled pictures answered by this bundle.

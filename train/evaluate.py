@@ -78,12 +78,14 @@ class Evaluation:
         precision: Of its arithmetic, `float32` or `int8`.
         corpus: What it was judged on, N rows.
         tasks: By name, in the order of the network's heads.
+        embedding: (N, D) float32.
     """
 
     model: str
     precision: str
     corpus: Corpus
     tasks: Mapping[str, TaskEvaluation]
+    embedding: npt.NDArray[np.float32]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `transom evaluate --json` prints."""
@@ -192,7 +194,7 @@ def judge(predictor: Predictor, said: Said, corpus: Corpus) -> Evaluation:
         )
         for spec in predictor.specs
     }
-    return Evaluation(predictor.name, predictor.precision, corpus, tasks)
+    return Evaluation(predictor.name, predictor.precision, corpus, tasks, said.embedding)
 
 
 def write_predictions(path: Path, evaluation: Evaluation) -> None:

@@ -14,11 +14,21 @@ from train.evaluate import Evaluation, evaluate, write_predictions
 from train.predictor import OnnxPredictor, Predictor
 from train.progress import progress_bar
 from train.report import write_report
+from train.shots import few_shots, shot_lines
 from train.told_apart import ANSWERED, Unlike, tell_apart
 from train.unlike_page import unlike_section
 from transom.bundle import read_bundle
 from transom.errors import DatasetError
+from transom.guard import Guard
 from transom.starter import bundle_path
+
+
+def _counts(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, ...]:
+    """Read numbers of examples, like 1,2,5,10."""
+    words = [] if text is None else text.split(",")
+    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise click.BadParameter(f"must be numbers from 1 up, like 1,2,5,10, got {text!r}")
+    return tuple(sorted({int(word) for word in words}))
 
 
 @click.command("evaluate")
@@ -43,6 +53,13 @@ from transom.starter import bundle_path
     metavar="DATASET[:TASK=CLASS]",
     help="Pictures of anything else, all or those of a class: are they told apart?",
 )
+@click.option(
+    "--shots",
+    "counts",
+    metavar="K,K,…",
+    callback=_counts,
+    help="Learn from so many examples of each class of a group, as a device does; judge the rest.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--predictions",
@@ -59,6 +76,7 @@ def evaluate_command(
     datasets: tuple[Path, ...],
     split: str,
     others: tuple[str, ...],
+    counts: tuple[int, ...],
     as_json: bool,
     predictions: Path | None,
     report: Path | None,
@@ -73,10 +91,14 @@ def evaluate_command(
     how many it answers all the same, and the area under the ROC curve of each score. A data set
     that is judged, too, gives only its rows of --split.
 
+    With --shots each group stands for a camera: what are a few corrections of it worth to the rest
+    of its pictures, beside the network alone and a probe on its frozen embedding?
+
     \b
     Example:
         transom evaluate runs/hall data/hall --split test
         transom evaluate starter data/hall --unlike data/cifar10 --unlike data/kinds:kind=other
+        transom evaluate starter data/hall --split val --shots 1,2,5,10
         transom evaluate hall-7.bundle data/hall --json --predictions said.jsonl
     """
     predictor = load_predictor(model)
@@ -87,6 +109,12 @@ def evaluate_command(
         text: evaluate(predictor, read_others(predictor, text, datasets, split)) for text in others
     }
     unlike = {text: tell_apart(evaluation, other) for text, other in said_of_others.items()}
+    with progress_bar("learning from examples") as progress:
+        curves = (
+            few_shots(evaluation, load_guard(model, predictor), counts, progress=progress)
+            if counts
+            else {}
+        )
     if predictions is not None:
         write_predictions(predictions, evaluation)
     if report is not None:
@@ -101,9 +129,10 @@ def evaluate_command(
         )
     if as_json:
         found = evaluation.to_json() | ({"unlike": unlike} if unlike else {})
+        found |= {"shots": curves} if curves else {}
         click.echo(msgspec.json.encode(found).decode())
     else:
-        click.echo("\n".join([table(evaluation), *_unlike_lines(unlike)]))
+        click.echo("\n".join([table(evaluation), *_unlike_lines(unlike), *shot_lines(curves)]))
     if split == "all" and any(row.split == "train" for row in corpus.rows):
         click.echo(
             "note: rows of the split `train` are among these; a network that was trained on them "
@@ -127,6 +156,19 @@ def load_predictor(model: str) -> Predictor:
         return TorchPredictor(read_run(path))
     bundle = read_bundle(path, None)
     return OnnxPredictor(bundle.model, bundle.manifest)
+
+
+def load_guard(model: str, predictor: Predictor) -> Guard | None:
+    """Return what a device would not lose by what it is taught; None for a run, which has none.
+
+    Args:
+        model: What a person named; see `load_predictor`.
+        predictor: Of that.
+    """
+    path = bundle_path(model)
+    if path.is_dir():
+        return None
+    return read_bundle(path, None).goldens.guarding(lambda crops: predictor(crops).embedding)
 
 
 def table(evaluation: Evaluation) -> str:

@@ -11,7 +11,7 @@ import io
 import math
 import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -43,7 +43,8 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _ZIP_MEMBER = struct.Struct("<4s5H3I2H")  # the header that stands before each member
 _LOGITS = "logits."
 
-Logits = dict[str, npt.NDArray[np.float32]]
+Floats = npt.NDArray[np.float32]
+Logits = dict[str, Floats]
 
 
 class InputSpec(
@@ -185,6 +186,17 @@ class Goldens:
     logits: Logits
     tolerance: float
     guard: Guard | None = None
+
+    def guarding(self, embed: Callable[[npt.NDArray[np.uint8]], Floats]) -> Guard:
+        """Return the guard; where there is none, the goldens and what must be answered to them.
+
+        Args:
+            embed: Gives the embedding, (N, D) float32, of crops.
+        """
+        if self.guard is not None:
+            return self.guard
+        targets = {name: logits.argmax(axis=1) for name, logits in self.logits.items()}
+        return Guard(embed(self.crops), self.logits, targets)
 
     def encode(self) -> bytes:
         """Return the goldens as a safetensors file."""

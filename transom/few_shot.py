@@ -44,6 +44,7 @@ REACH = 1.0
 """Spreads of the examples within which a picture is like one of them."""
 
 _STEPS = 150
+_SETTLED = 1e-4
 _LEAST = 1e-6
 
 Refusal = Literal["few", "examples", "guard"]
@@ -143,7 +144,10 @@ def _fit(examples: Examples, guard: Examples, guard_weight: float) -> Head:
         aim = np.where(truth > 0.0, said * truth, 0.0)
         aim[: len(examples)] /= np.maximum(aim[: len(examples)].sum(axis=1, keepdims=True), _LEAST)
         aim[len(examples) :] = guard.probabilities
-        duals -= step @ (weights * (said - aim) + STRENGTH * duals)
+        change = step @ (weights * (said - aim) + STRENGTH * duals)
+        duals -= change
+        if np.abs(change).max() < _SETTLED:
+            break
     slope = features.T @ duals / spread
     return Head(
         weights=slope.astype(np.float32),

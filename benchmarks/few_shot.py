@@ -1,0 +1,144 @@
+"""What are a few corrections of a camera worth, on doors and a window that were never trained on?
+
+The groups of `doors`, split `val`, stand for cameras, and so does the real window clip: its whole
+picture, and one pane of it, each frame labelled by its time. The head is the one that a device
+learns. The clip is also judged the hard way: taught from the first half of each state's time,
+judged on the second, because its neighbouring frames are nearly the same picture.
+
+    python -m benchmarks.few_shot [BUNDLE|starter] [--data ../shared/data] [--shots 1,2,5,10]
+"""
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from train.corpus import load_corpus
+from train.evaluate import Evaluation, evaluate
+from train.evaluate_commands import load_guard, load_predictor
+from train.predictor import Predictor
+from train.shots import DRAWS, MOST, Reached, Shots, few_shots
+from transom.dataset import Row, write_dataset
+from transom.few_shot import Examples, learn
+from transom.geometry import Zone
+from transom.guard import Guard
+from transom.prediction import softmax
+from transom.tasks import Task, TaskSet
+
+STATES = TaskSet([Task(name="state", classes=("closed", "ajar", "open"), ordinal=True)])
+ZONES = {
+    "whole picture": Zone.whole(),
+    "one pane": Zone.rectangle(11 / 32, 10 / 24, 14 / 32, 16 / 24),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", default="starter")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--shots", default="1,2,5,10")
+    arguments = parser.parse_args()
+    counts = [int(word) for word in arguments.shots.split(",")]
+    predictor = load_predictor(arguments.model)
+    guard = load_guard(arguments.model, predictor)
+    print("| camera | examples a class | cameras | alone | head | probe | gain |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    doors = judged(predictor, arguments.data / "doors", "val")
+    show("doors, val", few_shots(doors, guard, counts)["state"])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, zone in ZONES.items():
+            clip = clip_dataset(Path(folder) / name.replace(" ", "_"), arguments.data, zone)
+            evaluation = judged(predictor, clip, "all")
+            show(f"window clip, {name}", few_shots(evaluation, guard, counts)["state"])
+            show("the same, later half", later_half(evaluation, guard, counts))
+
+
+def judged(predictor: Predictor, folder: Path, split: str) -> Evaluation:
+    fed = predictor.input
+    corpus = load_corpus([folder], size=fed.size, margin=fed.margin, steps=fed.preprocess,
+                         allow_leaks=True)  # fmt: skip
+    return evaluate(predictor, corpus.split(split))
+
+
+def clip_dataset(folder: Path, data: Path, zone: Zone) -> Path:
+    """Write the clip's frames as a data set, in their order, labelled by its `states.csv`."""
+    source = data / "window_clip"
+    spans = list(csv.DictReader((source / "states.csv").read_text().splitlines()))
+    capture = cv2.VideoCapture(str(source / spans[0]["clip"]))
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    while True:
+        is_there, frame = capture.read()
+        if not is_there:
+            break
+        number = len(rows)
+        span = next(s for s in reversed(spans) if int(s["start_frame"]) <= number)
+        image = f"images/{number:04}.png"
+        cv2.imwrite(str(folder / image), frame)
+        rows.append(Row(image=image, zone=zone, group="clip", labels={"state": span["state"]}))
+    write_dataset(folder, name=folder.name, tasks=STATES, rows=rows)
+    return folder
+
+
+def later_half(evaluation: Evaluation, guard: Guard | None, counts: Sequence[int]) -> list[Shots]:
+    """Learn from the first half of each class's frames, judge the second."""
+    task = evaluation.tasks["state"]
+    order = np.argsort([row.image for row in evaluation.corpus.rows])
+    embedding = evaluation.embedding[order]
+    said, targets = task.prediction.probabilities[order], task.targets[order]
+    width = said.shape[1]
+    halves = [np.array_split(np.flatnonzero(targets == k), 2) for k in range(width)]
+    later = np.concatenate([half[1] for half in halves])
+    kept = examples(guard.embedding, softmax(guard.logits["state"]), guard.targets["state"])
+    even = np.full_like(said, 1.0 / width)
+    random = np.random.default_rng(0)
+    found = []
+    for count in counts:
+        tries = []
+        for _ in range(DRAWS):
+            rows = np.concatenate([random.permutation(half[0])[:count] for half in halves])
+            head = learn(examples(embedding[rows], said[rows], targets[rows]), kept)
+            probe = learn(examples(embedding[rows], even[rows], targets[rows]), kept_none(kept))
+            answers = [said[later]] + [
+                before[later] if isinstance(h, str) else h(before[later], embedding[later])
+                for h, before in ((head, said), (probe, even))
+            ]
+            tries.append([balanced(a, targets[later]) for a in answers])
+        alone, with_head, with_probe = (Reached(v, None) for v in np.mean(tries, axis=0))
+        gain = Reached(with_head.value - alone.value, None)
+        found.append(Shots(count, 1, len(later), alone, with_head, with_probe, gain, 0.0))
+    return found
+
+
+def examples(embedding, probabilities, targets) -> Examples:
+    return Examples(embedding, probabilities, np.eye(probabilities.shape[1], dtype=bool)[targets])
+
+
+def kept_none(kept: Examples) -> Examples:
+    return Examples(kept.embedding[:0], kept.probabilities[:0], kept.truth[:0])
+
+
+def balanced(probabilities, targets) -> float:
+    right = probabilities.argmax(axis=1) == targets
+    return float(np.mean([right[targets == k].mean() for k in np.unique(targets)]))
+
+
+def show(name: str, rows: Sequence[Shots]) -> None:
+    for row in rows:
+        shots = f"{MOST:.0%}" if row.shots is None else row.shots
+        low_high = row.gain.interval
+        between = (
+            "" if low_high is None else f" ({100 * low_high[0]:.1f} to {100 * low_high[1]:.1f})"
+        )
+        values = " | ".join(f"{100 * v.value:.1f} %" for v in (row.alone, row.head, row.probe))
+        print(
+            f"| {name} | {shots} | {row.groups} | {values} | {100 * row.gain.value:+.1f}{between} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
