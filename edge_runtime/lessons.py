@@ -157,7 +157,13 @@ class ZoneLessons:
         if version == self._version:
             return
         self._version = version
-        lessons = _newest(self._store.lessons(self._zone.name, self._zone.task), self._zone)
+        known = [
+            sample
+            for sample in self._store.lessons(self._zone.name, self._zone.task)
+            if (sample.model, sample.classes) == (self._zone.model, self._zone.classes)
+            and set(_names(sample)) <= set(self._zone.classes)
+        ]
+        lessons = _newest(known)
         self._labels = Counter(sample.label or "" for sample in lessons)
         self._head = learn(_examples(lessons, self._zone), self._guard) if lessons else "few"
         if self._head in ("examples", "guard"):
@@ -192,6 +198,8 @@ def answer_again(
 ) -> None:
     """Ask the network about labelled pictures that another one, or for other classes, answered.
 
+    Only the newest of each label are asked about: the others are not learnt from.
+
     Args:
         store: The store.
         zone: The zone as it is watched now.
@@ -199,7 +207,7 @@ def answer_again(
         classes: Those of the bundle's task.
     """
     fed = classifier.manifest.input
-    for sample in store.lessons(zone.name, zone.task):
+    for sample in _newest(store.lessons(zone.name, zone.task)):
         if (sample.model, sample.classes) == (zone.model, zone.classes):
             continue
         picture = cv2.imdecode(np.frombuffer(sample.picture, np.uint8), cv2.IMREAD_COLOR)
@@ -225,21 +233,23 @@ def answer_again(
         )
 
 
-def _newest(samples: list[Sample], zone: SampledZone) -> list[Sample]:
-    counts: Counter[str] = Counter()
+def _names(sample: Sample) -> list[str]:
+    return (sample.label or "").split(SEPARATOR)
+
+
+def _newest(samples: list[Sample]) -> list[Sample]:
+    """Return the first `MOST_OF_A_LABEL` of each label."""
+    counts: Counter[str | None] = Counter()
     kept = []
     for sample in samples:
-        label = sample.label or ""
-        is_of_zone = (sample.model, sample.classes) == (zone.model, zone.classes)
-        is_known = set(label.split(SEPARATOR)) <= set(zone.classes)
-        if is_of_zone and is_known and counts[label] < MOST_OF_A_LABEL:
-            counts[label] += 1
+        counts[sample.label] += 1
+        if counts[sample.label] <= MOST_OF_A_LABEL:
             kept.append(sample)
     return kept
 
 
 def _examples(samples: list[Sample], zone: SampledZone) -> Examples:
-    names = [(sample.label or "").split(SEPARATOR) for sample in samples]
+    names = [_names(sample) for sample in samples]
     return Examples(
         np.stack([sample.embedding for sample in samples]),
         _stacked([sample.probabilities for sample in samples], zone),
@@ -257,8 +267,7 @@ def _truth(name: str, classes: tuple[str, ...], zone: SampledZone) -> list[bool]
 
 def _named(sample: Sample, zone: SampledZone) -> list[str]:
     """Return the classes that a label names, as the zone tells them now."""
-    labels = (sample.label or "").split(SEPARATOR)
-    found = {told for label in labels for told in _told(label, sample.classes, zone)}
+    found = {told for label in _names(sample) for told in _told(label, sample.classes, zone)}
     return [name for name in zone.classes if name in found]
 
 

@@ -131,7 +131,8 @@ class SampleStore:
         config: The bounds.
 
     Raises:
-        SampleError: The file cannot be opened, or is no store of samples.
+        SampleError: The file cannot be opened. A damaged one is no error: it is kept as
+            `<name>.damaged` and a new one is made.
     """
 
     def __init__(self, path: Path, config: SamplesConfig) -> None:
@@ -142,20 +143,16 @@ class SampleStore:
         self._versions: Counter[str] = Counter()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # SQLite gives its log the mode of the file: nobody else may look into the house.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            path.chmod(0o600)
-            self._store = sqlite3.connect(
-                path, timeout=1.0, isolation_level=None, check_same_thread=False
-            )
-            self._store.execute("PRAGMA journal_mode = WAL")
-            self._store.execute("PRAGMA synchronous = FULL")
-            self._store.execute("PRAGMA secure_delete = ON")  # what was taken back is gone
-            self._store.executescript(_SCHEMA)
-            self._kept = {kept.id: kept for kept in map(_kept, self._select())}
-        except (sqlite3.Error, OSError, ValueError) as error:
+            try:
+                self._store, self._kept = _open(path)
+            except (sqlite3.DatabaseError, ValueError) as error:
+                if not _is_damage(error):
+                    raise
+                _set_aside(path, error)
+                self._store, self._kept = _open(path)
+        except (sqlite3.Error, OSError) as error:
             raise SampleError(
-                f"{path}: cannot be opened: {error}; delete it, or make its folder writable"
+                f"{path}: cannot be opened: {error}; its folder must be writable"
             ) from error
 
     def add(self, sample: Sample) -> int | None:
@@ -368,10 +365,48 @@ class SampleStore:
             _log.warning("samples cannot be used path=%s error=%s", self._path, error)
         self._in_trouble = True
 
-    def _select(self) -> list[Any]:
-        return self._store.execute(
+
+def _open(path: Path) -> tuple[sqlite3.Connection, dict[int, _Kept]]:
+    """Open a store, or make one; return it and what it holds.
+
+    Raises:
+        sqlite3.Error: It cannot be used.
+        OSError: It cannot be reached.
+        ValueError: It holds something else than samples.
+    """
+    # SQLite gives its log the mode of the file: nobody else may look into the house.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
+    store = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+    try:
+        store.execute("PRAGMA journal_mode = WAL")
+        store.execute("PRAGMA synchronous = FULL")
+        store.execute("PRAGMA secure_delete = ON")  # what was taken back is gone
+        verdict = store.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise ValueError(verdict)
+        store.executescript(_SCHEMA)
+        rows = store.execute(
             "SELECT id, zone, model, label, drawn, length(picture), embedding FROM samples"
-        ).fetchall()
+        )
+        return store, {kept.id: kept for kept in map(_kept, rows)}
+    except BaseException:
+        store.close()
+        raise
+
+
+def _is_damage(error: sqlite3.DatabaseError | ValueError) -> bool:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+def _set_aside(path: Path, error: Exception) -> None:
+    aside = path.with_name(path.name + ".damaged")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    _log.warning("store of samples was damaged and is new kept=%s error=%s", aside, error)
 
 
 def likeness(first: Floats, second: Floats) -> Floats:

@@ -165,10 +165,21 @@ class Broker:
     def log(self) -> str:
         return (self.folder / "mosquitto.log").read_text("utf-8", "replace")
 
-    def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
-        """Say something as anybody may, with QoS 1."""
-        command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(self.port), "-q", "1"]
+    def publish(
+        self,
+        topic: str,
+        payload: str,
+        *,
+        retain: bool = False,
+        user: str | None = None,
+        password: str | None = None,
+        certificates: "Certificates | None" = None,
+    ) -> None:
+        """Say something as somebody else, with QoS 1."""
+        command = ["mosquitto_pub", "-h", "localhost", "-p", str(self.port), "-q", "1"]
         command += ["-r"] if retain else []
+        command += ["-u", user, "-P", password or ""] if user is not None else []
+        command += [] if certificates is None else ["--cafile", str(certificates.authority)]
         subprocess.run([*command, "-t", topic, "-m", payload], check=True)
 
     @contextmanager

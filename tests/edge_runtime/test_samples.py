@@ -1,5 +1,7 @@
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -189,10 +191,44 @@ def test_a_label_or_an_answer_for_what_is_gone_is_told(open_store: Any) -> None:
     assert not store.label(kept, "open", "page", "t")
 
 
-def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
-    (tmp_path / "samples.sqlite3").write_bytes(b"no database" * 1000)
-    with pytest.raises(SampleError, match=r"samples\.sqlite3: cannot be opened"):
-        SampleStore(tmp_path / "samples.sqlite3", SamplesConfig())
+def damaged(tmp_path: Path, how: str) -> Path:
+    path = tmp_path / "samples.sqlite3"
+    store = SampleStore(path, SamplesConfig())
+    for direction in apart(30):
+        store.add(sample(*direction, size=5000))
+    store.close()
+    whole = path.read_bytes()
+    foreign = b"CREATE TABLE samples (id INTEGER)"
+    if how == "another schema":
+        path.unlink()
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(foreign.decode())
+    else:
+        path.write_bytes({
+            "no database": b"no database" * 1000,
+            "cut": whole[: len(whole) // 2],
+            "overwritten": whole[:8192] + bytes(8192) + whole[16384:],
+        }[how])  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("how", ["no database", "cut", "overwritten", "another schema"])
+def test_a_damaged_file_is_set_aside_and_does_not_stop_the_daemon(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = damaged(tmp_path, how)
+    store = SampleStore(path, SamplesConfig())
+    assert store.add(sample(1.0)) == 1
+    assert store.counts().samples == 1
+    store.close()
+    assert path.with_name("samples.sqlite3.damaged").exists()
+    assert "damaged and is new" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(SampleError, match=r"samples\.sqlite3: cannot be opened: .*writable"):
+        SampleStore(tmp_path / "state" / "samples.sqlite3", SamplesConfig())
 
 
 def test_a_store_that_cannot_be_written_is_one_warning_and_no_error(

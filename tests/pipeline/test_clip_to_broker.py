@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edge_runtime.samples import SampleStore
 from tests.edge_runtime.broker import (
     Broker,
     Certificates,
@@ -22,6 +23,7 @@ from tests.edge_runtime.broker import (
     wait_until,
 )
 from tests.edge_runtime.service_manager import ServiceManager
+from transom.config import SamplesConfig
 
 DEVICE = "hall-pi"
 ROOT = f"transom/{DEVICE}"
@@ -33,8 +35,12 @@ ACCESS = (
     f"topic write {ROOT}/#",
     f"topic write homeassistant/device/transom_{DEVICE}/config",
     "topic read homeassistant/status",
+    f"topic read {ROOT}/+/correct",
+    "topic read zigbee2mqtt/#",
     "user house",
     "topic read #",
+    f"topic write {ROOT}/+/correct",
+    "topic write zigbee2mqtt/#",
 )
 
 
@@ -69,9 +75,20 @@ class Installation:
         clip: What the camera shows.
         bundle: What judges it.
         loop: Whether the clip starts again at its end.
+        zone: Further keys of the zone, in TOML.
+        tables: Further tables, in TOML.
     """
 
-    def __init__(self, folder: Path, clip: Path, bundle: ClipBundle, *, loop: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clip: Path,
+        bundle: ClipBundle,
+        *,
+        loop: bool,
+        zone: str = "",
+        tables: str = "",
+    ) -> None:
         self.folder = folder
         self.certificates: Certificates = make_certificates(folder / "certificates")
         self.broker = Broker(
@@ -94,6 +111,7 @@ password_file = "mqtt-password"
 [models]
 trusted_keys = "{bundle.keys}"
 bundle = "{bundle.path}"
+{tables}
 [[cameras]]
 name = "campus"
 source = "file:{clip}"
@@ -104,6 +122,7 @@ name = "pane"
 device_class = "window"
 polygon = {bundle.zone}
 snapshot = true
+{zone}
 """
         )
 
@@ -131,6 +150,12 @@ snapshot = true
     def house(self) -> Iterator[Subscriber]:
         with self.broker.subscriber(user="house", password=USERS["house"]) as subscriber:
             yield subscriber
+
+    def say(self, topic: str, payload: str) -> None:
+        """Publish as somebody of the house."""
+        self.broker.publish(
+            topic, payload, user="house", password=USERS["house"], certificates=self.certificates
+        )
 
     def replayed(self) -> list[dict[str, Any]]:
         """What `transom replay` says of the same clip."""
@@ -317,6 +342,43 @@ def test_a_looped_clip_stops_within_two_seconds_and_says_offline(
         assert time.monotonic() - began_s < 2.0
         house.wait_for(f"{ROOT}/status", "offline", 1.0)
         assert not any(is_running(child) for child in children)
+
+
+def test_corrections_and_a_contact_sensor_teach_the_installed_daemon(
+    shared_data: Path, tmp_path: Path, clip_bundle: ClipBundle
+) -> None:
+    place = Installation(
+        tmp_path,
+        shared_data / CLIP,
+        clip_bundle,
+        loop=True,
+        zone='correct = true\ncontact = { topic = "zigbee2mqtt/pane" }',
+        tables="[samples]\nevery_s = 1.0",
+    )
+    with (
+        place.broker,
+        ServiceManager(tmp_path / "notify") as manager,
+        place.house() as house,
+        place.daemon(manager) as process,
+    ):
+        until_ready(manager)
+
+        def told(key: str) -> Any:
+            states = payloads(house, f"{ROOT}/pane/state")
+            return states[-1][key] if states else None
+
+        place.say(f"{ROOT}/pane/correct", "closed")
+        wait_until(lambda: (told("taught") or {}).get("examples") == {"closed": 1}, 30.0)
+        place.say("zigbee2mqtt/pane", '{"contact": true}')
+        wait_until(lambda: (told("contact") or {}).get("state") == "closed", 30.0)
+        place.say(f"{ROOT}/pane/correct", "open")
+        wait_until(lambda: "open" in (told("taught") or {"examples": {}})["examples"], 30.0)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5.0) == 0, (tmp_path / "journal").read_text()
+    store = SampleStore(tmp_path / "state" / "samples.sqlite3", SamplesConfig())
+    labels = {sample.label for sample in store.lessons("pane", "state")}
+    store.close()
+    assert "open" in labels
 
 
 def children_of(process_id: int) -> list[int]:
