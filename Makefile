@@ -65,12 +65,13 @@ vm: $(VENV)/.dev
 DATA ?= ../shared/data
 starter: $(VENV)/.dev
 	rm -rf build/starter && mkdir -p build/starter
-	$(BIN)/transom data generate build/starter/scenes --groups 450 --pictures 6 --seed 7001
-	$(BIN)/transom data generate build/starter/plain --groups 120 --pictures 6 --seed 7002 --plain
-	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/scenes build/starter/plain \
+	$(BIN)/transom data generate build/starter/scenes --groups 3000 --pictures 3 --seed 9001
+	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds --start none --out build/starter/teacher
+	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/scenes \
 	  --recipe train/starter.toml --out build/starter/first
-	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/plain --start build/starter/first \
-	  --recipe train/starter_second.toml --out build/starter/run
+	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/scenes \
+	  --recipe train/starter_second.toml --start build/starter/first \
+	  --teacher build/starter/teacher --teacher build/starter/first --out build/starter/run
 	$(BIN)/python tools/ship_starter.py build/starter/run
 
 # Three sizes: BEST, a run, and what is distilled from it into half and a third of its channels.
@@ -78,11 +79,11 @@ BEST ?= train/starter
 sizes: $(VENV)/.dev
 	mkdir -p build/sizes
 	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
-	test -d build/sizes/plain || $(BIN)/transom data generate build/sizes/plain --groups 120 \
-	  --pictures 6 --seed 7002 --plain
+	test -d build/sizes/scenes || $(BIN)/transom data generate build/sizes/scenes --groups 3000 \
+	  --pictures 3 --seed 9001
 	for width in 0.5 0.35; do \
-	  $(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/sizes/plain --start $(BEST) \
-	    --teacher $(BEST) --set width=$$width --set epochs=12 --recipe train/starter_second.toml \
+	  $(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/sizes/scenes --start $(BEST) \
+	    --teacher $(BEST) --set width=$$width --set epochs=8 --recipe train/starter_second.toml \
 	    --out build/sizes/run-$$width || exit 1; \
 	done
 	for size in pi5=$(BEST) pi4=build/sizes/run-0.5 pi-zero-2=build/sizes/run-0.35; do \

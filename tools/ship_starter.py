@@ -52,6 +52,8 @@ def ship_run(folder: Path, target: Path) -> None:
         text = (folder / name).read_text("utf-8")
         for dataset in run.datasets:
             text = text.replace(str(dataset), dataset.name)
+        for teacher in run.facts.teachers:
+            text = text.replace(f'"{teacher}"', f'"{Path(teacher).name}"')
         text = text.replace(f'start = "{run.recipe.start}"', 'start = ""')
         write_file(target / name, text.encode())
 
