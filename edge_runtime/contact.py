@@ -9,8 +9,8 @@ import logging
 from collections import deque
 from typing import Any
 
-from edge_runtime.lessons import SEPARATOR, ZoneLessons
-from edge_runtime.samples import Sample
+from edge_runtime.lessons import ZoneLessons
+from edge_runtime.sample import SEPARATOR, Sample
 from edge_runtime.seen import SampledZone, Seen, make_sample
 from transom.errors import MessageError
 from transom.messages import Contact, decode_any

@@ -5,9 +5,10 @@ of that look is kept with it. Whoever writes labels into the store, the head is 
 next frame, so a page that labels a kept picture teaches as a message does.
 """
 
+import itertools
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import cv2
@@ -15,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.classifier import Classifier
-from edge_runtime.samples import Sample, SampleStore
+from edge_runtime.sample import SEPARATOR, Sample
+from edge_runtime.samples import SampleStore
 from edge_runtime.seen import SampledZone, Seen, make_sample
 from edge_runtime.two_states import told_probabilities
 from transom.crop import crop_zone
@@ -38,8 +40,6 @@ LEAST_APART_S = 1.0
 """Between two labels that are kept of a zone: whoever sends more does not wear the card out."""
 
 Floats = npt.NDArray[np.float32]
-SEPARATOR = "|"
-"""Between classes of which it is known only that one of them is true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +101,11 @@ class ZoneLessons:
 
     def forget_last(self) -> None:
         """Take the newest label back."""
-        self._take_back(self._store.lessons(self._zone.name, self._zone.task)[:1])
+        self._take_back(itertools.islice(self._lessons(), 1))
 
     def forget_all(self) -> None:
         """Take every label back; the bundle then judges alone."""
-        self._take_back(self._store.lessons(self._zone.name, self._zone.task))
+        self._take_back(self._lessons())
 
     def is_waiting(self, now_ns: int) -> bool:
         """Return whether the next picture is wanted: a label waits for it, or for being learnt."""
@@ -146,11 +146,13 @@ class ZoneLessons:
         reason = self._head if isinstance(self._head, str) else None
         return Taught(examples=self._labels, is_used=reason is None, reason=reason)
 
-    def _take_back(self, samples: list[Sample]) -> None:
+    def _lessons(self) -> Iterator[Sample]:
+        return self._store.lessons(self._zone.name, self._zone.task)
+
+    def _take_back(self, samples: Iterable[Sample]) -> None:
         self._due.clear()
-        for sample in samples:
-            self._store.label(sample.id, None, "", "")
-        _log.info("labels were taken back zone=%s count=%d", self._zone.name, len(samples))
+        count = sum([self._store.label(sample.id, None, "", "") for sample in samples])
+        _log.info("labels were taken back zone=%s count=%d", self._zone.name, count)
 
     def _learn(self) -> None:
         version = self._store.version(self._zone.name)
@@ -159,9 +161,9 @@ class ZoneLessons:
         self._version = version
         known = [
             sample
-            for sample in self._store.lessons(self._zone.name, self._zone.task)
+            for sample in self._lessons()
             if (sample.model, sample.classes) == (self._zone.model, self._zone.classes)
-            and set(_names(sample)) <= set(self._zone.classes)
+            and set(sample.names) <= set(self._zone.classes)
         ]
         lessons = _newest(known)
         self._labels = Counter(sample.label or "" for sample in lessons)
@@ -233,11 +235,7 @@ def answer_again(
         )
 
 
-def _names(sample: Sample) -> list[str]:
-    return (sample.label or "").split(SEPARATOR)
-
-
-def _newest(samples: list[Sample]) -> list[Sample]:
+def _newest(samples: Iterable[Sample]) -> list[Sample]:
     """Return the first `MOST_OF_A_LABEL` of each label."""
     counts: Counter[str | None] = Counter()
     kept = []
@@ -249,7 +247,7 @@ def _newest(samples: list[Sample]) -> list[Sample]:
 
 
 def _examples(samples: list[Sample], zone: SampledZone) -> Examples:
-    names = [_names(sample) for sample in samples]
+    names = [sample.names for sample in samples]
     return Examples(
         np.stack([sample.embedding for sample in samples]),
         _stacked([sample.probabilities for sample in samples], zone),
@@ -267,7 +265,7 @@ def _truth(name: str, classes: tuple[str, ...], zone: SampledZone) -> list[bool]
 
 def _named(sample: Sample, zone: SampledZone) -> list[str]:
     """Return the classes that a label names, as the zone tells them now."""
-    found = {told for label in _names(sample) for told in _told(label, sample.classes, zone)}
+    found = {told for label in sample.names for told in _told(label, sample.classes, zone)}
     return [name for name in zone.classes if name in found]
 
 

@@ -3,7 +3,7 @@
 import math
 from random import Random
 
-from edge_runtime.samples import Why
+from edge_runtime.sample import Why
 from transom.config import SamplesConfig
 
 TRANSITION_S = 3.0

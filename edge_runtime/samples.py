@@ -1,11 +1,12 @@
-"""The store of pictures worth a label: zones' crops, what was said of them, what is true.
+"""The store of pictures worth a label.
 
 One SQLite file, mode 0600, bounded in pictures and in bytes. A picture is the part of a frame
 around its zone, never the frame. Beyond the bounds the most redundant goes first, or else the
 oldest; one that somebody has labelled goes last. What looks like a kept picture of the same zone is
 counted there and not kept again; where it comes with a label, that is the label of both.
 
-Pictures can be lost without harm, so a store that cannot be written is a warning, and no error.
+Pictures lie in a table of their own, so that a start reads none of them and a label writes none.
+They can be lost without harm, so a store that cannot be written is a warning, and no error.
 """
 
 import logging
@@ -14,13 +15,14 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from edge_runtime.sample import Floats, Sample, Why, likeness
 from transom.config import SamplesConfig
 from transom.errors import SampleError
 from transom.geometry import Zone
@@ -39,66 +41,22 @@ state some seconds apart 0.93 to 0.96.
 REDUNDANT = 0.9
 """Likeness below which no picture is redundant: then the oldest goes first."""
 
-Why = Literal["unsure", "unlike", "transition", "random", "taught"]
-"""Why a picture was kept; `taught` = because somebody, or a sensor, said what it shows."""
-
-Floats = npt.NDArray[np.float32]
-
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _ROW_BYTES = 4096  # beside the picture: embedding, columns, the page that is not full
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS samples (
-    id INTEGER PRIMARY KEY, zone TEXT NOT NULL, task TEXT NOT NULL, why TEXT NOT NULL,
-    taken_at TEXT NOT NULL, shape TEXT NOT NULL, picture BLOB NOT NULL, model TEXT NOT NULL,
-    embedding BLOB NOT NULL, classes TEXT NOT NULL, probabilities BLOB NOT NULL,
-    label TEXT, labelled_by TEXT, labelled_at TEXT,
-    copies INTEGER NOT NULL, drawn INTEGER NOT NULL);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, zone TEXT NOT NULL, task TEXT NOT NULL, why TEXT NOT NULL,
+    taken_at TEXT NOT NULL, shape TEXT NOT NULL, model TEXT NOT NULL, embedding BLOB NOT NULL,
+    classes TEXT NOT NULL, probabilities BLOB NOT NULL, label TEXT, labelled_by TEXT,
+    labelled_at TEXT, copies INTEGER NOT NULL, drawn INTEGER NOT NULL,
+    picture_bytes INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS pictures (id INTEGER PRIMARY KEY, picture BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS labels ON samples (zone, labelled_at) WHERE label IS NOT NULL;
 """
 _COLUMNS = (
-    "zone, task, why, taken_at, shape, picture, model, embedding, classes, probabilities, "
-    "label, labelled_by, labelled_at, copies, drawn"
+    "zone, task, why, taken_at, shape, model, embedding, classes, probabilities, label, "
+    "labelled_by, labelled_at, copies, drawn"
 )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A picture of a zone.
-
-    Attributes:
-        zone: The zone's name.
-        task: The task whose class is the zone's state.
-        why: Why it is kept.
-        taken_at: UTC, ISO 8601.
-        shape: The zone in the picture, in fractions of it.
-        picture: JPEG of the part of the frame around the zone.
-        model: Digest of the bundle that answered.
-        embedding: (D,) float32, of that bundle's network.
-        classes: What the zone tells, C of them.
-        probabilities: (C,) float32, what the bundle alone said.
-        label: The true class; several that may be true, joined by `|`; None = nobody said.
-        labelled_by: `mqtt`, `contact` or another word for who said so.
-        labelled_at: UTC, ISO 8601.
-        copies: Pictures that it stands for.
-        drawn: Those of them that were drawn at random: what an honest figure may count.
-        id: In the store; 0 before it is there.
-    """
-
-    zone: str
-    task: str
-    why: Why
-    taken_at: str
-    shape: Zone
-    picture: bytes
-    model: str
-    embedding: Floats
-    classes: tuple[str, ...]
-    probabilities: Floats
-    label: str | None = None
-    labelled_by: str | None = None
-    labelled_at: str | None = None
-    copies: int = 1
-    drawn: int = 0
-    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +121,26 @@ class SampleStore:
         """
         with self._lock:
             twin = self._twin(sample)
-            if twin is not None:
-                return twin.id if self._attempt(self._count_copy, twin, sample) else None
-            return self._insert(sample)
+            return self._insert(sample) if twin is None else self._count_copy(twin, sample)
 
     def version(self, zone: str) -> int:
         """Return a number that changes when labels of a zone do."""
         return self._versions[zone]
 
     def label(self, id_: int, label: str | None, by: str, at: str) -> bool:
-        """Say what a kept picture shows, or take it back; return whether that is done."""
+        """Say what a kept picture shows, or take it back; return whether that is done.
+
+        Args:
+            id_: The picture's.
+            label: A class, or several that may be true, joined by `|`; None takes it back.
+            by: Who says so.
+            at: UTC, ISO 8601.
+        """
+        values = (None, None, None, id_) if label is None else (label, by, at, id_)
+        query = "UPDATE samples SET label = ?, labelled_by = ?, labelled_at = ? WHERE id = ?"
         with self._lock:
             kept = self._kept.get(id_)
-            query = "UPDATE samples SET label = ?, labelled_by = ?, labelled_at = ? WHERE id = ?"
-            values = (None, None, None, id_) if label is None else (label, by, at, id_)
-            if kept is None or not self._attempt(self._write, query, values):
+            if kept is None or not self._attempt(query, values):
                 return False
             self._note_label(kept, label)
             return True
@@ -185,54 +148,43 @@ class SampleStore:
     def forget(self, *ids: int) -> bool:
         """Delete pictures; return whether that is done."""
         with self._lock:
-            return self._attempt(self._delete, ids)
+            done = [self._delete(id_) for id_ in ids]
+        return all(done)
 
     def answered(self, sample: Sample) -> bool:
         """Note what another network says of a kept picture; return whether that is done."""
+        query = (
+            "UPDATE samples SET model = ?, embedding = ?, classes = ?, probabilities = ?,"
+            " label = ? WHERE id = ?"
+        )
+        values = (
+            sample.model,
+            _packed(sample.embedding),
+            " ".join(sample.classes),
+            _packed(sample.probabilities),
+            sample.label,
+            sample.id,
+        )
         with self._lock:
-            query = (
-                "UPDATE samples SET model = ?, embedding = ?, classes = ?, probabilities = ?,"
-                " label = ? WHERE id = ?"
-            )
-            values = (
-                sample.model,
-                _packed(sample.embedding),
-                " ".join(sample.classes),
-                _packed(sample.probabilities),
-                sample.label,
-                sample.id,
-            )
             kept = self._kept.get(sample.id)
-            if kept is None or not self._attempt(self._write, query, values):
+            if kept is None or not self._attempt(query, values):
                 return False
             kept.model, kept.embedding = sample.model, sample.embedding
             self._note_label(kept, sample.label)
             return True
 
-    def lessons(self, zone: str, task: str) -> list[Sample]:
-        """Return the labelled pictures of a zone's task, the newest label first."""
+    def lessons(self, zone: str, task: str) -> Iterator[Sample]:
+        """Yield the labelled pictures of a zone's task, the newest label first."""
         where = "zone = ? AND task = ? AND label IS NOT NULL ORDER BY labelled_at DESC, id DESC"
-        return list(self.samples(where, (zone, task)))
+        return self._read(where, zone, task)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield what is kept, the newest first, one at a time."""
+        return self._read("1 ORDER BY id DESC")
 
     def get(self, id_: int) -> Sample | None:
         """Return a picture; None where it is no longer kept."""
-        return next(self.samples("id = ?", (id_,)), None)
-
-    def samples(
-        self, where: str = "1 ORDER BY id DESC", values: tuple[Any, ...] = ()
-    ) -> Iterator[Sample]:
-        """Yield what is kept, the newest first unless asked otherwise, one at a time.
-
-        Args:
-            where: A condition of SQL on the columns; a constant of the program, never input.
-            values: What its question marks stand for.
-        """
-        with self._lock:
-            ids = [row[0] for row in self._rows(f"SELECT id FROM samples WHERE {where}", values)]  # noqa: S608
-        for id_ in ids:
-            with self._lock:
-                rows = self._rows(f"SELECT {_COLUMNS}, id FROM samples WHERE id = ?", (id_,))  # noqa: S608
-            yield from map(_sample, rows)
+        return next(self._read("id = ?", id_), None)
 
     def counts(self) -> SampleCounts:
         """Return what is kept."""
@@ -279,73 +231,75 @@ class SampleStore:
                 return older
         return min(candidates, key=lambda kept: kept.id)
 
-    def _insert(self, sample: Sample) -> int | None:
-        size = len(sample.picture) + _ROW_BYTES
-        if size > self._config.max_bytes:
-            return None
+    def _make_room(self, size: int) -> bool:
         while self._kept and (
             len(self._kept) >= self._config.max_count
             or self.counts().stored_bytes + size > self._config.max_bytes
         ):
-            if not self._attempt(self._delete, (self._victim().id,)):
-                return None
-        marks = ", ".join("?" * 15)
-        query = f"INSERT INTO samples ({_COLUMNS}) VALUES ({marks})"  # noqa: S608
-        inserted: list[int] = []
-        if not self._attempt(self._write, query, _row(sample), inserted):
+            if not self._delete(self._victim().id):
+                return False
+        return size <= self._config.max_bytes
+
+    def _insert(self, sample: Sample) -> int | None:
+        size = len(sample.picture) + _ROW_BYTES
+        if size > self._config.max_bytes or not self._make_room(size):
             return None
-        self._kept[inserted[0]] = _Kept(
-            inserted[0],
-            sample.zone,
-            sample.model,
-            sample.label,
-            sample.drawn,
-            size,
-            sample.embedding,
+        marks = ", ".join("?" * 15)
+        query = f"INSERT INTO samples ({_COLUMNS}, picture_bytes) VALUES ({marks})"  # noqa: S608
+        values = (*_row(sample), len(sample.picture))
+        picture = "INSERT INTO pictures VALUES (last_insert_rowid(), ?)"
+        if not self._attempt(query, values, picture, (sample.picture,)):
+            return None
+        id_ = int(self._store.execute("SELECT last_insert_rowid()").fetchone()[0])
+        self._kept[id_] = _Kept(
+            id_, sample.zone, sample.model, sample.label, sample.drawn, size, sample.embedding
         )
         if sample.label is not None:
             self._versions[sample.zone] += 1
-        return inserted[0]
+        return id_
 
-    def _count_copy(self, twin: _Kept, sample: Sample) -> None:
+    def _count_copy(self, twin: _Kept, sample: Sample) -> int | None:
         """Count a picture where its twin is; its label, where it has one, is the newer."""
-        label = sample.label
-        if label is not None and twin.label in label.split("|"):
-            label = twin.label  # what is known already says more
-        self._store.execute(
+        label = twin.label if twin.label in sample.names else sample.label  # which says more
+        query = (
             "UPDATE samples SET copies = copies + 1, drawn = drawn + ?, label = coalesce(?, label),"
             " labelled_by = coalesce(?, labelled_by), labelled_at = coalesce(?, labelled_at)"
-            " WHERE id = ?",
-            (sample.drawn, label, sample.labelled_by, sample.labelled_at, twin.id),
+            " WHERE id = ?"
         )
+        values = (sample.drawn, label, sample.labelled_by, sample.labelled_at, twin.id)
+        if not self._attempt(query, values):
+            return None
         twin.drawn += sample.drawn
         if label is not None:
             self._note_label(twin, label)
+        return twin.id
+
+    def _delete(self, id_: int) -> bool:
+        if not self._attempt(
+            "DELETE FROM samples WHERE id = ?", (id_,), "DELETE FROM pictures WHERE id = ?", (id_,)
+        ):
+            return False
+        kept = self._kept.pop(id_, None)
+        if kept is not None and kept.label is not None:
+            self._versions[kept.zone] += 1
+        return True
 
     def _note_label(self, kept: _Kept, label: str | None) -> None:
         kept.label = label
         self._versions[kept.zone] += 1
 
-    def _delete(self, ids: tuple[int, ...]) -> None:
-        self._store.executemany("DELETE FROM samples WHERE id = ?", [(id_,) for id_ in ids])
-        for id_ in ids:
-            kept = self._kept.pop(id_, None)
-            if kept is not None and kept.label is not None:
-                self._versions[kept.zone] += 1
-
     # ---------------------------------------------------------------- the file
 
-    def _write(
-        self, query: str, values: tuple[Any, ...], inserted: list[int] | None = None
-    ) -> None:
-        cursor = self._store.execute(query, values)
-        if inserted is not None and cursor.lastrowid is not None:
-            inserted.append(cursor.lastrowid)
-
-    def _attempt(self, work: Any, *arguments: Any) -> bool:
+    def _attempt(self, *queries: Any) -> bool:
+        """Run queries, each followed by its values, in one transaction; whether it is done."""
         try:
-            work(*arguments)
+            self._store.execute("BEGIN IMMEDIATE")
+            for query, values in zip(queries[::2], queries[1::2], strict=True):
+                self._store.execute(query, values)
+            self._store.execute("COMMIT")
         except sqlite3.Error as error:
+            with suppress(sqlite3.Error):  # it may have done so by itself
+                self._store.execute("ROLLBACK")
             self._meet(error)
             return False
         if self._in_trouble:
@@ -353,14 +307,32 @@ class SampleStore:
         self._in_trouble = False
         return True
 
+    def _read(self, where: str, *values: Any) -> Iterator[Sample]:
+        ids = [row[0] for row in self._rows(f"SELECT id FROM samples WHERE {where}", values)]  # noqa: S608
+        query = f"SELECT {_COLUMNS}, id, picture FROM samples JOIN pictures USING (id) WHERE id = ?"  # noqa: S608
+        for id_ in ids:
+            yield from map(_sample, self._rows(query, (id_,)))
+
     def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         try:
-            return self._store.execute(query, values).fetchall()
+            with self._lock:
+                return self._store.execute(query, values).fetchall()
         except sqlite3.Error as error:
             self._meet(error)
             return []
 
     def _meet(self, error: sqlite3.Error) -> None:
+        """Say once what is wrong; begin anew where the file is damaged."""
+        if _code(error) in _DAMAGED:
+            self._store.close()
+            self._versions.update(kept.zone for kept in self._kept.values())
+            try:
+                _set_aside(self._path, error)
+                self._store, self._kept = _open(self._path)
+            except (sqlite3.Error, OSError) as obstacle:
+                error = sqlite3.OperationalError(str(obstacle))
+            else:
+                return
         if not self._in_trouble:
             _log.warning("samples cannot be used path=%s error=%s", self._path, error)
         self._in_trouble = True
@@ -382,12 +354,12 @@ def _open(path: Path) -> tuple[sqlite3.Connection, dict[int, _Kept]]:
         store.execute("PRAGMA journal_mode = WAL")
         store.execute("PRAGMA synchronous = FULL")
         store.execute("PRAGMA secure_delete = ON")  # what was taken back is gone
-        verdict = store.execute("PRAGMA quick_check(1)").fetchone()[0]
+        store.executescript(_SCHEMA)
+        verdict = store.execute("PRAGMA quick_check(samples)").fetchone()[0]
         if verdict != "ok":
             raise ValueError(verdict)
-        store.executescript(_SCHEMA)
         rows = store.execute(
-            "SELECT id, zone, model, label, drawn, length(picture), embedding FROM samples"
+            "SELECT id, zone, model, label, drawn, picture_bytes, embedding FROM samples"
         )
         return store, {kept.id: kept for kept in map(_kept, rows)}
     except BaseException:
@@ -396,8 +368,12 @@ def _open(path: Path) -> tuple[sqlite3.Connection, dict[int, _Kept]]:
 
 
 def _is_damage(error: sqlite3.DatabaseError | ValueError) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+    """Whether a file that was opened is none that was written here."""
+    return isinstance(error, ValueError) or _code(error) in (*_DAMAGED, sqlite3.SQLITE_ERROR)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _set_aside(path: Path, error: Exception) -> None:
@@ -407,27 +383,6 @@ def _set_aside(path: Path, error: Exception) -> None:
         if part.exists():
             part.replace(aside.with_name(aside.name + suffix))
     _log.warning("store of samples was damaged and is new kept=%s error=%s", aside, error)
-
-
-def likeness(first: Floats, second: Floats) -> Floats:
-    """Return how alike embeddings are, (N, M) float32: 1 = the same.
-
-    It is the cosine less what their lengths differ by: 1 - |a - b|^2 / (2 |a| |b|).
-
-    Args:
-        first: (N, D) float32.
-        second: (M, D) float32.
-
-    Examples:
-        >>> a, b = np.eye(2, dtype=np.float32), np.array([[1, 1], [2, 0]], np.float32)
-        >>> likeness(a, b).astype(float).round(2).tolist()
-        [[0.65, 0.75], [0.65, -0.25]]
-    """
-    products = first @ second.T
-    squares = (first**2).sum(axis=1)[:, None], (second**2).sum(axis=1)[None]
-    lengths = np.sqrt(squares[0] * squares[1])
-    apart = np.maximum(squares[0] + squares[1] - 2.0 * products, 0.0)
-    return np.asarray(1.0 - apart / np.maximum(2.0 * lengths, 1e-30), np.float32)
 
 
 def _most_alike(kept: list[_Kept]) -> tuple[float, _Kept]:
@@ -460,7 +415,6 @@ def _row(sample: Sample) -> tuple[Any, ...]:
         sample.why,
         sample.taken_at,
         sample.shape.to_text(),
-        sample.picture,
         sample.model,
         _packed(sample.embedding),
         " ".join(sample.classes),
@@ -474,17 +428,24 @@ def _row(sample: Sample) -> tuple[Any, ...]:
 
 
 def _sample(row: Any) -> Sample:
-    zone, task, why, taken_at, shape, picture, model, embedding, classes, probabilities, *rest = row
+    zone, task, why, taken_at, shape, model, embedding, classes, probabilities, *rest = row
+    label, labelled_by, labelled_at, copies, drawn, id_, picture = rest
+    whys: tuple[Why, ...] = get_args(Why)
     return Sample(
-        zone,
-        task,
-        why if why in get_args(Why) else "taught",
-        taken_at,
-        Zone.from_text(shape),
-        bytes(picture),
-        model,
-        _unpacked(embedding),
-        tuple(classes.split()),
-        _unpacked(probabilities),
-        *rest,
+        zone=zone,
+        task=task,
+        why=whys[whys.index(why)],
+        taken_at=taken_at,
+        shape=Zone.from_text(shape),
+        picture=bytes(picture),
+        model=model,
+        embedding=_unpacked(embedding),
+        classes=tuple(classes.split()),
+        probabilities=_unpacked(probabilities),
+        label=label,
+        labelled_by=labelled_by,
+        labelled_at=labelled_at,
+        copies=copies,
+        drawn=drawn,
+        id=id_,
     )

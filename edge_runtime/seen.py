@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.clock import iso
-from edge_runtime.samples import Sample, Why
+from edge_runtime.sample import Sample, Why
 from transom.crop import Image, cut_around
 from transom.geometry import Zone
 

@@ -161,7 +161,7 @@ def test_another_bundle_answers_the_labelled_pictures_anew(
         door.turn(1)
     before = {s.id: s.embedding for s in store.lessons("door", "state")}
     again = play(blue(SHADE, 5), bundle=replace(bundle, digest="f" * 64))
-    after = store.lessons("door", "state")
+    after = list(store.lessons("door", "state"))
     assert {s.model for s in after} == {"f" * 64}
     for sample in after:  # from the stored picture, whose compression changes it a little
         assert sample.embedding == pytest.approx(before[sample.id], abs=0.02)
@@ -297,7 +297,7 @@ def test_no_more_than_the_newest_examples_of_a_label_are_learnt_from(
         store.add(
             replace(kept, embedding=embedding, label="open", labelled_by="page", labelled_at=at)
         )
-    held = len(store.lessons("door", "state"))
+    held = len(list(store.lessons("door", "state")))
     again = play(blue(LIGHT, 1))
     again.turn(1)
     assert taught(again)["examples"] == {"open": min(held, MOST_OF_A_LABEL)}
