@@ -46,6 +46,8 @@ def fetch_url(
             failure: Exception | None = None
         except (OSError, HTTPException) as error:  # URLError is an OSError
             failure = error
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the connection
         if part.is_whole:
             return
         failures = 0 if part.have_bytes > before else failures + 1

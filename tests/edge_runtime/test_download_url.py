@@ -1,0 +1,197 @@
+"""A bundle by https: a real server that breaks off, knows ranges or not, and sends elsewhere."""
+
+import re
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_runtime.download import PartFile
+from edge_runtime.download_url import fetch_url
+from tests.edge_runtime.broker import Broker, Certificates, make_certificates, wait_until
+from tests.edge_runtime.updating import Device, Offer, TinyBundle, rewrite, wait_for_step, wish_for
+from transom.errors import UpdateError
+from transom.updates import CHUNK_BYTES, Install
+
+DATA = bytes(range(256)) * (5 * CHUNK_BYTES // 256) + b"the end"
+
+
+class Server(ThreadingHTTPServer):
+    """Gives one file by https.
+
+    Attributes:
+        breaks: Answers that end after so many bytes; then whole ones.
+        knows_ranges: Whether it obeys them.
+        moved_to: Where it sends everybody instead.
+        asked: The ranges that it was asked for.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, certificates: Certificates, data: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.data = data
+        self.breaks: list[int] = []
+        self.knows_ranges = True
+        self.moved_to: str | None = None
+        self.asked: list[str | None] = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.server, certificates.server_key)
+        # The handshake is the handler's: one that fails must not leave its socket to nobody.
+        self.socket = context.wrap_socket(
+            self.socket, server_side=True, do_handshake_on_connect=False
+        )
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.server_address[1]}/new.bundle"
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that went away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server, wanted = self.server, self.headers.get("Range")
+        server.asked.append(wanted)
+        if server.moved_to is not None:
+            self.send_response(302)
+            self.send_header("Location", server.moved_to)
+            self.end_headers()
+            return
+        match = re.fullmatch(r"bytes=(\d+)-", wanted or "")
+        start = int(match[1]) if match and server.knows_ranges else 0
+        rest = server.data[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: server.breaks.pop(0)] if server.breaks else rest)
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@contextmanager
+def serving(certificates: Certificates, data: bytes = DATA) -> Iterator[Server]:
+    with Server(certificates, data) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def server(certificates: Certificates) -> Iterator[Server]:
+    with serving(certificates) as server:
+        yield server
+
+
+Fetch = Callable[..., bytes]
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, server: Server, certificates: Certificates) -> Fetch:
+    def fetch(size_bytes: int = len(DATA), ca_file: Path | None = certificates.authority) -> bytes:
+        wish = Install(
+            request="r",
+            name="n",
+            sequence=1,
+            digest="0" * 64,
+            size_bytes=size_bytes,
+            url=server.url,
+        )
+        part = PartFile(tmp_path / "new.part", size_bytes)
+        try:
+            fetch_url(wish, part, ca_file and str(ca_file), lambda _s: None, lambda: None)
+        finally:
+            part.close()
+        return part.path.read_bytes()
+
+    return fetch
+
+
+def test_goes_on_where_the_connection_broke(server: Server, fetch: Fetch) -> None:
+    server.breaks = [2 * CHUNK_BYTES, 0, CHUNK_BYTES]
+    assert fetch() == DATA
+    assert server.asked == [
+        None,
+        *[f"bytes={2 * CHUNK_BYTES}-"] * 2,
+        f"bytes={3 * CHUNK_BYTES}-",
+    ]
+
+
+def test_goes_on_with_what_an_earlier_process_left(
+    tmp_path: Path, server: Server, fetch: Fetch
+) -> None:
+    (tmp_path / "new.part").write_bytes(DATA[: CHUNK_BYTES + 5])
+    assert fetch() == DATA
+    assert server.asked == [f"bytes={CHUNK_BYTES}-"]
+
+
+def test_begins_anew_where_the_server_knows_no_ranges(
+    tmp_path: Path, server: Server, fetch: Fetch
+) -> None:
+    server.knows_ranges = False
+    (tmp_path / "new.part").write_bytes(b"x" * CHUNK_BYTES)
+    assert fetch() == DATA
+
+
+def test_gives_up_where_nothing_comes(server: Server, fetch: Fetch) -> None:
+    server.breaks = [0] * 20
+    with pytest.raises(UpdateError, match="file ends early; 0 bytes came"):
+        fetch()
+    assert len(server.asked) == 5
+
+
+def test_takes_no_more_than_was_announced(fetch: Fetch) -> None:
+    with pytest.raises(UpdateError, match="larger than the 1,000 bytes announced"):
+        fetch(size_bytes=1000)
+
+
+def test_trusts_no_certificate_of_a_stranger(server: Server, fetch: Fetch) -> None:
+    with pytest.raises(UpdateError, match="CERTIFICATE_VERIFY_FAILED"):
+        fetch(ca_file=None)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("elsewhere", ["http://localhost/new.bundle", "file:///etc/passwd"])
+def test_is_sent_nowhere_but_to_https(elsewhere: str, server: Server, fetch: Fetch) -> None:
+    server.moved_to = elsewhere
+    with pytest.raises(UpdateError, match=r"unknown url type|Moved|not allowed"):
+        fetch()
+
+
+def test_a_device_takes_a_bundle_by_https_from_where_its_configuration_allows(
+    tmp_path: Path, certificates: Certificates, tiny_bundle: TinyBundle
+) -> None:
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, padding=3 * CHUNK_BYTES)
+    with (
+        Broker(tmp_path / "broker") as broker,
+        broker.subscriber("transom/hall-pi/#") as heard,
+        serving(certificates, new.read_bytes()) as server,
+    ):
+        server.breaks = [CHUNK_BYTES]
+        terms: dict[str, Any] = {
+            "url_prefixes": (server.url.removesuffix("new.bundle"),),
+            "ca_file": str(certificates.authority),
+        }
+        with Device(tmp_path, broker.config(), tiny_bundle.keys, **terms) as device:
+            wish = wish_for(new, url=server.url)
+            Offer(broker).wish(wish)
+            wait_until(lambda: device.updater.wants_restart, 30.0)
+            wait_for_step(heard, "verified", wish.request)
+    assert server.asked == [None, f"bytes={CHUNK_BYTES}-"]
