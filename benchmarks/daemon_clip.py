@@ -1,8 +1,10 @@
-"""Measure the daemon on a clip: start, latency, memory, processor time, bytes written.
+r"""Measure the daemon on a clip: start, latency, memory, processor time, bytes written.
 
     python -m benchmarks.daemon_clip                      # a door that opens and shuts: latency
     python -m benchmarks.daemon_clip --scene still        # nothing moves: the least it costs
     python -m benchmarks.daemon_clip --scene moving       # the door never rests: the most it costs
+    python -m benchmarks.daemon_clip --scene still --bundle starter --peers build/peers/bin/python \
+        --frigate build/peer-files/starter/frigate.tflite
     python -m benchmarks.daemon_clip --bundle home.bundle --keys keys --clip hall.mp4 --seconds 120
 
 The daemon runs as a user runs it (`transom run`), with a real mosquitto on loopback. A clip is
@@ -15,7 +17,9 @@ this machine takes, at the same time of day, to import the libraries alone. Late
 moment the deciding frame left the camera to the broker's acknowledgement, read off the wire by a
 relay, on one monotonic clock. The filter's delay, from a change in the clip to the deciding frame,
 is apart: it is waiting on purpose. Processor time is put in relation to a bare OpenCV loop that
-reads the same clip at the same pace, at the same time on the same machine.
+reads the same clip at the same pace, at the same time on the same machine; with `--frigate` also to
+that loop with Frigate's recipe on top: its network in TensorFlow Lite, two threads, once a second
+(`benchmarks.peers` installs the one and writes the other).
 """
 
 import argparse
@@ -32,12 +36,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import paho.mqtt.client as mqtt
 
+from benchmarks.clip_loop import read_clip
 from benchmarks.mqtt_relay import Relay
 from edge_runtime.replay import replay
 from tests.edge_runtime.broker import Broker
@@ -57,6 +61,7 @@ CLIP_S = 30.0
 SCENES = ("swing", "still", "moving")
 BOUNDS = {
     "cpu_to_bare_opencv": {"still": 1.25, "moving": 2.0},
+    "cpu_to_frigate_recipe": {"still": 1.0},
     "main_pss_mib": 110.0,
     "camera_pss_mib": 60.0,
     "start_to_first_state_s": 2.0,
@@ -131,15 +136,14 @@ def make_tiny_bundle(folder: Path) -> tuple[Path, Path]:
 
 def read_bare(clip: str, seconds: float, answer: Any) -> None:
     """Read a clip with nothing but OpenCV, at its own pace; send the processor time per second."""
-    capture = cv2.VideoCapture(clip)
-    interval_s = 1.0 / (capture.get(cv2.CAP_PROP_FPS) or 30.0)
-    began_s, began_cpu_s, due_s = time.monotonic(), time.process_time(), time.monotonic()
-    while time.monotonic() - began_s < seconds:
-        if not capture.read()[0]:
-            capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-        due_s += interval_s
-        time.sleep(max(due_s - time.monotonic(), 0.0))
-    answer.send((time.process_time() - began_cpu_s) / (time.monotonic() - began_s))
+    answer.send(read_clip(clip, seconds, None))
+
+
+def start_frigate(clip: str, arguments: argparse.Namespace) -> subprocess.Popen[str]:
+    """Start the same loop with Frigate's recipe; it prints its processor time per second."""
+    module = "benchmarks.clip_loop"
+    command = [arguments.peers, "-m", module, clip, str(arguments.seconds), str(arguments.frigate)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def processor_s(process_id: int) -> float:
@@ -230,7 +234,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         ) as daemon:
             has_state = seen.wait(60.0)
             start_s = time.monotonic() - began_s
-            figures = watch(daemon.pid, str(clip), arguments.seconds, relay)
+            figures = watch(daemon.pid, str(clip), arguments, relay)
             daemon.terminate()
     figures["start_to_first_state_s"] = round(start_s, 2) if has_state else None
     figures["importing_libraries_s"] = round(imports_s, 2)
@@ -239,16 +243,19 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def watch(process_id: int, clip: str, seconds: float, relay: Relay) -> dict[str, Any]:
+def watch(
+    process_id: int, clip: str, arguments: argparse.Namespace, relay: Relay
+) -> dict[str, Any]:
     """Take the figures of a running daemon."""
     time.sleep(WARM_UP_S)
     children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
     processes = {"main": process_id, "camera": int(children[0])}
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     bare = multiprocessing.get_context("spawn").Process(
-        target=read_bare, args=(clip, seconds, theirs)
+        target=read_bare, args=(clip, arguments.seconds, theirs)
     )
     bare.start()
+    frigate = start_frigate(clip, arguments) if arguments.frigate else None
     theirs.close()  # so that its end is noticed here
     first = len(relay.acknowledged)
     before = {name: (processor_s(n), written_bytes(n)) for name, n in processes.items()}
@@ -258,6 +265,7 @@ def watch(process_id: int, clip: str, seconds: float, relay: Relay) -> dict[str,
     used = {name: (processor_s(n) - before[name][0]) / passed_s for name, n in processes.items()}
     written = sum(written_bytes(n) - before[name][1] for name, n in processes.items())
     bare.join()
+    beside = {} if frigate is None else beside_frigate(frigate, sum(used.values()))
     events = relay.acknowledged[first:]
     return {
         "seconds": round(passed_s, 1),
@@ -268,8 +276,18 @@ def watch(process_id: int, clip: str, seconds: float, relay: Relay) -> dict[str,
         "cpu_percent": {k: round(100.0 * v, 1) for k, v in used.items()},
         "bare_opencv_cpu_percent": round(100.0 * bare_cpu, 1),
         "cpu_to_bare_opencv": round(sum(used.values()) / bare_cpu, 2),
+        **beside,
         "written_kib": round(written / 1024.0, 1),
         "written_kib_per_event": round(written / 1024.0 / len(events), 1) if events else None,
+    }
+
+
+def beside_frigate(frigate: subprocess.Popen[str], ours: float) -> dict[str, float]:
+    """Return what Frigate's recipe used, and ours, processor time per second, over it."""
+    theirs = float(frigate.communicate()[0])
+    return {
+        "frigate_recipe_cpu_percent": round(100.0 * theirs, 1),
+        "cpu_to_frigate_recipe": round(ours / theirs, 2),
     }
 
 
@@ -277,6 +295,7 @@ def beyond_bounds(figures: dict[str, Any], scene: str) -> list[str]:
     """Return which figures miss what this project promises."""
     found = {
         "cpu_to_bare_opencv": figures["cpu_to_bare_opencv"],
+        "cpu_to_frigate_recipe": figures.get("cpu_to_frigate_recipe"),
         "main_pss_mib": figures["memory"]["main"]["pss_mib"],
         "camera_pss_mib": figures["memory"]["camera"]["pss_mib"],
         "start_to_first_state_s": figures["start_to_first_state_s"],
@@ -311,6 +330,8 @@ def main() -> None:
     parser.add_argument("--bundle", help="a bundle with --keys, or the word starter")
     parser.add_argument("--keys", type=Path, help="folder of the keys that it is trusted by")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--frigate", type=Path, help="its network, of benchmarks.tflite_files")
+    parser.add_argument("--peers", default=sys.executable, help="an interpreter that can run it")
     parser.add_argument("--zone", default="", help="x1 y1 … x4 y4, fractions of the frame")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -68,6 +68,8 @@ def correct_biases(float32: bytes, int8: bytes, crops: Image) -> bytes:
     layers = [
         layer for layer in _layers(proto.graph) if layer.source in known and layer.name in filters
     ]
+    if not layers:  # a network that has no biases, whose normalisation moves nothing
+        return int8
     constants = _constants(proto.graph)
     means = _means(float32, layers, constants, crops[:: max(1, len(crops) // _CROPS)])
     changed: dict[str, npt.NDArray[np.int32]] = {}

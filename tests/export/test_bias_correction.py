@@ -71,3 +71,12 @@ def test_correcting_again_changes_nothing(float32: bytes, corrected: bytes) -> N
     crops = draw(8, seed=4)
     once = correct_biases(float32, corrected, crops)
     assert correct_biases(float32, once, crops) == once
+
+
+def test_a_network_without_biases_stays_as_it_is() -> None:
+    # Normalisation that has learnt nothing moves nothing, and folds into no bias.
+    recipe = Recipe(size=SIZE, backbone="efficientnet_lite0_short", width=0.35, pretrained=False)
+    graph = export_graph(build_network(recipe, TASKS).eval(), TASKS, SIZE)
+    crops = draw(4, seed=1)
+    merely_rounded = quantize(graph, TASKS, crops, Quantization(bias_correction=False))
+    assert quantize(graph, TASKS, crops) == merely_rounded
