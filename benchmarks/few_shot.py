@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_runtime.sample import likeness
 from train.corpus import load_corpus
 from train.evaluate import Evaluation, evaluate
 from train.evaluate_commands import load_guard, load_predictor
@@ -49,12 +50,27 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|---:|")
     doors = judged(predictor, arguments.data / "doors", "val")
     show("doors, val", few_shots(doors, guard, counts)["state"])
+    alike: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, zone in ZONES.items():
             clip = clip_dataset(Path(folder) / name.replace(" ", "_"), arguments.data, zone)
             evaluation = judged(predictor, clip, "all")
+            alike.append(f"{name}: {how_alike(evaluation)}")
             show(f"window clip, {name}", few_shots(evaluation, guard, counts)["state"])
             show("the same, later half", later_half(evaluation, guard, counts))
+    print("\nlikeness of frames of one state, 1/30, 1/5 and 2 s apart, medians;", "; ".join(alike))
+
+
+def how_alike(evaluation: Evaluation) -> str:
+    """How alike a device would find frames of one state, by the time between them."""
+    order = np.argsort([row.image for row in evaluation.corpus.rows])
+    embedding, targets = evaluation.embedding[order], evaluation.tasks["state"].targets[order]
+    medians = []
+    for step in (1, 6, 60):
+        same = targets[step:] == targets[:-step]
+        alike = np.diagonal(likeness(embedding[step:], embedding[:-step]))
+        medians.append(f"{np.median(alike[same]):.3f}")
+    return ", ".join(medians)
 
 
 def judged(predictor: Predictor, folder: Path, split: str) -> Evaluation:

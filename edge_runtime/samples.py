@@ -34,8 +34,8 @@ FILE_NAME = "samples.sqlite3"
 ALIKE = 0.98
 """Likeness (see `likeness`) from which on two pictures are the same one.
 
-Of the real window clip, neighbouring frames at rest are 0.98 to 0.995 alike, and frames of one
-state some seconds apart 0.93 to 0.96.
+Of the real window clip, neighbouring frames are 0.990 and 0.998 alike (one pane, whole picture),
+those of one state two seconds apart 0.885 and 0.981 (`benchmarks/few_shot.py`, medians).
 """
 
 REDUNDANT = 0.9
