@@ -90,11 +90,16 @@ class Subscribed:
 
 @dataclass(frozen=True)
 class Received:
-    """A message has come."""
+    """A message has come.
+
+    Attributes:
+        mid: Its id, by which `Link.acknowledge` answers it.
+    """
 
     topic: str
     payload: bytes
     retain: bool
+    mid: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,9 @@ class Link:
         clock: For deadlines.
         will: What the broker publishes when the connection breaks.
         is_lasting: Whether the broker keeps the subscriptions while this client is away.
+        session_expiry_s: For how long it does, and keeps what comes for them (MQTT 5).
+        acknowledges: Whether the caller answers what it receives, with `acknowledge`; the broker
+            delivers again, to the next link of this name, what was not answered.
     """
 
     def __init__(
@@ -180,12 +188,16 @@ class Link:
         *,
         will: Message | None = None,
         is_lasting: bool = False,
+        session_expiry_s: int = SESSION_EXPIRY_S,
+        acknowledges: bool = False,
     ) -> None:
         self.is_connected = False
         self.heard_s = clock.monotonic_s()
         self._access = access
         self._clock = clock
         self._is_lasting = is_lasting
+        self._session_expiry_s = session_expiry_s
+        self._acknowledges = acknowledges
         self._is_over = False
         self._opened_s = self.heard_s
         self._happened: list[Happening] = []
@@ -203,6 +215,7 @@ class Link:
             clean_session=None if self._is_v5 else not self._is_lasting,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
+            manual_ack=self._acknowledges,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages = 0  # the window is ours; paho must queue nothing
@@ -231,7 +244,7 @@ class Link:
             if self._is_v5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
                 if self._is_lasting:
-                    properties.SessionExpiryInterval = SESSION_EXPIRY_S
+                    properties.SessionExpiryInterval = self._session_expiry_s
                 self._client.connect(
                     config.host,
                     config.tcp_port,
@@ -275,6 +288,10 @@ class Link:
     def subscribe(self, topic_filter: str, qos: Literal[0, 1] = 1) -> int | None:
         """Ask for messages; return the id that `Subscribed` will carry, None without network."""
         return self._client.subscribe(topic_filter, qos=qos)[1]
+
+    def acknowledge(self, received: Received) -> None:
+        """Tell the broker that a message is safe here; see `acknowledges`."""
+        self._client.ack(received.mid, 1)
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Ask for no more of these messages."""
@@ -384,7 +401,9 @@ class Link:
         self._happened.append(Subscribed(mid, refusals[0] if refusals else None))
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        self._happened.append(Received(message.topic, bytes(message.payload), message.retain))
+        self._happened.append(
+            Received(message.topic, bytes(message.payload), message.retain, message.mid)
+        )
 
 
 def wait_for_wake(wake: int, timeout_s: float) -> None:

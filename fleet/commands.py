@@ -1,10 +1,14 @@
 """`transom deploy`, `rollback` and `fleet`: bundles to devices, and who runs what."""
 
+import re
+import signal
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -13,6 +17,8 @@ import msgspec
 from edge_runtime.broker_options import broker_access, broker_options
 from edge_runtime.clock import Clock
 from fleet.deploy import Deployment
+from fleet.event_store import open_store
+from fleet.record import Recorder
 from fleet.rollback import roll_back
 from fleet.rollout import Course, Plan
 from fleet.roster import as_table, choose, read_roster
@@ -159,6 +165,68 @@ def fleet_group(
     else:
         for line in as_table(members):
             click.echo(line)
+
+
+@fleet_group.command("record")
+@click.option("--database", default="events.sqlite3", show_default=True,
+              help="A file for SQLite, or postgresql://user@host/name.")  # fmt: skip
+@click.option("--database-password-file", type=click.Path(path_type=Path, exists=True),
+              help="A file that holds PostgreSQL's password.")  # fmt: skip
+@click.option("--name", default=socket.gethostname, show_default="this machine's",
+              help="Of this consumer: the same at each start, and no other's.")  # fmt: skip
+@click.option("--group", default="record", show_default=True,
+              help="Consumers of one group share the events.")  # fmt: skip
+@click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@broker_options
+def record_command(
+    database: str,
+    database_password_file: Path | None,
+    name: str,
+    group: str,
+    count: int | None,
+    config_file: Path | None,
+    **broker: Any,
+) -> None:
+    """Keep the events of all devices in a database, until Ctrl-C.
+
+    Start it as often as the load needs, each with a --name of its own. One that is killed loses
+    nothing if it is started again under its name.
+
+    \b
+    Example:
+        transom fleet record --host broker.lan --database events.sqlite3
+        transom fleet record --name b --database postgresql://transom@db.lan/home --host broker.lan
+    """
+    access = broker_access(config_file, broker)
+    for what, word in (("--name", name), ("--group", group)):
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", word):
+            raise click.BadParameter(
+                f"must be letters, digits and ._- (64 at most), got {word!r}", param_hint=what
+            )
+    password = None
+    if database_password_file is not None:
+        password = database_password_file.read_text("utf-8").rstrip("\r\n")
+    store = open_store(database, password)
+    try:
+        recorder = Recorder(access, Clock(), store, name, group)
+        with _ended_by_signals(recorder.end), _progress() as progress:
+            recorder.run(lambda kept: progress(f"{kept} events kept"), count)
+    finally:
+        store.close()
+    click.echo(f"{recorder.kept} events kept in {database}")
+
+
+@contextmanager
+def _ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        end()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_devices(devices: tuple[str, ...], *, everyone: bool) -> None:

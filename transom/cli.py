@@ -42,6 +42,7 @@ _EXTRAS = {
     "train": "train",
     "train.tune_commands": "tune",
     "export": "train",
+    "fleet": "fleet",
 }
 """The extra that a module needs, or else its package."""
 
