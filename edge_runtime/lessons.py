@@ -159,13 +159,12 @@ class ZoneLessons:
         if version == self._version:
             return
         self._version = version
-        known = [
+        lessons = [
             sample
-            for sample in self._lessons()
+            for sample in self._store.lessons(self._zone.name, self._zone.task, MOST_OF_A_LABEL)
             if (sample.model, sample.classes) == (self._zone.model, self._zone.classes)
             and set(sample.names) <= set(self._zone.classes)
         ]
-        lessons = _newest(known)
         self._labels = Counter(sample.label or "" for sample in lessons)
         self._head = learn(_examples(lessons, self._zone), self._guard) if lessons else "few"
         if self._head in ("examples", "guard"):
@@ -209,7 +208,7 @@ def answer_again(
         classes: Those of the bundle's task.
     """
     fed = classifier.manifest.input
-    for sample in _newest(store.lessons(zone.name, zone.task)):
+    for sample in store.lessons(zone.name, zone.task, MOST_OF_A_LABEL):
         if (sample.model, sample.classes) == (zone.model, zone.classes):
             continue
         picture = cv2.imdecode(np.frombuffer(sample.picture, np.uint8), cv2.IMREAD_COLOR)
@@ -233,17 +232,6 @@ def answer_again(
                 label=label,
             )
         )
-
-
-def _newest(samples: Iterable[Sample]) -> list[Sample]:
-    """Return the first `MOST_OF_A_LABEL` of each label."""
-    counts: Counter[str | None] = Counter()
-    kept = []
-    for sample in samples:
-        counts[sample.label] += 1
-        if counts[sample.label] <= MOST_OF_A_LABEL:
-            kept.append(sample)
-    return kept
 
 
 def _examples(samples: list[Sample], zone: SampledZone) -> Examples:

@@ -173,10 +173,21 @@ class SampleStore:
             self._note_label(kept, sample.label)
             return True
 
-    def lessons(self, zone: str, task: str) -> Iterator[Sample]:
-        """Yield the labelled pictures of a zone's task, the newest label first."""
-        where = "zone = ? AND task = ? AND label IS NOT NULL ORDER BY labelled_at DESC, id DESC"
-        return self._read(where, zone, task)
+    def lessons(self, zone: str, task: str, most: int | None = None) -> Iterator[Sample]:
+        """Yield the labelled pictures of a zone's task, the newest label first.
+
+        Args:
+            zone: The zone's name.
+            task: The task.
+            most: Pictures of each label, the newest ones; None = all.
+        """
+        ranked = (
+            "SELECT id, row_number() OVER (PARTITION BY label ORDER BY labelled_at DESC, id DESC)"
+            " AS place FROM samples WHERE zone = ? AND task = ? AND label IS NOT NULL"
+        )
+        where = f"id IN (SELECT id FROM ({ranked}) WHERE place <= ?)"  # noqa: S608
+        limit = self._config.max_count if most is None else most
+        return self._read(f"{where} ORDER BY labelled_at DESC, id DESC", zone, task, limit)
 
     def samples(self) -> Iterator[Sample]:
         """Yield what is kept, the newest first, one at a time."""

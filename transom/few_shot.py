@@ -4,7 +4,7 @@ The head adds to the log-probabilities b of the bundle a linear function of the 
 is fitted with numpy to n examples of the zone and to the G pictures of the bundle's guard:
 
     log p(z) = b + W (z - m) / s + c,   normalised
-    minimise   sum_n w_n CE(p_n, y_n) + sum_G CE(p_g, b_g) + lambda / 2 (|W|^2 + |c|^2)
+    minimise   sum_n w_n CE(p_n, y_n) + v sum_G CE(p_g, b_g) + lambda / 2 (|W|^2 + |c|^2)
 
 m and s are the examples' centre and spread, so that lambda means the same for every network; w
 gives each label the same weight. The guard's pictures keep the answers that the bundle gives them:
@@ -17,9 +17,9 @@ K = F F^T + 1. The Hessian of a softmax is at most I / 2 (Böhning), so each ste
 
 lowers the whole: no step size, no line search, one factorisation.
 
-**Never worse than the bundle alone** on the examples, nor on the guard: the weakest lambda that
-keeps to that is taken, and where none does, there is no head. Two labels are the least that can be
-learnt from: a head that knows closed doors only would call every door closed.
+**Never worse than the bundle alone** on the examples, nor on the guard: the guard's weight v grows
+until that holds, and where it never does, there is no head. Two labels that exclude each other are
+the least that can be learnt from: a head that knows closed doors only would call every door closed.
 
 References:
     Böhning, Multinomial logistic regression algorithm, Ann. Inst. Statist. Math. 44 (1992).
@@ -48,7 +48,7 @@ _SETTLED = 1e-4
 _LEAST = 1e-6
 
 Refusal = Literal["few", "examples", "guard"]
-"""Why there is no head: one label only; it would be worse on the examples; or on the guard."""
+"""Why there is no head: no two labels exclude each other, or it would be worse on these."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ def learn(examples: Examples, guard: Examples) -> Head | Refusal:
         examples: Of the zone.
         guard: Of other places, of the same classes; may be none.
     """
-    if len(np.unique(examples.truth, axis=0)) < 2:
+    together = examples.truth.astype(np.int64) @ examples.truth.T.astype(np.int64)
+    if together.all():
         return "few"
     refusal: Refusal = "examples"
     for weight in GUARD_WEIGHTS:

@@ -137,8 +137,8 @@ class Taught(Payload, frozen=True, kw_only=True):
         examples: Pictures that are learnt from, by label; one that leaves classes open names them
             joined by `|`.
         is_used: Whether the zone is judged by what was learnt from them.
-        reason: Why not: `few` (one label only), or because it would be worse than the bundle alone
-            on the `examples` or on the `guard`.
+        reason: Why not: `few` (no two labels that exclude each other), or because it would be worse
+            than the bundle alone on the `examples` or on the `guard`.
     """
 
     examples: Mapping[str, int]

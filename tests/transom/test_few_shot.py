@@ -95,6 +95,16 @@ def test_one_label_alone_teaches_nothing() -> None:
     assert learn(taught, places(0)) == "few"
 
 
+def test_labels_that_may_mean_the_same_teach_nothing() -> None:
+    taught = camera(0, 5, classes=1)
+    vague = Examples(taught.embedding, taught.probabilities, np.zeros((5, C), bool))
+    vague.truth[:, 2] = True  # open
+    vague.truth[3:, 1] = True  # ajar or open
+    assert learn(vague, places(0)) == "few"
+    vague.truth[4] = (True, False, False)
+    assert isinstance(learn(vague, places(0)), Head)
+
+
 def test_a_lesson_that_contradicts_the_guard_is_refused() -> None:
     right = np.array([1, 2, 3])
     guard = examples(places(0).embedding[right], right % C)
