@@ -15,9 +15,10 @@ _DAY_S = 86400.0
 class Picker:
     """Decides, for one zone, which looks are kept.
 
-    Each reason has a pace of its own, so that a day of doubt does not hide the one change in it,
-    and no zone writes more often than that. The random share comes at moments that depend on
-    nothing (a Poisson process), so that what it shows is what the camera shows.
+    Each reason has a pace of its own, and within it each class, so that a day of doubt does not
+    hide the one change in it, nor an opening the closing after it; no zone writes more often than
+    that. The random share comes at moments that depend on nothing (a Poisson process), so that what
+    it shows is what the camera shows.
 
     Args:
         config: The pace.
@@ -28,16 +29,17 @@ class Picker:
         self._config = config
         self._random = random
         self._changed_s = -math.inf
-        self._kept_s: dict[Why, float] = {}
+        self._kept_s: dict[tuple[Why, int], float] = {}
         self._draw_s: float | None = None
 
     def why_keep(
-        self, now_s: float, *, is_unlike: bool, is_believed: bool, has_changed: bool
+        self, now_s: float, top: int, *, is_unlike: bool, is_believed: bool, has_changed: bool
     ) -> Why | None:
         """Return why this look is worth keeping; None = it is not.
 
         Args:
             now_s: Monotonic seconds of the frame.
+            top: Index of the most probable class.
             is_unlike: Whether the picture is unlike training.
             is_believed: Whether the network's class is believed.
             has_changed: Whether this look changed the zone's state.
@@ -52,8 +54,9 @@ class Picker:
             "unsure": not is_believed,
         }
         for why, holds in reasons.items():
-            if holds and now_s - self._kept_s.get(why, -math.inf) >= self._config.every_s:
-                self._kept_s[why] = now_s
+            last_s = self._kept_s.get((why, top), -math.inf)
+            if holds and now_s - last_s >= self._config.every_s:
+                self._kept_s[why, top] = now_s
                 return why
         return None
 

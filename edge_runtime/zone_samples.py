@@ -91,6 +91,7 @@ class ZoneSamples:
         """
         why = self._picker.why_keep(
             seen.taken_ns / 1e9,
+            int(judged.probabilities.argmax()),
             is_unlike=judged.is_unlike,
             is_believed=judged.is_believed,
             has_changed=has_changed,

@@ -166,14 +166,15 @@ class SamplesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     Attributes:
         max_count: Pictures kept; beyond it the most redundant goes, or else the oldest.
         max_bytes: Their bytes.
-        every_s: Least seconds between two pictures of a zone that are kept for one reason.
+        every_s: Least seconds between two pictures of a zone that are kept for one reason and say
+            the same.
         random_per_day: Pictures of a zone and day that are drawn at random, whatever they show:
             what an honest figure of this camera needs.
     """
 
     max_count: Annotated[int, Meta(ge=10, le=100_000)] = 500
     max_bytes: Annotated[int, Meta(ge=1_048_576, le=17_179_869_184)] = 67_108_864
-    every_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 60.0
+    every_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 300.0
     random_per_day: Annotated[float, Meta(ge=0.0, le=1440.0)] = 10.0
 
 

@@ -67,6 +67,20 @@ def test_check_prints_what_it_understood(
     assert "secret-token" not in out
 
 
+def test_check_says_what_is_kept_and_learnt(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(config_file)]) == 0
+    assert "learns" not in (out := capsys.readouterr().out)
+    assert "samples " not in out
+    teach = 'correct = true\ncontact = { topic = "zigbee2mqtt/door" }\n[samples]\nmax_count = 20\n'
+    config_file.write_text(config_file.read_text().rstrip() + "\n" + teach)
+    assert main(["check", str(config_file)]) == 0
+    out = capsys.readouterr().out
+    assert "samples    at most 20 pictures, 67 MB, in " in out
+    assert ", learns from corrections, learns from zigbee2mqtt/door" in out
+
+
 def test_check_prints_every_mistake_and_ends_with_78(
     config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -266,7 +266,7 @@ def test_a_store_that_cannot_be_written_is_one_warning_and_no_error(
 
 
 def whys(picker: Picker, looks: list[dict[str, Any]], step_s: float = 0.2) -> list[Why | None]:
-    plain = {"is_unlike": False, "is_believed": True, "has_changed": False}
+    plain = {"top": 0, "is_unlike": False, "is_believed": True, "has_changed": False}
     return [picker.why_keep(i * step_s, **(plain | look)) for i, look in enumerate(looks)]
 
 
@@ -276,6 +276,14 @@ def test_doubt_a_change_and_the_unlike_are_kept_each_at_its_pace() -> None:
     assert whys(picker, [doubt, doubt, change, odd, doubt, doubt, {}, {}]) == [
         "unsure", None, "transition", "unlike", None, "unsure", None, "transition",
     ]  # fmt: skip
+
+
+def test_the_closing_after_an_opening_is_kept_too() -> None:
+    picker = Picker(SamplesConfig(every_s=300.0, random_per_day=0.0), Random(0))
+    opening, closing = ({"has_changed": True, "top": top} for top in (2, 0))
+    looks = [opening, *[{"top": 2}] * 5, closing, *[{}] * 5, opening]
+    found = whys(picker, looks, step_s=2.0)
+    assert [i for i, why in enumerate(found) if why is not None] == [0, 6]
 
 
 def test_looks_soon_after_a_change_count_to_it() -> None:
@@ -331,10 +339,10 @@ def test_the_daemon_keeps_the_look_that_changed_a_state(
     play = Play(bundle, config, play_list_camera, frames, samples=store)
     play.turn(8)
     transitions = [s for s in store.samples() if s.why == "transition"]
-    assert [s.classes[s.probabilities.argmax()] for s in transitions] == ["closed"]
-    (kept,) = transitions
-    assert kept.taken_at == play.payloads("door/event")[0]["at"]
-    assert kept.model == bundle.digest
+    assert [s.classes[s.probabilities.argmax()] for s in transitions] == ["open", "closed"]
+    told = [event["at"] for event in play.payloads("door/event")]
+    assert [s.taken_at for s in transitions] == told[::-1]
+    assert {s.model for s in transitions} == {bundle.digest}
 
 
 def test_the_network_sees_in_a_kept_picture_what_it_saw_in_the_frame(
