@@ -1,6 +1,7 @@
 """What a device says of bundles that it is offered, to Home Assistant and to who offers them."""
 
 import uuid
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -12,6 +13,15 @@ from transom.messages import Message, ModelState, Topics, encode
 from transom.updates import Desired, Install, ModelReport, Step
 
 _SUMMARY_LENGTH = 255
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a step has found out; see `ModelReport`."""
+
+    decisions: int | None = None
+    agreement: float | None = None
+    inference_ms: float | None = None
 
 
 class Voice(Protocol):
@@ -45,10 +55,7 @@ class UpdateReports:
         step: Step,
         wish: Desired,
         reason: str = "",
-        *,
-        decisions: int | None = None,
-        agreement: float | None = None,
-        inference_ms: float | None = None,
+        measured: Measured = Measured(),
     ) -> None:
         """Tell how far a wish is."""
         report = ModelReport(
@@ -59,9 +66,9 @@ class UpdateReports:
             digest=wish.digest if isinstance(wish, Install) else "",
             at=iso(self._clock.wall()),
             reason=reason,
-            decisions=decisions,
-            agreement=None if agreement is None else round(agreement, 4),
-            inference_ms=inference_ms,
+            decisions=measured.decisions,
+            agreement=None if measured.agreement is None else round(measured.agreement, 4),
+            inference_ms=measured.inference_ms,
         )
         self._outbox.put(Message(self._topics.model_report, encode(report)), str(uuid.uuid4()))
         self._voice.flush_events()

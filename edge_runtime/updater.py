@@ -10,28 +10,25 @@ before the hand-over: the broker delivers it again, and the steps up to there ar
 
 import logging
 import queue
-import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.admission import Admission
 from edge_runtime.camera_watch import Look
 from edge_runtime.classifier import Answers
 from edge_runtime.clock import Clock
 from edge_runtime.download import Exchange, PartFile, clear_parts, fetch_chunks
 from edge_runtime.handover import Handover
 from edge_runtime.link import Received
-from edge_runtime.models import check_runtime, is_starter
 from edge_runtime.shadow import Shadow, SharedLooks, share
 from edge_runtime.trial import Trial
-from edge_runtime.two_states import told_spec
-from edge_runtime.update_reports import UpdateReports
-from transom.bundle import Bundle, InputSpec, Manifest, parse_bundle
+from edge_runtime.update_reports import Measured, UpdateReports
+from transom.bundle import Bundle, InputSpec
 from transom.config import Config
 from transom.errors import BundleError, MessageError, UpdateError
 from transom.messages import Topics
-from transom.signing import load_trusted_keys
 from transom.updates import FINAL, Desired, Install, Rollback, Step, read_desired
 
 _log = logging.getLogger(__name__)
@@ -42,7 +39,6 @@ _INBOX = 64
 _WAITING_LOOKS = 4
 """Looks of the shadow are dropped beyond: a few crops a zone each, and more would only age."""
 
-_FREE_BYTES = 32 << 20
 _JOIN_S = 1.0
 _LATE_FACTOR = 5.0
 """So many times `updates.healthy_s` may pass before a device that is not well goes back."""
@@ -110,6 +106,7 @@ class Updater:
         self._handover = handover
         self._reports = reports
         self._serving, self._digest = serving.manifest, serving.digest
+        self._admission = Admission(config, self._terms, handover, serving)
         self._clock = clock
         self._store = Path(config.models.store)
         self._inbox: queue.Queue[_Thing] = queue.Queue(_INBOX)
@@ -278,11 +275,12 @@ class Updater:
         elif wish.digest == self._digest:
             self._answer_for_serving(wish)
         else:
-            self._check_offer(wish)
+            self._admission.check_offer(wish)
             self._tell("accepted", wish)
             self._await_consent(wish)
             part = self._fetch(wish)
-            bundle = self._verify(wish, part)
+            bundle = self._admission.verify(wish, part.path)
+            self._tell("verified", wish)
             self._try(wish, part, bundle)
 
     def _answer_for_serving(self, wish: Install) -> None:
@@ -304,36 +302,6 @@ class Updater:
         if not self._handover.roll_back("asked to go back", wish):
             raise UpdateError("has no bundle from before to go back to")
         self.wants_restart = True
-
-    def _check_offer(self, wish: Install) -> None:
-        """Refuse, before a byte of it is fetched, what would be refused later."""
-        refused = self._handover.ledger.refused.get(wish.digest)
-        if refused is not None and not self._terms.allow_older:
-            raise UpdateError(f"was refused before: {refused}")
-        self._check_sequence(wish.sequence)
-        if wish.size_bytes > self._terms.max_bytes:
-            raise UpdateError(
-                f"has {wish.size_bytes:,} bytes, {self._terms.max_bytes:,} is the most "
-                "(updates.max_bytes)"
-            )
-        if wish.url is not None and not wish.url.startswith(self._terms.url_prefixes):
-            raise UpdateError("is at a URL that does not begin with one of updates.url_prefixes")
-        free_bytes = shutil.disk_usage(self._store).free
-        if free_bytes < wish.size_bytes + _FREE_BYTES:
-            raise UpdateError(
-                f"{self._store}: {free_bytes:,} bytes are free, "
-                f"{wish.size_bytes + _FREE_BYTES:,} are needed"
-            )
-
-    def _check_sequence(self, sequence: int) -> None:
-        newest = self._handover.ledger.newest
-        if not is_starter(self._digest):
-            newest = max(newest, self._serving.sequence)
-        if sequence <= newest and not self._terms.allow_older:
-            raise UpdateError(
-                f"has sequence {sequence}, must be above {newest}, which this device has had; "
-                "export it with a higher --sequence, or set updates.allow_older on the device"
-            )
 
     def _await_consent(self, wish: Install) -> None:
         if self._terms.install == "at_once":
@@ -380,38 +348,12 @@ class Updater:
             fetch_url(wish, part, self._terms.ca_file, self._next_message, progress)
         part.sync()
 
-    def _verify(self, wish: Install, part: PartFile) -> Bundle:
-        """Return the bundle of a complete file.
-
-        Raises:
-            BundleError: It is not a bundle that a trusted key has signed.
-            UpdateError: It is not what was announced, too old, or not for this device's zones.
-        """
-        name = f"{wish.name} {wish.sequence}"
-        keys = load_trusted_keys(Path(self._config.models.trusted_keys))
-        try:
-            bundle = parse_bundle(part.path.read_bytes(), name, keys)
-            found = (bundle.manifest.name, bundle.manifest.sequence, bundle.digest)
-            if found != (wish.name, wish.sequence, wish.digest):
-                raise UpdateError(
-                    f"{name}: is not what was announced but {found[0]} {found[1]} "
-                    f"{found[2][:12]}…; deploy it again"
-                )
-            check_runtime(bundle.manifest, name)
-            self._check_sequence(bundle.manifest.sequence)
-            _check_zones(self._config, bundle.manifest)
-        except (BundleError, UpdateError):
-            part.path.unlink()  # what is fetched next begins anew
-            raise
-        self._tell("verified", wish)
-        return bundle
-
     def _try(self, wish: Install, part: PartFile, bundle: Bundle) -> None:
         self._reports.state(self._serving, wish, "being tried", int(_FETCHED))
         try:
             with Trial(part.path, wish.digest, threads=self._config.models.threads) as trial:
                 inference_ms = trial.run()
-                self._tell("tried", wish, inference_ms=inference_ms)
+                self._tell("tried", wish, measured=Measured(inference_ms=inference_ms))
                 shadow = self._watch_shadow(wish, trial, bundle.manifest.input)
             shadow.check(self._terms.least_agreement)
         except UpdateError as error:
@@ -419,7 +361,8 @@ class Updater:
             raise _UnfitError(str(error)) from error
         if isinstance(self._wish, Install):
             wish = self._wish  # asked for once more meanwhile, under another name
-        self._tell("shadow", wish, decisions=shadow.decisions, agreement=shadow.agreement)
+        measured = Measured(decisions=shadow.decisions, agreement=shadow.agreement)
+        self._tell("shadow", wish, measured=measured)
         self._handover.install(part.path, wish, self._digest)
         self.wants_restart = True
 
@@ -479,34 +422,15 @@ class Updater:
         step: Step,
         wish: Desired,
         reason: str = "",
-        *,
-        decisions: int | None = None,
-        agreement: float | None = None,
-        inference_ms: float | None = None,
+        measured: Measured = Measured(),  # noqa: B008 - frozen
     ) -> None:
         wish = self._wish if self._wish is not None and step not in FINAL else wish
         self._step = step
         _log.info("update step=%s name=%s sequence=%d", step, wish.name, wish.sequence)
-        self._reports.step(
-            step,
-            wish,
-            reason,
-            decisions=decisions,
-            agreement=agreement,
-            inference_ms=inference_ms,
-        )
+        self._reports.step(step, wish, reason, measured)
 
 
 def _is_same(wish: Desired, other: Desired) -> bool:
     if isinstance(wish, Install) and isinstance(other, Install):
         return wish.digest == other.digest
     return type(wish) is type(other) and wish.sequence == other.sequence
-
-
-def _check_zones(config: Config, manifest: Manifest) -> None:
-    for camera in config.cameras:
-        for zone in camera.zones:
-            try:
-                told_spec(manifest, zone)
-            except ValueError as error:
-                raise UpdateError(f"does not suit this device: {error}") from error

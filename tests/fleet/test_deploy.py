@@ -1,6 +1,8 @@
 """`transom deploy`, `rollback` and `fleet` against real devices at a real broker."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from paho.mqtt import publish
 
 from tests.edge_runtime.broker import Broker, wait_until
-from tests.edge_runtime.updating import TinyBundle, rewrite
+from tests.edge_runtime.updating import TinyBundle, rewrite, wait_for_step
 from tests.fleet.conftest import Household
 from transom.bundle import read_bundle
 from transom.cli import main
@@ -95,6 +97,25 @@ def test_the_same_command_goes_on_where_a_workstation_went_away(
     assert code == 0
     assert told["counts"] == {"done": 2}
     assert household.serves() == {"attic-pi": 2, "hall-pi": 2}
+
+
+def test_a_broker_that_restarts_in_the_middle_does_not_end_a_rollout(
+    tmp_path: Path, broker: Broker, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    household.add("hall-pi", shadow_decisions=1000, shadow_s=3.0)  # the shadow outlasts the restart
+    wait_until(lambda: online(say, 1), 20.0)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2)
+    command = [sys.executable, "-m", "transom", "deploy", str(new), "hall-pi", "--json", "--no-tls"]
+    command += ["--host", "localhost", "--port", str(broker.port)]
+    with broker.subscriber("transom/hall-pi/#") as heard:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        wait_for_step(heard, "tried")
+        broker.stop()
+    broker.start()
+    told, _ = process.communicate(timeout=60.0)
+    assert process.returncode == 0
+    assert json.loads(told)["counts"] == {"done": 1}
+    assert household.serves() == {"hall-pi": 2}
 
 
 def test_a_device_without_consent_does_not_answer_and_the_message_says_so(

@@ -1,0 +1,104 @@
+"""Which bundles a device lets in: judged by what is said of one, then by what it is."""
+
+import shutil
+from pathlib import Path
+
+from edge_runtime.handover import Handover
+from edge_runtime.models import check_runtime, is_starter
+from edge_runtime.two_states import told_spec
+from transom.bundle import Bundle, Manifest, parse_bundle
+from transom.config import Config, UpdatesConfig
+from transom.errors import BundleError, UpdateError
+from transom.signing import load_trusted_keys
+from transom.updates import Install
+
+_FREE_BYTES = 32 << 20
+"""What must be left on the card beside a bundle."""
+
+
+class Admission:
+    """The checks of one device.
+
+    Args:
+        config: The device's.
+        terms: Its `updates`.
+        handover: What the device has had and refused.
+        serving: The bundle that serves.
+    """
+
+    def __init__(
+        self, config: Config, terms: UpdatesConfig, handover: Handover, serving: Bundle
+    ) -> None:
+        self._config = config
+        self._terms = terms
+        self._handover = handover
+        self._serving, self._digest = serving.manifest, serving.digest
+        self._store = Path(config.models.store)
+
+    def check_offer(self, wish: Install) -> None:
+        """Refuse, before a byte of it is fetched, what would be refused later.
+
+        Raises:
+            UpdateError: The bundle would not be let in, or does not fit on the card.
+        """
+        refused = self._handover.ledger.refused.get(wish.digest)
+        if refused is not None and not self._terms.allow_older:
+            raise UpdateError(f"was refused before: {refused}")
+        self._check_sequence(wish.sequence)
+        if wish.size_bytes > self._terms.max_bytes:
+            raise UpdateError(
+                f"has {wish.size_bytes:,} bytes, {self._terms.max_bytes:,} is the most "
+                "(updates.max_bytes)"
+            )
+        if wish.url is not None and not wish.url.startswith(self._terms.url_prefixes):
+            raise UpdateError("is at a URL that does not begin with one of updates.url_prefixes")
+        free_bytes = shutil.disk_usage(self._store).free
+        if free_bytes < wish.size_bytes + _FREE_BYTES:
+            raise UpdateError(
+                f"{self._store}: {free_bytes:,} bytes are free, "
+                f"{wish.size_bytes + _FREE_BYTES:,} are needed"
+            )
+
+    def _check_sequence(self, sequence: int) -> None:
+        newest = self._handover.ledger.newest
+        if not is_starter(self._digest):
+            newest = max(newest, self._serving.sequence)
+        if sequence <= newest and not self._terms.allow_older:
+            raise UpdateError(
+                f"has sequence {sequence}, must be above {newest}, which this device has had; "
+                "export it with a higher --sequence, or set updates.allow_older on the device"
+            )
+
+    def verify(self, wish: Install, path: Path) -> Bundle:
+        """Return the bundle of a complete file; one that is refused is removed.
+
+        Raises:
+            BundleError: It is not a bundle that a trusted key has signed.
+            UpdateError: It is not what was announced, too old, or not for this device's zones.
+        """
+        name = f"{wish.name} {wish.sequence}"
+        keys = load_trusted_keys(Path(self._config.models.trusted_keys))
+        try:
+            bundle = parse_bundle(path.read_bytes(), name, keys)
+            found = (bundle.manifest.name, bundle.manifest.sequence, bundle.digest)
+            if found != (wish.name, wish.sequence, wish.digest):
+                raise UpdateError(
+                    f"{name}: is not what was announced but {found[0]} {found[1]} "
+                    f"{found[2][:12]}…; deploy it again"
+                )
+            check_runtime(bundle.manifest, name)
+            self._check_sequence(bundle.manifest.sequence)
+            _check_zones(self._config, bundle.manifest)
+        except (BundleError, UpdateError):
+            path.unlink()  # what is fetched next begins anew
+            raise
+        return bundle
+
+
+def _check_zones(config: Config, manifest: Manifest) -> None:
+    for camera in config.cameras:
+        for zone in camera.zones:
+            try:
+                told_spec(manifest, zone)
+            except ValueError as error:
+                raise UpdateError(f"does not suit this device: {error}") from error
