@@ -67,6 +67,8 @@ BOUNDS = {
     "start_to_first_state_s": 2.0,
     "written_kib_per_event": 24.0,
 }
+LEAST_PACE = 0.95
+"""Of the frames that were due; below it ratios of processor time say nothing."""
 ZONE = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
 WARM_UP_S = 15.0  # by then the camera's view has been taken down, once
 
@@ -135,12 +137,12 @@ def make_tiny_bundle(folder: Path) -> tuple[Path, Path]:
 
 
 def read_bare(clip: str, seconds: float, answer: Any) -> None:
-    """Read a clip with nothing but OpenCV, at its own pace; send the processor time per second."""
+    """Read a clip with nothing but OpenCV, at its own pace; send what `read_clip` returns."""
     answer.send(read_clip(clip, seconds, None))
 
 
 def start_frigate(clip: str, arguments: argparse.Namespace) -> subprocess.Popen[str]:
-    """Start the same loop with Frigate's recipe; it prints its processor time per second."""
+    """Start the same loop with Frigate's recipe; it prints what `read_clip` returns."""
     module = "benchmarks.clip_loop"
     command = [arguments.peers, "-m", module, clip, str(arguments.seconds), str(arguments.frigate)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -260,7 +262,7 @@ def watch(
     first = len(relay.acknowledged)
     before = {name: (processor_s(n), written_bytes(n)) for name, n in processes.items()}
     began_s = time.monotonic()
-    bare_cpu = ours.recv()  # comes after `seconds`
+    bare_cpu, bare_pace = ours.recv()  # comes after `seconds`
     passed_s = time.monotonic() - began_s
     used = {name: (processor_s(n) - before[name][0]) / passed_s for name, n in processes.items()}
     written = sum(written_bytes(n) - before[name][1] for name, n in processes.items())
@@ -275,6 +277,7 @@ def watch(
         "cpu_ms_per_frame": {k: round(1000.0 * v / WATCHED_FPS, 2) for k, v in used.items()},
         "cpu_percent": {k: round(100.0 * v, 1) for k, v in used.items()},
         "bare_opencv_cpu_percent": round(100.0 * bare_cpu, 1),
+        "bare_opencv_pace": round(bare_pace, 2),
         "cpu_to_bare_opencv": round(sum(used.values()) / bare_cpu, 2),
         **beside,
         "written_kib": round(written / 1024.0, 1),
@@ -284,9 +287,10 @@ def watch(
 
 def beside_frigate(frigate: subprocess.Popen[str], ours: float) -> dict[str, float]:
     """Return what Frigate's recipe used, and ours, processor time per second, over it."""
-    theirs = float(frigate.communicate()[0])
+    theirs, pace = map(float, frigate.communicate()[0].split())
     return {
         "frigate_recipe_cpu_percent": round(100.0 * theirs, 1),
+        "frigate_recipe_pace": round(pace, 2),
         "cpu_to_frigate_recipe": round(ours / theirs, 2),
     }
 
@@ -307,6 +311,8 @@ def beyond_bounds(figures: dict[str, Any], scene: str) -> list[str]:
         limit = bound.get(scene) if isinstance(bound, dict) else bound
         if limit is not None and value is not None and value > limit:
             missed.append(f"{name} {value} > {limit}")
+    if figures["bare_opencv_pace"] < LEAST_PACE:
+        missed.append(f"too busy: bare OpenCV read {figures['bare_opencv_pace']:.0%} of the frames")
     if not figures["events"] and figures["written_kib"]:
         missed.append(f"written_kib {figures['written_kib']} without an event")
     return missed

@@ -70,8 +70,12 @@ def open_torch(is_compiled: bool) -> Callable[[Path, int], Classify]:
         from train.network import to_image
 
         torch.set_num_threads(threads)
-        network, _ = load_network(json.loads((folder / NETWORK).read_text("utf-8"))["name"])
-        run = torch.compile(network) if is_compiled else network
+        run, _ = load_network(json.loads((folder / NETWORK).read_text("utf-8"))["name"])
+        if is_compiled:
+            # As one graph: as it is written, it would be compiled layer by layer, up to a limit.
+            example = to_image(torch.from_numpy(np.load(folder / CROPS)[:1]))
+            with torch.no_grad():
+                run = torch.compile(torch.export.export(run, (example,)).module())
 
         @torch.inference_mode()
         def classify(crop: np.ndarray) -> Answer:

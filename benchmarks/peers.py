@@ -236,6 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--peers", default=sys.executable, help="interpreter that has the peers")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, help="those, beside ours")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--files", type=Path, default=Path("build/peer-files"), help="kept here")
@@ -244,13 +245,15 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{machine()}; {arguments.threads} thread(s), {arguments.rounds} rounds\n")
     rows: list[Row] = []
+    wanted = {_OURS, _REFERENCE, *(arguments.runtimes or RUNTIMES)}
+    runtimes = {name: runtime for name, runtime in RUNTIMES.items() if name in wanted}
     for network in arguments.networks:
         folder = (arguments.files / network).resolve()
         write_networks(network, folder)
         for fault in convert(arguments.peers, folder, size_of(network)):
             print(f"not converted: {fault}", file=sys.stderr)
-        rows += measure(network, RUNTIMES, _OURS, folder, arguments)
-        print(f"**{network}**\n\n{table(rows[-len(RUNTIMES) :])}\n", flush=True)
+        rows += measure(network, runtimes, _OURS, folder, arguments)
+        print(f"**{network}**\n\n{table(rows[-len(runtimes) :])}\n", flush=True)
     if STARTER in arguments.networks:
         rows += measure("job", JOBS, _OUR_JOB, (arguments.files / STARTER).resolve(), arguments)
         print(f"**one zone of a 640 x 480 frame**\n\n{table(rows[-len(JOBS) :])}")
