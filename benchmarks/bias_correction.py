@@ -1,8 +1,8 @@
 """What correcting biases brings: INT8 with and without it, against float32, on held-out groups.
 
-    python benchmarks/bias_correction.py RUN [DATASET...]
+    python benchmarks/bias_correction.py [RUN] [--data ../shared/data] [--datasets doors,kinds]
 
-The data sets are those of the run unless others are named. Calibration crops are of `train`; judged
+Without a RUN it is the one behind the starter. Calibration crops are of `train`; judged
 on `val` and `test`. Of the accuracy lost: 95 % intervals, paired by crop, resampled by group.
 """
 
@@ -18,18 +18,20 @@ from train.corpus import load_corpus
 from train.evaluate import ask_crops, task_targets
 from train.predictor import OnnxPredictor
 from train.run import read_run
+from train.start import starter_run
 from transom.bundle import Manifest, TaskSpec
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("datasets", type=Path, nargs="*")
+    parser.add_argument("run", type=Path, nargs="?", default=starter_run())
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--datasets", default="doors,kinds")
     parser.add_argument("--images", type=int, default=256, help="calibration crops")
     options = parser.parse_args()
     run = read_run(options.run)
     corpus = load_corpus(
-        options.datasets or run.datasets,
+        [options.data / name for name in options.datasets.split(",")],
         size=run.recipe.size,
         margin=run.recipe.margin,
         steps=run.recipe.preprocess,

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from export.bias_correction import correct_biases
@@ -27,6 +28,7 @@ def draw(count: int, seed: int) -> Crops:
 @pytest.fixture(scope="module")
 def float32() -> bytes:
     """A network with a filter for each channel."""
+    torch.manual_seed(0)
     recipe = Recipe(size=SIZE, backbone="efficientnet_lite0_short", width=0.35, embedding=16)
     return export_graph(build_network(recipe, TASKS).eval(), TASKS, SIZE)
 
