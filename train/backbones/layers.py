@@ -53,7 +53,8 @@ class Convolution(nn.Conv2d):
         if self._uneven is None:
             return x
         before, after = self._uneven
-        if torch.compiler.is_exporting():
+        # A stride beyond the kernel leaves edges out instead of adding to them.
+        if before < 0 or torch.compiler.is_exporting():
             return functional.pad(x, (before, after, before, after))
         padded: torch.Tensor = _Pad.apply(x, before, after)  # type: ignore[no-untyped-call]
         return padded
