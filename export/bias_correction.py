@@ -138,13 +138,18 @@ def _means(
     """Return by tensor the mean of each channel (C,), as it is and as INT8 rounds it."""
     rounding = {layer.source: (layer.step, layer.zero) for layer in layers}
     found: dict[str, list[tuple[Doubles, Doubles]]] = {name: [] for name in rounding}
+    sizes: dict[str, list[int]] = {name: [] for name in rounding}
     for seen in watch(float32, list(rounding), crops):
         for name, values in seen.items():
             step, zero = (constants[key] for key in rounding[name])
             rounded = _rounded(values, float(step), zero)
             found[name].append((_channel_means(values), _channel_means(rounded)))
+            sizes[name].append(len(values))
     return {
-        name: (np.mean([p[0] for p in parts], axis=0), np.mean([p[1] for p in parts], axis=0))
+        name: (
+            np.average([before for before, _ in parts], axis=0, weights=sizes[name]),
+            np.average([after for _, after in parts], axis=0, weights=sizes[name]),
+        )
         for name, parts in found.items()
     }
 

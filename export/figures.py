@@ -10,7 +10,7 @@ _GROUPS = 30
 
 
 def metrics_of(run: Run, evaluation: Evaluation) -> dict[str, Any]:
-    """What a manifest says of the network: the evaluation without its table of groups."""
+    """Return what a manifest says of the network: the evaluation without its table of groups."""
     full = evaluation.to_json()
     splits = sorted(set(evaluation.corpus.splits.tolist()))
     learnt = {"has_learnt_from_it": True} if splits == ["val"] and run.has_learnt_from_val else {}
@@ -20,7 +20,7 @@ def metrics_of(run: Run, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def evaluation_of(evaluation: Evaluation) -> dict[str, Any]:
-    """What is evaluated, with the groups that were hardest: all bundles travel over the air."""
+    """Return the evaluation with the hardest groups only: all bundles travel over the air."""
     found = evaluation.to_json()
     groups: dict[str, Any] = found["groups"]
     by_trouble = sorted(groups, key=lambda name: _mistakes(groups[name]), reverse=True)
@@ -33,7 +33,7 @@ def _mistakes(group: Mapping[str, Any]) -> float:
 
 
 def training_of(run: Run) -> dict[str, Any]:
-    """What a manifest says of the training: enough to find the run again."""
+    """Return what a manifest says of the training: enough to find the run again."""
     return {
         "run": run.folder.name,
         "recipe": run.recipe.digest,

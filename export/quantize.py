@@ -143,6 +143,7 @@ def drop_zero_points(model: bytes) -> bytes:
         is_stored = node.op_type == "DequantizeLinear" and node.input[0] in constants
         if is_stored and len(node.input) == 3 and not constants[node.input[2]].any():
             dropped.add(node.input.pop())
+    dropped -= {name for node in proto.graph.node for name in node.input}
     kept = [value for value in proto.graph.initializer if value.name not in dropped]
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)

@@ -117,7 +117,8 @@ def calibrated_spec(
 
     Half of what `coverage` leaves is spent on thresholds, half on the rule for the unknown, so that
     both together leave at least `coverage` of good pictures answered. The rule is a limit of the
-    distance, which tells pictures of anything else apart better; of the energy where there is none.
+    distance, which tells pictures of anything else apart even where a network has learnt from one
+    data set; of the energy where there is none.
 
     Args:
         task: The task.

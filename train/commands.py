@@ -131,9 +131,12 @@ def choose_start(
     """
     if values.get("start") == NO_START:
         return {**values, "start": ""}
-    from train.start import asks_for_network, known_tasks  # torch is seconds: not for --help
+    # torch is seconds: not for --help
+    from train.start import asks_for_network, known_tasks, starter_run
 
-    if asks_for_network([*(read_toml(recipe_file) if recipe_file else ()), *values]):
+    if not starter_run().is_dir() or asks_for_network(
+        [*(read_toml(recipe_file) if recipe_file else ()), *values]
+    ):
         return dict(values)
     known = {name for folder in datasets for name in known_tasks(read_dataset(folder).tasks)}
     if not known:

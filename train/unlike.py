@@ -100,8 +100,8 @@ def fit_distance(embedding: Floats, classes: Indices) -> Distance | None:
     names = _large_classes(classes)
     centres = np.stack([points[names == name].mean(axis=0) for name in np.unique(names)])
     within = points - centres[np.unique(names, return_inverse=True)[1]]
-    spread = np.trace(np.cov(points.T))
-    if not np.isfinite(spread) or spread <= 0.0 or np.trace(np.cov(within.T)) <= 1e-9 * spread:
+    spread, inside = (float(some.var(axis=0, ddof=1).sum()) for some in (points, within))
+    if not np.isfinite(spread) or spread <= 0.0 or inside <= 1e-9 * spread:
         return None
     inner, outer = _precision(within), _precision(points)
     one_class = len(centres) == 1  # the two would cancel each other

@@ -138,6 +138,20 @@ def test_an_idx_file_need_not_be_compressed(shared_data: Path, tmp_path: Path) -
     assert {row.split for row in dataset.rows} == {"test"}
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (bytes.fromhex("00000803") + b"\0\0", "ends within its header of 16 bytes"),
+        (gzip.compress(bytes(2000))[:10] + b"\xff" * 40, "cannot be read"),
+    ],
+)
+def test_a_damaged_idx_file_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(content)
+    with pytest.raises(DatasetError, match=said):
+        import_idx(tmp_path, tmp_path / "out")
+
+
 def test_an_idx_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "mnist"
     source.mkdir()

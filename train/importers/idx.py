@@ -1,6 +1,7 @@
 """MNIST and its like, in the idx format."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,11 +112,13 @@ def _read_idx(path: Path, magic: int) -> npt.NDArray[np.uint8]:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
     if int.from_bytes(data[:4], "big") != magic:
         raise DatasetError(f"{path}: must begin with {magic:#010x}, begins with {data[:4].hex()}")
     dimensions = magic & 0xFF
+    if len(data) < 4 + 4 * dimensions:
+        raise DatasetError(f"{path}: ends within its header of {4 + 4 * dimensions} bytes")
     shape = tuple(int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions))
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions)
     if values.size != np.prod(shape, dtype=np.int64):
