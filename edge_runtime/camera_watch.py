@@ -32,12 +32,16 @@ class Look:
 class CameraWatch:
     """One camera: its frames' health, its outages, its zones.
 
+    Attributes:
+        frame: The newest frame, where somebody may ask for it.
+
     Args:
         config: The camera.
         camera: Its frames.
         zones: What to look at.
         announcer: Told when the camera comes, goes or shows nothing of use.
         view: Where the camera looks.
+        keeps_frame: Whether somebody may ask for the newest frame.
         patience_s: Seconds without a frame, at least, after which a camera that is still `online`
             is taken as gone for its zones.
     """
@@ -51,11 +55,14 @@ class CameraWatch:
         view: ViewWatch,
         *,
         patience_s: float,
+        keeps_frame: bool = False,
     ) -> None:
         self.name = config.name
         self.camera = camera
         self.zones = zones
         self.has_verdict = False
+        self.frame: Frame | None = None
+        self._keeps_frame = keeps_frame
         self._announcer = announcer
         self._health = PictureHealth()
         self._view = view
@@ -91,6 +98,7 @@ class CameraWatch:
         """Judge a new frame; return the crops in it that the network is to see."""
         self._frame_s = frame.taken_ns / 1e9
         self._frames += 1
+        self.frame = frame if self._keeps_frame else None
         self.has_verdict = True
         reason = self._health.judge(frame.image, self._frame_s, frame.key_frames)
         if reason is None:
@@ -115,6 +123,21 @@ class CameraWatch:
         if self._status == "gone" or (age_s is not None and age_s > self._patience_s):
             for zone in self.zones:
                 zone.miss("gone", now_ns)
+
+    @property
+    def is_online(self) -> bool:
+        """Whether frames come."""
+        return self._is_online is True
+
+    @property
+    def problem(self) -> Reason | None:
+        """Why its pictures are of no use; None where they are."""
+        return self._problem
+
+    @property
+    def has_drifted(self) -> bool:
+        """Whether its zones have been followed away from where they were drawn."""
+        return self._view.has_drifted
 
     def is_accounted_for(self, now_s: float) -> bool:
         """Whether a frame was judged lately, or the world was told why not."""

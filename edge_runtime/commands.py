@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -37,6 +37,9 @@ from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import CameraConfig, Config, load_config, read_secret
 from transom.errors import EXIT_CONFIGURATION, ClassifierError, ConfigurationError
 from transom.messages import Message, Topics, ZoneEvent, decode
+
+if TYPE_CHECKING:
+    from edge_runtime.web.running import Page
 
 DEFAULT_CONFIG = Path("/etc/transom/transom.toml")
 
@@ -86,12 +89,27 @@ def run_command(config_file: Path, verbose: bool) -> None:
     start_logging(verbose=verbose)
     config = load_config(config_file)
     access = read_access(config.mqtt, config_file)
-    while _serve(config, config_file, access):
-        give_back_memory()
+    with _page(config, config_file) as page:
+        while _serve(config, config_file, access, page):
+            give_back_memory()
+            if page is not None and page.wants_reload:
+                config = load_config(config_file)
 
 
-def _serve(config: Config, config_file: Path, access: Access) -> bool:
-    """Run a daemon until it is told to stop; return whether to run another, with another bundle."""
+def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | None"]:
+    if config.page is None:
+        return nullcontext()
+    from edge_runtime.web.running import serving_page  # only where it is switched on
+
+    return serving_page(config.page, Path(config.state_directory), config_file)
+
+
+def _serve(config: Config, config_file: Path, access: Access, page: "Page | None") -> bool:
+    """Run a daemon until it is told to stop.
+
+    Returns:
+        Whether to run another, with another bundle or with zones that were drawn anew.
+    """
     cameras = [_camera(config, camera, config_file) for camera in config.cameras]
     clock = Clock()
     state = Path(config.state_directory)
@@ -120,14 +138,18 @@ def _serve(config: Config, config_file: Path, access: Access) -> bool:
                 outbox,
                 clock,
                 Notifier(),
-                processes=lambda: _processes(cameras),
+                processes=lambda: _processes(cameras, page),
                 views=ViewStore(state / VIEWS),
                 samples=samples,
+                is_shown=page is not None,
                 updates=None
                 if handover is None
                 else Updater(config, topics, publisher, handover, reports, bundle, clock),
             )
-            with _stopped_by_signals(daemon):
+            with (
+                _stopped_by_signals(daemon),
+                nullcontext() if page is None else page.showing(config, daemon, samples, clock),
+            ):
                 daemon.run()
         except ClassifierError as error:
             if handover is None or not handover.roll_back(str(error)):
@@ -135,7 +157,7 @@ def _serve(config: Config, config_file: Path, access: Access) -> bool:
             return True
         if handover is not None and not daemon.wants_restart:
             handover.end()
-        return daemon.wants_restart
+        return daemon.wants_restart or (page is not None and page.wants_reload)
     finally:
         outbox.close()
         if samples is not None:
@@ -198,8 +220,9 @@ def _birth_topic(config: Config) -> str | None:
     return f"{config.homeassistant.prefix}/status" if config.homeassistant.discovery else None
 
 
-def _processes(cameras: Sequence[CameraProcess | CameraThread]) -> list[int]:
+def _processes(cameras: Sequence[CameraProcess | CameraThread], page: "Page | None") -> list[int]:
     children = [camera.process_id for camera in cameras]
+    children += [] if page is None else [page.process_id]
     return [os.getpid(), *(child for child in children if child is not None)]
 
 
@@ -243,6 +266,12 @@ def describe(config: Config) -> Iterator[str]:
         yield (
             f"samples    at most {config.samples.max_count} pictures, "
             f"{config.samples.max_bytes / 1e6:.0f} MB, in {config.state_directory}"
+        )
+    if config.page is not None:
+        scheme = "https" if config.page.uses_tls else "http"
+        yield (
+            f"page       {scheme}://{config.page.host}:{config.page.port}/, for those who have "
+            f"the token in {config.state_directory}"
         )
     if config.updates is not None:
         how = "at once" if config.updates.install == "at_once" else "when asked"

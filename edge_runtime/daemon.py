@@ -27,6 +27,7 @@ from edge_runtime.classifier import Classifier, give_back_memory
 from edge_runtime.clock import Clock
 from edge_runtime.decision import GRACE_S
 from edge_runtime.diagnostics import Machine, collect
+from edge_runtime.history import ZoneHistory
 from edge_runtime.homeassistant import discovery
 from edge_runtime.link import Received
 from edge_runtime.notify import Notifier
@@ -75,6 +76,7 @@ class Daemon:
         views: Where what the cameras look at outlives the daemon; None = nowhere.
         samples: Where pictures worth a label are kept; None = nowhere.
         updates: Takes bundles over MQTT; None = nothing does.
+        is_shown: Whether somebody may ask for frames and for the last hour.
 
     Attributes:
         inference_ms: What the newest batches took in the network, at most 100.
@@ -98,6 +100,7 @@ class Daemon:
         views: ViewStore | None = None,
         samples: SampleStore | None = None,
         updates: Updater | None = None,
+        is_shown: bool = False,
     ) -> None:
         _check_zones(config, bundle.manifest)
         self._config = config
@@ -111,12 +114,13 @@ class Daemon:
         self._notifier = notifier
         self._processes = processes
         self._updates = updates
+        self._is_shown = is_shown
         self._sampling = (
             Sampling(samples, config.samples, bundle, self._classifier)
             if samples is not None and config.samples is not None
             else None
         )
-        topics = Topics(config.mqtt.prefix, config.device)
+        self._topics = topics = Topics(config.mqtt.prefix, config.device)
         self._announcer = Announcer(topics, bundle.manifest, clock, outbox, broker)
         self._watches = [
             CameraWatch(
@@ -126,18 +130,22 @@ class Daemon:
                 self._announcer,
                 ViewWatch(camera_config, views),
                 patience_s=config.decision.unknown_after_s - GRACE_S,
+                keeps_frame=is_shown,
             )
             for camera_config, camera in zip(config.cameras, cameras, strict=True)
         ]
         self._corrected: dict[str, ZoneWatch] = {}
+        self._listened: set[str] = set()
         self._contacts: dict[str, list[ZoneWatch]] = {}
         for camera, watch in zip(config.cameras, self._watches, strict=True):
             for its, zone in zip(camera.zones, watch.zones, strict=True):
+                self._corrected[topics.correct(zone.name)] = zone
                 if its.correct:
-                    self._corrected[topics.correct(zone.name)] = zone
+                    self._listened.add(topics.correct(zone.name))
                 if its.contact is not None:
                     self._contacts.setdefault(its.contact.topic, []).append(zone)
-        self._heard: deque[Received] = deque(maxlen=_MOST_HEARD)
+        self._listened.update(self._contacts)
+        self._heard: deque[tuple[Received, str]] = deque(maxlen=_MOST_HEARD)
         self._machine = Machine(clock)
         self.inference_ms: deque[float] = deque(maxlen=_TIMED_BATCHES)
         self._pause_s = _pause_s(config)
@@ -156,6 +164,7 @@ class Daemon:
                 self._config.decision,
                 self._announcer,
                 self._sampling.zone(zone) if self._sampling is not None else None,
+                ZoneHistory() if self._is_shown else None,
             )
             for zone in camera.zones
         ]
@@ -177,6 +186,11 @@ class Daemon:
         self._is_stopping = True
 
     @property
+    def watches(self) -> Sequence[CameraWatch]:
+        """What is watched, a camera each, in the configuration's order."""
+        return self._watches
+
+    @property
     def wants_restart(self) -> bool:
         """Whether another bundle is to serve: start anew, and it does."""
         return self._updates is not None and self._updates.wants_restart
@@ -189,8 +203,8 @@ class Daemon:
             self._announcer.model()
         else:
             self._updates.start()
-        for topic in {*self._corrected, *self._contacts}:
-            self._broker.listen(topic, self._heard.append, qos=0)
+        for topic in self._listened:
+            self._broker.listen(topic, lambda heard: self._heard.append((heard, "mqtt")), qos=0)
         now_ns = self._clock.monotonic_ns()
         for watch in self._watches:
             watch.start(now_ns)
@@ -220,7 +234,7 @@ class Daemon:
         """Do one turn; return whether any camera had a new frame."""
         now_ns = self._clock.monotonic_ns()
         while self._heard:
-            self._hear(self._heard.popleft(), now_ns)
+            self._hear(*self._heard.popleft(), now_ns)
         looks: list[Look] = []
         has_frame = False
         for watch in self._watches:
@@ -239,7 +253,17 @@ class Daemon:
         self._report(now_ns / 1e9)
         return has_frame
 
-    def _hear(self, message: Received, now_ns: int) -> None:
+    def correct(self, zone: str, payload: bytes, by: str) -> None:
+        """Take in a correction as if it had come by MQTT; may be called from any thread.
+
+        Args:
+            zone: The zone's name.
+            payload: As of `…/correct`.
+            by: By which way it came.
+        """
+        self._heard.append((Received(self._topics.correct(zone), payload, retain=False), by))
+
+    def _hear(self, message: Received, by: str, now_ns: int) -> None:
         """Hand what has come to the zones that it is for."""
         for zone in self._contacts.get(message.topic, []):
             zone.hear_contact(message.payload, now_ns, is_retained=message.retain)
@@ -252,7 +276,7 @@ class Daemon:
             )
             return
         try:
-            corrected.correct(message.payload, now_ns)
+            corrected.correct(message.payload, now_ns, by)
         except MessageError as error:
             _log.warning("correction is not used: %s", error)
 

@@ -252,6 +252,11 @@ class StateFilter:
         return self._stay()
 
     @property
+    def posterior(self) -> tuple[float, ...]:
+        """How probable each state is now, in the order of the task's classes."""
+        return tuple(self._posterior)
+
+    @property
     def believed_s(self) -> float | None:
         """When a picture last showed the state without doubt, monotonic seconds."""
         return self._believed_s

@@ -55,6 +55,9 @@ class _Due:
 class ZoneLessons:
     """What one zone is taught.
 
+    Attributes:
+        zone: The zone.
+
     Args:
         zone: The zone.
         store: Where labelled pictures are kept.
@@ -62,7 +65,7 @@ class ZoneLessons:
     """
 
     def __init__(self, zone: SampledZone, store: SampleStore, guard: Examples) -> None:
-        self._zone = zone
+        self.zone = zone
         self._store = store
         self._guard = guard
         self._due: list[_Due] = []
@@ -97,7 +100,7 @@ class ZoneLessons:
         self._kept_ns = max(taken_ns, self._kept_ns or taken_ns)
         labelled = replace(sample, label=label, labelled_by=by, labelled_at=sample.taken_at)
         if self._store.add(labelled) is not None:
-            _log.info("zone was taught zone=%s label=%s by=%s", self._zone.name, label, by)
+            _log.info("zone was taught zone=%s label=%s by=%s", self.zone.name, label, by)
 
     def forget_last(self) -> None:
         """Take the newest label back."""
@@ -113,19 +116,19 @@ class ZoneLessons:
         for due in late:
             _log.warning(
                 "label was not used, no usable picture came zone=%s label=%s by=%s",
-                self._zone.name,
+                self.zone.name,
                 due.label,
                 due.by,
             )
             self._due.remove(due)
         is_due = any(due.from_ns <= now_ns for due in self._due)
-        return is_due or self._version != self._store.version(self._zone.name)
+        return is_due or self._version != self._store.version(self.zone.name)
 
     def look(self, seen: Seen) -> None:
         """Give a look the label that waits for it, and learn what is new."""
         for due in [due for due in self._due if due.from_ns <= seen.taken_ns <= due.until_ns]:
             self._due.remove(due)
-            self.keep(make_sample(self._zone, seen, "taught"), seen.taken_ns, due.label, due.by)
+            self.keep(make_sample(self.zone, seen, "taught"), seen.taken_ns, due.label, due.by)
         self._learn()
 
     def judge(self, seen: Seen) -> tuple[Floats, bool]:
@@ -147,30 +150,37 @@ class ZoneLessons:
         return Taught(examples=self._labels, is_used=reason is None, reason=reason)
 
     def _lessons(self) -> Iterator[Sample]:
-        return self._store.lessons(self._zone.name, self._zone.task)
+        return self._store.lessons(self.zone.name, self.zone.task)
 
     def _take_back(self, samples: Iterable[Sample]) -> None:
         self._due.clear()
         count = sum([self._store.label(sample.id, None, "", "") for sample in samples])
-        _log.info("labels were taken back zone=%s count=%d", self._zone.name, count)
+        _log.info("labels were taken back zone=%s count=%d", self.zone.name, count)
+
+    def learn(self) -> tuple[Head | Refusal, Mapping[str, int]]:
+        """Return what the labels in the store teach now, and how many of each are learnt from.
+
+        It changes nothing, and may be called from any thread.
+        """
+        lessons = [
+            sample
+            for sample in self._store.lessons(self.zone.name, self.zone.task, MOST_OF_A_LABEL)
+            if (sample.model, sample.classes) == (self.zone.model, self.zone.classes)
+            and set(sample.names) <= set(self.zone.classes)
+        ]
+        head = learn(_examples(lessons, self.zone), self._guard) if lessons else "few"
+        return head, Counter(sample.label or "" for sample in lessons)
 
     def _learn(self) -> None:
-        version = self._store.version(self._zone.name)
+        version = self._store.version(self.zone.name)
         if version == self._version:
             return
         self._version = version
-        lessons = [
-            sample
-            for sample in self._store.lessons(self._zone.name, self._zone.task, MOST_OF_A_LABEL)
-            if (sample.model, sample.classes) == (self._zone.model, self._zone.classes)
-            and set(sample.names) <= set(self._zone.classes)
-        ]
-        self._labels = Counter(sample.label or "" for sample in lessons)
-        self._head = learn(_examples(lessons, self._zone), self._guard) if lessons else "few"
+        self._head, self._labels = self.learn()
         if self._head in ("examples", "guard"):
             _log.warning(
                 "what the zone was taught is not used zone=%s: worse than the bundle on its %s",
-                self._zone.name,
+                self.zone.name,
                 self._head,
             )
 

@@ -193,6 +193,15 @@ class SampleStore:
         """Yield what is kept, the newest first, one at a time."""
         return self._read("1 ORDER BY id DESC")
 
+    def outlines(self, most: int) -> list[Sample]:
+        """Return what is said of the newest pictures, each with an empty picture.
+
+        Args:
+            most: How many, at most.
+        """
+        query = f"SELECT {_COLUMNS}, id, x'' FROM samples ORDER BY id DESC LIMIT ?"  # noqa: S608
+        return [_sample(row) for row in self._rows(query, (most,))]
+
     def get(self, id_: int) -> Sample | None:
         """Return a picture; None where it is no longer kept."""
         return next(self._read("id = ?", id_), None)

@@ -104,6 +104,11 @@ class ViewWatch:
         return shifted_zone(zone, self._shift, self._size)
 
     @property
+    def has_drifted(self) -> bool:
+        """Whether zones are elsewhere than at set-up."""
+        return not np.array_equal(self._shift, no_shift())
+
+    @property
     def shift(self) -> Shift:
         """How the picture has drifted since set-up; another object when it has drifted further."""
         return self._shift

@@ -18,6 +18,7 @@ class ZoneSamples:
     """Keeps what is worth a label of one zone, and judges it by what was labelled.
 
     Attributes:
+        lessons: What the zone is taught.
         contact: What the zone's contact sensor says and teaches; None = it has none.
 
     Args:
@@ -41,11 +42,11 @@ class ZoneSamples:
         self._zone = zone
         self._store = store
         self._picker = Picker(config, random)
-        self._lessons = ZoneLessons(zone, store, guard)
+        self.lessons = ZoneLessons(zone, store, guard)
         self.contact: ContactTeacher | None = None
         if contact is not None:
             self.contact = ContactTeacher(
-                zone, self._lessons, contact.topic, is_inverted=contact.inverted
+                zone, self.lessons, contact.topic, is_inverted=contact.inverted
             )
 
     @property
@@ -53,27 +54,27 @@ class ZoneSamples:
         """What the zone tells, and may be corrected to."""
         return self._zone.classes
 
-    def correct(self, said: str, now_ns: int) -> None:
-        """Take in a correction: a class, `FORGET_LAST` or `FORGET_ALL`."""
+    def correct(self, said: str, now_ns: int, by: str) -> None:
+        """Take in a correction: a class, `FORGET_LAST` or `FORGET_ALL`; `by` = by which way."""
         forget: dict[str, Callable[[], None]] = {
-            FORGET_LAST: self._lessons.forget_last,
-            FORGET_ALL: self._lessons.forget_all,
+            FORGET_LAST: self.lessons.forget_last,
+            FORGET_ALL: self.lessons.forget_all,
         }
         if said in forget:
             forget[said]()
         else:
-            self._lessons.label(said, "mqtt", now_ns)
+            self.lessons.label(said, by, now_ns)
 
     def is_waiting(self, now_ns: int) -> bool:
         """Return whether the next picture is wanted, whatever moves in it."""
-        return self._lessons.is_waiting(now_ns)
+        return self.lessons.is_waiting(now_ns)
 
     def judge(self, seen: Seen) -> Seen:
         """Learn what waits for this look; return the look as it is judged with what was learnt."""
         if self.contact is not None:
             self.contact.look(seen)
-        self._lessons.look(seen)
-        probabilities, is_unlike = self._lessons.judge(seen)
+        self.lessons.look(seen)
+        probabilities, is_unlike = self.lessons.judge(seen)
         return replace(
             seen,
             probabilities=probabilities,
@@ -101,4 +102,4 @@ class ZoneSamples:
 
     def taught(self) -> Taught | None:
         """Return what is published of what the zone was taught; None = nothing."""
-        return self._lessons.taught()
+        return self.lessons.taught()

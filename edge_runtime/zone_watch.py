@@ -6,8 +6,9 @@ from edge_runtime.announcer import Announcer
 from edge_runtime.capture import Frame
 from edge_runtime.classifier import Answers
 from edge_runtime.decision import Decision, StateFilter
+from edge_runtime.history import Moment, ZoneHistory
 from edge_runtime.motion import MotionGate
-from edge_runtime.seen import Seen
+from edge_runtime.seen import Floats, Seen
 from edge_runtime.two_states import told_probabilities, told_spec
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.zone_memory import OpenTimer, ZoneMemory
@@ -33,6 +34,7 @@ class ZoneWatch:
         decision: Budget of the filter.
         announcer: Told of every change.
         samples: What is kept of the zone, and what it is taught; None = neither.
+        history: Where the last hour is kept for those who look; None = nowhere.
 
     Raises:
         ValueError: The bundle has not the task, or the task not the classes, that the zone needs.
@@ -45,8 +47,11 @@ class ZoneWatch:
         decision: DecisionConfig,
         announcer: Announcer,
         samples: ZoneSamples | None = None,
+        history: ZoneHistory | None = None,
     ) -> None:
         self.name = config.name
+        self.samples = samples
+        self.history = history
         self._config = config
         self._zone = config.zone
         self._specs = {spec.name: spec for spec in manifest.tasks}
@@ -56,7 +61,6 @@ class ZoneWatch:
         self._classes = told.classes
         self._filter = StateFilter(told, decision)
         self._announcer = announcer
-        self._samples = samples
         self._told = Decision(UNKNOWN, 0.0, False, UNKNOWN, "starting")
         self._lessons: tuple[Taught | None, Contact | None] = (None, None)
         self._since_ns: int | None = None
@@ -65,6 +69,7 @@ class ZoneWatch:
         self._kind: str | None = None
         self._timer = OpenTimer(config.left_open_after_s, config.left_open_repeat_s)
         self._frame: Frame | None = None  # the newest, where snapshots are wanted
+        self._looked: tuple[Floats, Floats] | None = None  # without and with what was taught
 
     @property
     def state(self) -> str:
@@ -72,9 +77,29 @@ class ZoneWatch:
         return self._told.state
 
     @property
+    def told(self) -> Decision:
+        """What was told last."""
+        return self._told
+
+    @property
+    def since_ns(self) -> int | None:
+        """Since when the state is what it is, monotonic; None before the start."""
+        return self._since_ns
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the zone tells."""
+        return self._classes
+
+    @property
     def task(self) -> str:
         """The bundle's task whose class is the zone's state."""
         return self._config.task
+
+    @property
+    def device_class(self) -> str:
+        """What the zone is, as Home Assistant has it."""
+        return self._config.device_class
 
     @property
     def shape(self) -> Zone:
@@ -112,7 +137,7 @@ class ZoneWatch:
         """
         crop = crop_zone(frame.image, self._zone, self._input.size, self._input.margin)
         has_moved = self._gate.is_due(crop, frame.taken_ns / 1e9)
-        is_wanted = self._samples is not None and self._samples.is_waiting(frame.taken_ns)
+        is_wanted = self.samples is not None and self.samples.is_waiting(frame.taken_ns)
         if has_moved or is_wanted or not self._filter.is_settled:
             return preprocess(crop, self._input.preprocess)
         self._take(self._filter.hold(frame.taken_ns / 1e9), frame.taken_ns, frame)
@@ -122,7 +147,8 @@ class ZoneWatch:
         """Take in what the network says of the zone's crop in `frame`, row `row` of a batch."""
         self._remember(answers, row)
         seen = self._seen(answers, row, frame)
-        judged = seen if self._samples is None else self._samples.judge(seen)
+        judged = seen if self.samples is None else self.samples.judge(seen)
+        self._looked = seen.probabilities, judged.probabilities
         # A probability below its threshold is evidence all the same, so the filter gets it; a
         # picture unlike training has probabilities that mean nothing.
         decision = (
@@ -132,20 +158,20 @@ class ZoneWatch:
                 judged.probabilities, frame.taken_ns / 1e9, is_moving=self._gate.is_moving
             )
         )
-        if self._samples is not None:
-            self._samples.keep(seen, judged, has_changed=decision.changed)
+        if self.samples is not None:
+            self.samples.keep(seen, judged, has_changed=decision.changed)
         self._take(decision, frame.taken_ns, frame)
 
-    def correct(self, payload: bytes, now_ns: int) -> None:
-        """Take in what somebody says of the zone's true state.
+    def correct(self, payload: bytes, now_ns: int, by: str) -> None:
+        """Take in what somebody says of the zone's true state; `by` = by which way.
 
         Raises:
             MessageError: It is no class of the zone.
         """
-        if self._samples is None:
+        if self.samples is None:
             return
         topic = self._announcer.topics.correct(self.name)
-        self._samples.correct(read_correction(payload, self._samples.classes, topic), now_ns)
+        self.samples.correct(read_correction(payload, self.samples.classes, topic), now_ns, by)
 
     def _seen(self, answers: Answers, row: int, frame: Frame) -> Seen:
         prediction = answers.predictions[self._config.task]
@@ -163,14 +189,14 @@ class ZoneWatch:
 
     def hear_contact(self, payload: bytes, now_ns: int, *, is_retained: bool) -> None:
         """Take in what the zone's contact sensor says."""
-        if self._samples is not None and self._samples.contact is not None:
-            self._samples.contact.hear(payload, now_ns, is_retained=is_retained)
+        if self.samples is not None and self.samples.contact is not None:
+            self.samples.contact.hear(payload, now_ns, is_retained=is_retained)
 
     def check_contact(self, now_ns: int) -> None:
         """Compare the zone with its contact sensor; tell what is new of either."""
-        if self._samples is None or self._samples.contact is None:
+        if self.samples is None or self.samples.contact is None:
             return
-        self._samples.contact.compare(self._told.state, now_ns)
+        self.samples.contact.compare(self._told.state, now_ns)
         if self._lessons_now() != self._lessons:
             self._tell_state(self._told)
 
@@ -197,6 +223,10 @@ class ZoneWatch:
 
     def _take(self, decision: Decision, taken_ns: int, frame: Frame | None) -> None:
         self._frame = frame if self._config.snapshot else None
+        if self.history is not None:
+            said, judged = (None, None) if frame is None else self._looked or (None, None)
+            posterior = self._filter.posterior
+            self.history.note(Moment(taken_ns, said, judged, posterior, decision))
         if decision.changed:
             self._change(decision, taken_ns)
         elif decision.reason != self._told.reason or self._lessons_now() != self._lessons:
@@ -238,10 +268,10 @@ class ZoneWatch:
             self._timer.opened(taken_ns)
 
     def _lessons_now(self) -> tuple[Taught | None, Contact | None]:
-        if self._samples is None:
+        if self.samples is None:
             return None, None
-        contact = self._samples.contact
-        return self._samples.taught(), None if contact is None else contact.told()
+        contact = self.samples.contact
+        return self.samples.taught(), None if contact is None else contact.told()
 
     def _tell_state(self, decision: Decision) -> None:
         self._told = decision

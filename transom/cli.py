@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("edge_runtime.commands", "run_command", "The daemon."),
     "check": ("edge_runtime.commands", "check_command", "Check a configuration file."),
     "doctor": ("edge_runtime.commands", "doctor_command", "Find what is wrong with this device."),
+    "page": ("edge_runtime.web.commands", "page_command", "The link that opens the page."),
     "replay": (
         "edge_runtime.commands",
         "replay_command",
@@ -43,6 +44,7 @@ _EXTRAS = {
     "train.tune_commands": "tune",
     "export": "train",
     "fleet": "fleet",
+    "edge_runtime.web.commands": "web",
 }
 """The extra that a module needs, or else its package."""
 

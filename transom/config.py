@@ -208,6 +208,41 @@ class UpdatesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     healthy_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 60.0
 
 
+class PageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The page: pictures, zones and labels in a browser. With this table the device serves it.
+
+    Attributes:
+        host: Address or name to listen at; loopback = this machine only.
+        port: TCP port; 0 = any that is free.
+        names: Further host names under which the page is asked for, beside the machine's own.
+        certificate_file: Certificate for https, PEM; with `key_file`.
+        key_file: The certificate's key: a path or a systemd credential's name.
+        allow_plain: Serve other machines without https: whoever can listen on the network then
+            sees the pictures and the token.
+    """
+
+    host: Annotated[str, Meta(pattern=r"^[^\s/@?#\[\]]{1,253}\Z")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8380
+    names: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,252}\Z")], ...] = ()
+    certificate_file: str | None = None
+    key_file: str | None = None
+    allow_plain: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file must be given together or not at all")
+        if self.host not in _LOOPBACK and not self.uses_tls and not self.allow_plain:
+            raise ValueError(
+                "host is reached by other machines, so the page needs certificate_file and "
+                "key_file; or set allow_plain = true where the network is trusted"
+            )
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the page is served by https."""
+        return self.certificate_file is not None
+
+
 class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How cameras are read.
 
@@ -343,6 +378,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             configured, pictures to label; systemd's state directory.
         samples: Pictures to label; None = none are kept.
         updates: Bundles over MQTT; None = none are taken.
+        page: The page in a browser; None = nothing listens.
     """
 
     device: DeviceName
@@ -355,6 +391,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     capture: CaptureConfig = CaptureConfig()
     samples: SamplesConfig | None = None
     updates: UpdatesConfig | None = None
+    page: PageConfig | None = None
     cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1, max_length=32)]
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@
     ├── CameraError              a source cannot be opened or read; try again later
     ├── OutboxError              the event store cannot be used
     ├── SampleError              the store of pictures worth a label cannot be opened
+    ├── PageError                the page cannot be served, or does not do what is asked of it
     └── UpdateError              a bundle that is offered is not installed; the message says why
 
 A caller's mistake (a wrong shape or type) stays ValueError or TypeError.
@@ -77,6 +78,19 @@ class OutboxError(TransomError):
 
 class SampleError(TransomError):
     """A store of pictures worth a label that cannot be opened."""
+
+
+class PageError(TransomError):
+    """A page that cannot be served, or something that it is asked for and does not do.
+
+    Args:
+        what: For the person who asked.
+        status: As HTTP has it.
+    """
+
+    def __init__(self, what: str, status: int = 400) -> None:
+        self.status = status
+        super().__init__(what)
 
 
 class UpdateError(TransomError):

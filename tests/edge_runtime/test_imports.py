@@ -25,3 +25,6 @@ def test_running_the_daemon_does_not_load_the_tools_beside_it() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
     assert not {"edge_runtime.watch", "edge_runtime.doctor"} & set(loaded)
+    # Nor the page, which is off: neither its own code nor its libraries.
+    page = ("edge_runtime.web", "starlette", "uvicorn", "tomlkit")
+    assert not sorted(name for name in loaded if name.startswith(page))

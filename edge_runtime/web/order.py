@@ -1,0 +1,23 @@
+"""What the daemon tells the page's process at its start."""
+
+import msgspec
+
+from edge_runtime.web.access import Access
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon wants, the one line on standard input.
+
+    Attributes:
+        access: Who may ask.
+        listener: Descriptor of the listening socket.
+        channel: Descriptor of the socket to the daemon.
+        certificate: File of the certificate, and of its key; None = no TLS.
+        parent: Process with which this one ends.
+    """
+
+    access: Access
+    listener: int
+    channel: int
+    certificate: tuple[str, str] | None
+    parent: int

@@ -1,0 +1,160 @@
+"""The zones of a camera, written back into the configuration file: nothing else in it changes.
+
+What is written is checked as `transom check` does it, before it is written. Where the file is not
+the daemon's to write (a service may not write below /etc), the lines to put into it come back.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import tomlkit
+from tomlkit.items import AoT, Array, Table
+
+from transom.atomic import write_file
+from transom.config import Config, Corner, find_mistakes
+from transom.errors import PageError
+
+_DIGITS = 4
+
+DeviceClass = Literal["door", "window", "garage_door", "opening"]
+
+
+class DrawnZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A zone as somebody drew it.
+
+    Attributes:
+        name: Of a zone that there is, or of a new one.
+        polygon: Four corners (x, y) in fractions of the picture, clockwise from the top left.
+        device_class: Of a new one; None = leave what there is.
+    """
+
+    name: str
+    polygon: tuple[Corner, Corner, Corner, Corner]
+    device_class: DeviceClass | None = None
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of drawn zones.
+
+    Attributes:
+        saved: Whether they are in the file.
+        file: The configuration file.
+        toml: The camera's zones as they are to be in the file.
+        why: Why they are not.
+    """
+
+    saved: bool
+    file: str
+    toml: str
+    why: str = ""
+
+
+def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
+    """Put all zones of a camera into the configuration file; those that are not named go.
+
+    Args:
+        path: The configuration file.
+        camera: The camera's name.
+        zones: Its zones, all of them.
+
+    Raises:
+        PageError: The file would no longer be a good configuration, or is none now.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        document = tomlkit.parse(text)
+        table = _camera(document.unwrap(), document, camera)
+    except (OSError, ValueError, tomlkit.exceptions.ParseError) as error:
+        raise PageError(f"{path}: cannot be read: {error}", status=409) from error
+    if table is None:
+        raise PageError(
+            f"{path}: has no camera {camera}; it was changed since the daemon started: restart it",
+            status=409,
+        )
+    _put(table, zones)
+    new = tomlkit.dumps(document)
+    mistakes = find_mistakes(tomllib.loads(new), Config)
+    if mistakes:
+        raise PageError("; ".join(mistakes), status=422)
+    lines = _lines(table)
+    try:
+        _check_writable(path)
+        write_file(path, new.encode(), path.stat().st_mode & 0o777)
+    except OSError as error:
+        why = f"{path} cannot be written by the daemon: {error.strerror}"
+        return Saved(saved=False, file=str(path), toml=lines, why=why)
+    return Saved(saved=True, file=str(path), toml=lines)
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a file that was made read-only, which a folder's owner could replace all the same.
+
+    Raises:
+        OSError: It is not to be written.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+
+
+def _camera(plain: Mapping[str, Any], document: tomlkit.TOMLDocument, camera: str) -> Any:
+    for index, found in enumerate(plain.get("cameras", [])):
+        if isinstance(found, dict) and found.get("name") == camera:
+            return document["cameras"][index]
+    return None
+
+
+def _put(camera: Any, zones: Sequence[DrawnZone]) -> None:
+    """Change the polygons of a camera's zones in place, add new ones, take others out."""
+    old = camera["zones"]
+    names = [zone.name for zone in zones]
+    for index in reversed(range(len(old))):
+        if old[index].get("name") not in names:
+            del old[index]
+    there = {table.get("name"): table for table in old}
+    for zone in zones:
+        table = there.get(zone.name)
+        if table is None:
+            table = tomlkit.table() if isinstance(old, AoT) else tomlkit.inline_table()
+            table["name"] = zone.name
+            table["device_class"] = zone.device_class or "door"
+            table["polygon"] = _polygon(zone)
+            if isinstance(table, Table):
+                table.add(tomlkit.nl())
+            old.append(table)
+            continue
+        if zone.device_class is not None and table.get("device_class", "door") != zone.device_class:
+            table["device_class"] = zone.device_class
+        drawn = _rounded(zone)
+        if [list(map(float, corner)) for corner in table["polygon"]] != drawn:
+            comment = table["polygon"].trivia
+            table["polygon"] = _polygon(zone)
+            table["polygon"].trivia.comment_ws = comment.comment_ws
+            table["polygon"].trivia.comment = comment.comment
+
+
+def _rounded(zone: DrawnZone) -> list[list[float]]:
+    return [[round(x, _DIGITS), round(y, _DIGITS)] for x, y in zone.polygon]
+
+
+def _polygon(zone: DrawnZone) -> Array:
+    array = tomlkit.array()
+    for corner in _rounded(zone):
+        array.append(corner)
+    return array
+
+
+def _lines(camera: Any) -> str:
+    """Return the zones of a camera as they stand in a file."""
+    tables = tomlkit.aot()
+    for zone in camera["zones"].unwrap():
+        table: Table = tomlkit.table()
+        for key, value in zone.items():
+            table[key] = value
+        tables.append(table)
+    holder = tomlkit.document()
+    holder["cameras"] = tomlkit.table(is_super_table=True)
+    holder["cameras"]["zones"] = tables
+    return tomlkit.dumps(holder).strip() + "\n"
