@@ -33,9 +33,10 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_runtime.download import WINDOW
+from transom.chunks import read_chunk
 from transom.messages import ONLINE, ModelState, Topics
 from transom.starter import bundle_path
-from transom.updates import Install, ModelReport, Step, depot_topic, read_chunk, read_desired
+from transom.updates import Install, ModelReport, Step, depot_topic, read_desired
 
 PREFIX = "transom"
 SERVES = 0

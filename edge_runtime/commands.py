@@ -30,6 +30,7 @@ from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
 from edge_runtime.samples import FILE_NAME as SAMPLES
 from edge_runtime.samples import SampleStore
+from edge_runtime.sharing import Sharing
 from edge_runtime.update_reports import UpdateReports
 from edge_runtime.updater import Updater
 from edge_runtime.view_store import VIEWS, ViewStore
@@ -149,6 +150,7 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
             with (
                 _stopped_by_signals(daemon),
                 nullcontext() if page is None else page.showing(config, daemon, samples, clock),
+                _sharing(config, topics, publisher, samples, bundle),
             ):
                 daemon.run()
         except ClassifierError as error:
@@ -162,6 +164,19 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
         outbox.close()
         if samples is not None:
             samples.close()
+
+
+def _sharing(
+    config: Config,
+    topics: Topics,
+    publisher: Publisher,
+    samples: SampleStore | None,
+    bundle: Bundle,
+) -> AbstractContextManager[object]:
+    """Answer questions about samples, where the configuration consents to it."""
+    if samples is None or config.samples is None or not config.samples.pull:
+        return nullcontext()
+    return Sharing(config, topics, publisher, samples, bundle)
 
 
 def start_logging(*, verbose: bool = False) -> None:
@@ -263,9 +278,10 @@ def describe(config: Config) -> Iterator[str]:
     yield f"model      {source}, keys in {models.trusted_keys}"
     yield f"decisions  {_describe_decisions(config)}"
     if config.samples is not None:
+        shared = ", sent to who asks over MQTT" if config.samples.pull else ""
         yield (
             f"samples    at most {config.samples.max_count} pictures, "
-            f"{config.samples.max_bytes / 1e6:.0f} MB, in {config.state_directory}"
+            f"{config.samples.max_bytes / 1e6:.0f} MB, in {config.state_directory}{shared}"
         )
     if config.page is not None:
         scheme = "https" if config.page.uses_tls else "http"

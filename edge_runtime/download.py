@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_runtime.link import Received
+from transom.chunks import CHUNK_BYTES, chunk_size, read_chunk
 from transom.errors import MessageError, UpdateError
-from transom.updates import CHUNK_BYTES, Install, depot_topic, read_chunk
+from transom.updates import Install, depot_topic
 
 WINDOW = 4
 """Chunks that are asked for at once: what a download holds in memory."""
@@ -64,7 +65,7 @@ class PartFile:
 
     def size_of(self, chunk: int) -> int:
         """Return the bytes of a chunk."""
-        return min(CHUNK_BYTES, self._size_bytes - chunk * CHUNK_BYTES)
+        return chunk_size(chunk, self._size_bytes)
 
     def append(self, data: bytes) -> None:
         """Add what comes next.

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from http.client import HTTPException
 
 from edge_runtime.download import NextMessage, PartFile
+from transom.chunks import CHUNK_BYTES
 from transom.errors import UpdateError
-from transom.updates import CHUNK_BYTES, Install
+from transom.updates import Install
 
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 5

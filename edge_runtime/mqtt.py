@@ -143,6 +143,12 @@ class Publisher:
             self._due[message.topic] = message
         self._wake()
 
+    @property
+    def waiting(self) -> int:
+        """Messages that the broker has not acknowledged, the outbox's that wait left aside."""
+        connection = self._connection
+        return len(self._due) + (0 if connection is None else len(connection.in_flight))
+
     def flush_events(self) -> None:
         """Say that the outbox has something new."""
         self._wake()

@@ -202,6 +202,15 @@ class SampleStore:
         query = f"SELECT {_COLUMNS}, id, x'' FROM samples ORDER BY id DESC LIMIT ?"  # noqa: S608
         return [_sample(row) for row in self._rows(query, (most,))]
 
+    def after(self, id_: int, most: int) -> Iterator[Sample]:
+        """Yield the pictures that were kept after one, the oldest first.
+
+        Args:
+            id_: That one's; 0 = from the first on.
+            most: How many.
+        """
+        return self._read("id > ? ORDER BY id LIMIT ?", id_, most)
+
     def get(self, id_: int) -> Sample | None:
         """Return a picture; None where it is no longer kept."""
         return next(self._read("id = ?", id_), None)

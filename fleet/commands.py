@@ -3,7 +3,6 @@
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,13 @@ import msgspec
 
 from edge_runtime.broker_options import broker_access, broker_options
 from edge_runtime.clock import Clock
+from fleet.console import (
+    answer_option,
+    check_devices,
+    device_options,
+    json_option,
+    progress_line,
+)
 from fleet.deploy import Deployment
 from fleet.event_store import open_store
 from fleet.record import Recorder
@@ -24,17 +30,6 @@ from fleet.rollout import Course, Plan
 from fleet.roster import as_table, choose, read_roster
 from fleet.session import Session
 from transom.errors import EXIT_DONE, EXIT_FAILED
-
-_DEVICES = click.argument("devices", metavar="[DEVICE]...", nargs=-1)
-_EVERYONE = click.option("--all", "everyone", is_flag=True, help="Every device the broker knows.")
-_ANSWER = click.option(
-    "--answer-s",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="A device that is online and says nothing for so long has failed.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON value at the end.")
 
 
 def _read_stages(_context: click.Context, _option: click.Parameter, text: str) -> tuple[float, ...]:
@@ -46,8 +41,7 @@ def _read_stages(_context: click.Context, _option: click.Parameter, text: str) -
 
 @click.command("deploy")
 @click.argument("bundle_file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@_DEVICES
-@_EVERYONE
+@device_options
 @click.option("--canaries", type=click.IntRange(min=0), default=1, show_default=True,
               help="Devices that are asked first.")  # fmt: skip
 @click.option("--stages", callback=_read_stages, default="10,50,100", show_default=True,
@@ -55,10 +49,10 @@ def _read_stages(_context: click.Context, _option: click.Parameter, text: str) -
 @click.option("--abort-above", type=click.FloatRange(0, 100), default=5.0, show_default=True,
               help="End when more than this per cent of those asked have failed.")  # fmt: skip
 @click.option("--url", help="Devices fetch it from this https URL instead of the broker.")
-@_ANSWER
+@answer_option
 @click.option("--decide-s", type=click.FloatRange(min=0, min_open=True), default=7200.0,
               show_default=True, help="A device must have decided within so long.")  # fmt: skip
-@_JSON
+@json_option
 @broker_options
 def deploy_command(
     bundle_file: Path,
@@ -84,7 +78,7 @@ def deploy_command(
         transom deploy home.bundle hall-pi --host broker.lan --username me
         transom deploy home.bundle --all --stages 5,25,100 --config /etc/transom/transom.toml
     """
-    _check_devices(devices, everyone=everyone)
+    check_devices(devices, everyone=everyone)
     try:
         plan = Plan(canaries, stages, abort_above, answer_s, decide_s)
     except ValueError as error:
@@ -93,7 +87,7 @@ def deploy_command(
     with Session(broker_access(config_file, broker), Clock()) as session:
         members = choose(read_roster(session), devices, everyone=everyone)
         deployment = Deployment(session, Clock(), bundle_file, members, plan, url)
-        with _progress() as progress:
+        with progress_line() as progress:
             deployment.send_bundle(lambda share: progress(f"bundle at the broker: {share:.0%}"))
 
             def show(course: Course) -> None:
@@ -112,10 +106,9 @@ def deploy_command(
 
 
 @click.command("rollback")
-@_DEVICES
-@_EVERYONE
-@_ANSWER
-@_JSON
+@device_options
+@answer_option
+@json_option
 @broker_options
 def rollback_command(
     devices: tuple[str, ...],
@@ -131,7 +124,7 @@ def rollback_command(
     Example:
         transom rollback hall-pi --host broker.lan --username me
     """
-    _check_devices(devices, everyone=everyone)
+    check_devices(devices, everyone=everyone)
     with Session(broker_access(config_file, broker), Clock()) as session:
         members = choose(read_roster(session), devices, everyone=everyone)
         ways = roll_back(session, Clock(), members, answer_s)
@@ -144,7 +137,7 @@ def rollback_command(
 
 
 @click.group("fleet", invoke_without_command=True)
-@_JSON
+@json_option
 @broker_options
 @click.pass_context
 def fleet_group(
@@ -209,7 +202,7 @@ def record_command(
     store = open_store(database, password)
     try:
         recorder = Recorder(access, Clock(), store, name, group)
-        with _ended_by_signals(recorder.end), _progress() as progress:
+        with _ended_by_signals(recorder.end), progress_line() as progress:
             recorder.run(lambda kept: progress(f"{kept} events kept"), count)
     finally:
         store.close()
@@ -229,11 +222,6 @@ def _ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _check_devices(devices: tuple[str, ...], *, everyone: bool) -> None:
-    if everyone == bool(devices):
-        raise click.UsageError("name devices, or say --all")
-
-
 def _counted(deployment: Deployment) -> str:
     return ", ".join(f"{n} {standing}" for standing, n in deployment.rollout.counts().items())
 
@@ -246,15 +234,3 @@ def _summary(deployment: Deployment) -> str:
             f"({_counted(deployment)}); those that have it keep it (transom rollback)"
         )
     return _counted(deployment)
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """Yield a function that shows one line on a terminal, in place of the one before."""
-    if not sys.stderr.isatty():
-        yield lambda _text: None
-        return
-    try:
-        yield lambda text: click.echo(f"\r\x1b[K{text}", nl=False, err=True)
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)

@@ -33,6 +33,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "replay_command",
         "Play a clip through the daemon's rules.",
     ),
+    "pull": ("fleet.pull_commands", "pull_command", "Pictures of devices become a data set."),
     "deploy": ("fleet.commands", "deploy_command", "Bring a bundle to devices, stage by stage."),
     "rollback": ("fleet.commands", "rollback_command", "Back to the bundle that served before."),
     "fleet": ("fleet.commands", "fleet_group", "Who runs what; keep everybody's events."),

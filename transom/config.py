@@ -30,7 +30,7 @@ Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Corner = tuple[float, float]
 
 RESERVED_DEVICES = ("depot",)
-RESERVED_ZONES = ("camera", "diagnostics", "model", "status")
+RESERVED_ZONES = ("camera", "diagnostics", "model", "samples", "status")
 """Levels of Transom's own topics, where a zone's or a device's name stands in others."""
 
 SOURCE_SCHEMES = ("usb", "picamera", "rtsp", "rtsps", "http", "https", "file")
@@ -170,12 +170,14 @@ class SamplesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             the same.
         random_per_day: Pictures of a zone and day that are drawn at random, whatever they show:
             what an honest figure of this camera needs.
+        pull: Whether they are sent to who asks for them over MQTT (`transom pull`).
     """
 
     max_count: Annotated[int, Meta(ge=10, le=100_000)] = 500
     max_bytes: Annotated[int, Meta(ge=1_048_576, le=17_179_869_184)] = 67_108_864
     every_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 300.0
     random_per_day: Annotated[float, Meta(ge=0.0, le=1440.0)] = 10.0
+    pull: bool = False
 
 
 class UpdatesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

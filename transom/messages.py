@@ -94,6 +94,16 @@ class Topics:
         """How far the device is with what is desired (`updates.ModelReport`), not retained."""
         return f"{self.root}/model/report"
 
+    @property
+    def samples(self) -> str:
+        """Where what is kept is asked for and answered (`sharing`), only where configured."""
+        return f"{self.root}/samples"
+
+    @property
+    def samples_ask(self) -> str:
+        """Command: tell of samples, or send one (`sharing.Ask`)."""
+        return f"{self.samples}/ask"
+
     def state(self, zone: str) -> str:
         """A zone's state, retained."""
         return f"{self.root}/{zone}/state"

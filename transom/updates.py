@@ -1,22 +1,17 @@
 """How a bundle is offered to a device over MQTT, how it travels, and what the device answers.
 
 A bundle lies at the broker in retained chunks, each with its own digest in front. A device asks for
-the chunks that it lacks, one after the other, so that a broken download goes on where it was. What
-a chunk's digest protects against is damage; whether the bundle is one to trust, only its signature
-says.
+the chunks that it lacks, one after the other, so that a broken download goes on where it was.
+Whether the bundle is one to trust, only its signature says.
 """
 
-import hashlib
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from transom.errors import MessageError
+from transom.chunks import chunk_count, cut_file
 from transom.messages import Message, Payload, decode
-
-CHUNK_BYTES = 64 * 1024
-_DIGEST_BYTES = hashlib.sha256().digest_size
 
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Request = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
@@ -69,7 +64,7 @@ class Install(Wish, frozen=True, kw_only=True, tag_field="action", tag="install"
     @property
     def chunks(self) -> int:
         """Into how many chunks the file is cut."""
-        return -(-self.size_bytes // CHUNK_BYTES)
+        return chunk_count(self.size_bytes)
 
 
 class Rollback(Wish, frozen=True, kw_only=True, tag_field="action", tag="rollback"):
@@ -120,24 +115,8 @@ def depot_topic(prefix: str, digest: str, chunk: int) -> str:
 
 def cut(data: bytes, prefix: str, digest: str) -> Iterator[Message]:
     """Yield the retained messages that bring a file to the broker."""
-    for chunk, start in enumerate(range(0, len(data), CHUNK_BYTES)):
-        part = data[start : start + CHUNK_BYTES]
-        payload = hashlib.sha256(part).digest() + part
+    for chunk, payload in enumerate(cut_file(data)):
         yield Message(depot_topic(prefix, digest, chunk), payload, qos=1, retain=True)
-
-
-def read_chunk(payload: bytes, expected_bytes: int, topic: str) -> bytes:
-    """Return what a chunk's message carries.
-
-    Raises:
-        MessageError: It is not what its digest says, or has another size.
-    """
-    part = payload[_DIGEST_BYTES:]
-    if len(part) != expected_bytes:
-        raise MessageError(f"{topic}: must carry {expected_bytes:,} bytes, carries {len(part):,}")
-    if hashlib.sha256(part).digest() != payload[:_DIGEST_BYTES]:
-        raise MessageError(f"{topic}: is not what its digest says; deploy the bundle again")
-    return part
 
 
 def read_desired(payload: bytes, topic: str) -> Desired | None:

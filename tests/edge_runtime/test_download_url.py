@@ -15,8 +15,9 @@ from edge_runtime.download import PartFile
 from edge_runtime.download_url import fetch_url
 from tests.edge_runtime.broker import Broker, Certificates, make_certificates, wait_until
 from tests.edge_runtime.updating import Device, Offer, TinyBundle, rewrite, wait_for_step, wish_for
+from transom.chunks import CHUNK_BYTES
 from transom.errors import UpdateError
-from transom.updates import CHUNK_BYTES, Install
+from transom.updates import Install
 
 DATA = bytes(range(256)) * (5 * CHUNK_BYTES // 256) + b"the end"
 

@@ -21,9 +21,10 @@ from tests.edge_runtime.updating import (
     wish_for,
 )
 from transom.bundle import read_bundle
+from transom.chunks import CHUNK_BYTES
 from transom.messages import Message
 from transom.signing import new_key
-from transom.updates import CHUNK_BYTES, depot_topic
+from transom.updates import depot_topic
 
 WAY = ["accepted", "verified", "tried", "shadow"]
 

@@ -1,0 +1,274 @@
+"""`transom pull` from real stores of samples, over a real broker."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from paho.mqtt import publish
+
+from edge_runtime.clock import Clock
+from edge_runtime.mqtt import Publisher
+from edge_runtime.outbox import Outbox
+from edge_runtime.sample import Sample
+from edge_runtime.samples import SampleStore
+from edge_runtime.sharing import Sharing
+from fleet.pulled import check_picture, hold_out_days
+from tests.edge_runtime.broker import Broker, wait_until
+from tests.edge_runtime.test_samples import sample
+from tests.edge_runtime.updating import TOPICS, TinyBundle
+from transom.bundle import read_bundle
+from transom.chunks import CHUNK_BYTES
+from transom.cli import main
+from transom.config import CameraConfig, Config, OutboxConfig, SamplesConfig, ZoneConfig
+from transom.dataset import Row, read_dataset, write_dataset
+from transom.geometry import Zone
+from transom.messages import Topics
+
+ZONE = ZoneConfig(name="door", polygon=((0.3, 0.1), (0.6, 0.1), (0.6, 0.9), (0.3, 0.9)))
+
+
+def picture(number: int, side: int = 48) -> bytes:
+    """A JPEG that is no other's; of noise, so that it is as large as its side says."""
+    noise = np.random.default_rng(number).integers(0, 255, (side, side, 3), np.uint8)
+    return bytes(cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+
+
+def seen(number: int, *, day: int = 1, side: int = 48, **more: Any) -> Sample:
+    embedding = np.eye(64)[number % 64]
+    values: dict[str, Any] = {
+        "picture": picture(number, side),
+        "taken_at": f"2026-11-{day:02}T12:00:{number % 60:02}.000Z",
+        "classes": ("closed", "open"),
+        "probabilities": np.array([0.7, 0.3], np.float32),
+        "shape": Zone.rectangle(0.2, 0.2, 0.8, 0.8),
+    }
+    return sample(*embedding.tolist(), **values | more)
+
+
+class SharingDevice:
+    """What of a daemon answers to `transom pull`, between entering and leaving."""
+
+    def __init__(self, folder: Path, broker: Broker, tiny: TinyBundle, name: str) -> None:
+        terms = SamplesConfig(pull=True, max_count=1000)
+        self._config = Config(
+            device=name,
+            mqtt=broker.config(),
+            samples=terms,
+            cameras=(CameraConfig(name="hall", source="file:x.mp4", zones=(ZONE,)),),
+        )
+        self._folder, self._bundle = folder / name, read_bundle(tiny.path, None)
+        self._folder.mkdir(parents=True)
+        self.store = SampleStore(self._folder / "samples.sqlite3", terms)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        topics = Topics("transom", self._config.device)
+        with ExitStack() as stack:
+            outbox = Outbox(self._folder / "outbox.sqlite3", OutboxConfig())
+            stack.callback(outbox.close)
+            stack.callback(self.store.close)
+            link = Publisher(self._config.mqtt, topics, outbox, secret=None, clock=Clock())
+            link.start()
+            stack.callback(link.stop, 2.0)
+            with Sharing(self._config, topics, link, self.store, self._bundle):
+                wait_until(lambda: link.is_connected and not link.waiting)
+                yield
+
+
+@pytest.fixture
+def device(tmp_path: Path, broker: Broker, tiny_bundle: TinyBundle) -> Iterator[SharingDevice]:
+    device = SharingDevice(tmp_path / "devices", broker, tiny_bundle, TOPICS.device)
+    with device.running():
+        yield device
+
+
+def arguments(broker: Broker, folder: Path, *more: object) -> list[str]:
+    where = ["--host", "localhost", "--port", str(broker.port), "--no-tls", "--json"]
+    return ["pull", str(folder), *map(str, more), *where]
+
+
+@pytest.fixture
+def pull(broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Pull into a data set; return the exit code and what was told."""
+
+    def pull(*more: object) -> tuple[int, Any]:
+        code = main(arguments(broker, tmp_path / "home", *(more or (TOPICS.device,))))
+        output = capsys.readouterr()
+        assert output.err == "", output.err
+        return code, json.loads(output.out)
+
+    return pull
+
+
+def rows(folder: Path) -> list[Row]:
+    dataset = read_dataset(folder)
+    assert dataset.mistakes == ()
+    return list(dataset.rows)
+
+
+def test_pictures_and_labels_of_a_device_become_a_data_set(
+    tmp_path: Path, device: SharingDevice, pull: Any
+) -> None:
+    large = seen(1, side=400, label="open", labelled_by="mqtt",
+                 labelled_at="2026-11-01T12:00:02.000Z")  # fmt: skip
+    assert len(large.picture) > 2 * CHUNK_BYTES
+    device.store.add(large)
+    device.store.add(seen(2, day=2))
+    code, told = pull()
+    assert code == 0
+    assert told["devices"]["hall-pi"] | {"reason": ""} == {
+        "device": "hall-pi", "standing": "done", "new": 2, "known": 0, "labels": 1, "aside": [],
+        "reason": "",
+    }  # fmt: skip
+    first, second = rows(tmp_path / "home")
+    assert (first.group, second.group) == ("hall-pi/hall/door/2026-11-01",
+                                           "hall-pi/hall/door/2026-11-02")  # fmt: skip
+    assert (first.split, second.split) == ("train", "val")
+    assert (dict(first.labels), dict(second.labels)) == ({"state": "open"}, {})
+    assert first.zone == Zone.rectangle(0.2, 0.2, 0.8, 0.8)
+    assert (tmp_path / "home" / first.image).read_bytes() == large.picture
+    assert (second.extra["said"], second.extra["confidence"]) == ("closed", "0.7000")
+    serving = json.loads((tmp_path / "home" / "serving.json").read_text())
+    assert serving["hall-pi"]["model"] == "tiny"
+
+
+def test_the_second_time_brings_what_is_new_and_other_labels(
+    tmp_path: Path, device: SharingDevice, pull: Any
+) -> None:
+    id_ = device.store.add(seen(1, label="open", labelled_by="mqtt",
+                                labelled_at="2026-11-01T12:00:02.000Z"))  # fmt: skip
+    assert id_ is not None
+    assert pull()[1]["labelled"] == 1
+    device.store.label(id_, None, "", "")  # taken back
+    device.store.add(seen(2))
+    told = pull()[1]["devices"]["hall-pi"]
+    assert (told["new"], told["known"]) == (1, 1)
+    assert [dict(row.labels) for row in rows(tmp_path / "home")] == [{}, {}]
+
+
+def test_a_label_of_the_workstation_stands_until_the_device_is_corrected_later(
+    tmp_path: Path, device: SharingDevice, pull: Any
+) -> None:
+    id_ = device.store.add(seen(1))
+    assert id_ is not None
+    pull()
+    dataset = read_dataset(tmp_path / "home")
+    edited = [replace(row, labels={"state": "open"}) for row in dataset.rows]
+    write_dataset(tmp_path / "home", name=dataset.name, tasks=dataset.tasks, rows=edited)
+    pull()
+    assert [dict(row.labels) for row in rows(tmp_path / "home")] == [{"state": "open"}]
+    device.store.label(id_, "closed", "mqtt", "2026-11-28T12:00:00.000Z")
+    pull()
+    assert [dict(row.labels) for row in rows(tmp_path / "home")] == [{"state": "closed"}]
+
+
+def test_a_label_that_leaves_classes_open_labels_nothing(
+    tmp_path: Path, device: SharingDevice, pull: Any
+) -> None:
+    device.store.add(seen(1, label="closed|open", labelled_by="contact",
+                          labelled_at="2026-11-01T12:00:02.000Z"))  # fmt: skip
+    pull()
+    (row,) = rows(tmp_path / "home")
+    assert (dict(row.labels), row.extra["label"]) == ({}, "closed|open")
+
+
+def test_a_killed_pull_goes_on_with_what_is_missing(
+    tmp_path: Path, broker: Broker, device: SharingDevice, pull: Any
+) -> None:
+    for number in range(64):
+        device.store.add(seen(number, side=200))
+    command = [sys.executable, "-m", "transom", *arguments(broker, tmp_path / "home", "hall-pi")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(list((tmp_path / "home").rglob("*.jpg"))) > 5, 30.0)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = len(list((tmp_path / "home").glob("*/*/*/*/[!.]*.jpg")))
+    assert there < 64
+    with broker.subscriber("transom/hall-pi/samples/ask") as asked:
+        code, told = pull()
+        assert code == 0
+        assert told["samples"] == 64
+
+        def pictures() -> int:
+            return sum("picture" in payload for payload in asked.payloads())
+
+        wait_until(lambda: pictures() == 64 - there)
+    assert not list((tmp_path / "home").rglob(".*.jpg.*"))
+
+
+def test_a_device_without_consent_is_refused_with_what_to_do(
+    tmp_path: Path, broker: Broker, pull: Any
+) -> None:
+    publish.single("transom/mute-pi/status", b"online", 1, True, hostname="localhost",
+                   port=broker.port)  # fmt: skip
+    code, told = pull("mute-pi", "--answer-s", "0.5")
+    assert code == 1
+    assert told["devices"]["mute-pi"]["standing"] == "refused"
+    assert "set pull = true in [samples]" in told["devices"]["mute-pi"]["reason"]
+    assert not (tmp_path / "home").exists()
+
+
+def test_of_all_devices_those_that_are_away_are_named(
+    broker: Broker, device: SharingDevice, pull: Any
+) -> None:
+    publish.single("transom/late-pi/status", b"offline", 1, True, hostname="localhost",
+                   port=broker.port)  # fmt: skip
+    device.store.add(seen(1))
+    code, told = pull("--all")
+    assert code == 0
+    standings = {name: found["standing"] for name, found in told["devices"].items()}
+    assert standings == {"hall-pi": "done", "late-pi": "away"}
+
+
+def test_what_is_damaged_or_too_large_is_put_aside_by_name_and_the_rest_comes(
+    tmp_path: Path, device: SharingDevice, pull: Any
+) -> None:
+    device.store.add(seen(1, picture=b"\xff\xd8 no picture"))
+    device.store.add(seen(2, picture=picture(2) + bytes(3 << 20)))
+    device.store.add(seen(3))
+    told = pull()[1]["devices"]["hall-pi"]
+    assert told["new"] == 1
+    damaged, large = sorted(told["aside"])
+    assert damaged.startswith("sample 1 of door: is no JPEG; kept as ")
+    assert large.startswith("sample 2 of door: has 3,")
+    kept = list((tmp_path / "home" / "aside").iterdir())
+    assert [path.read_bytes() for path in kept] == [b"\xff\xd8 no picture"]
+    assert len(rows(tmp_path / "home")) == 1
+
+
+def test_a_picture_is_measured_before_it_is_decoded() -> None:
+    small = bytearray(picture(1))
+    place = small.index(b"\xff\xc0")
+    small[place + 5 : place + 9] = (60000).to_bytes(2, "big") * 2
+    with pytest.raises(ValueError, match="60000 x 60000 pixels"):
+        check_picture(bytes(small))
+
+
+def test_refuses_a_folder_that_holds_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    assert main(["pull", str(tmp_path / "home"), "--all", "--host", "localhost"]) == 1
+    assert "neither empty nor a data set" in capsys.readouterr().err
+
+
+def test_every_fourth_day_is_held_out_and_stays_so() -> None:
+    def row(day: int, split: str = "", device: str = "a") -> Row:
+        extra = {"device": device, "taken_at": f"2026-11-{day:02}T00:00:00.000Z"}
+        return Row(image=f"{device}{day}.jpg", split=split, extra=extra)
+
+    splits = [found.split for found in hold_out_days([row(day) for day in range(1, 9)])]
+    assert splits == ["train", "val", "train", "train", "train", "val", "train", "train"]
+    more = [row(day, split) for day, split in enumerate(splits, 1)] + [row(9), row(10), row(11)]
+    assert [found.split for found in hold_out_days(more)][8:] == ["train", "val", "train"]
+    assert [found.split for found in hold_out_days([row(1, device="b")])] == [""]
