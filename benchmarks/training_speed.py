@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from training_turns import Turn, take_turns
+from training_turns import Make, Turn, take_turns
 
 from train.allocator import keep_memory
 from train.augment import Augment
@@ -255,11 +255,12 @@ def measure_frozen(options: argparse.Namespace, setting: Setting) -> None:
     """Train what is new on a frozen trunk, the same epochs on both sides."""
     each = max(options.epochs // options.turns, 1)
     plain = partial(plain_epoch, setting, decodes=False, is_frozen=True)
-    sides = {
+    sides: dict[str, Make] = {
         "plain loop, decoded beforehand": partial(repeated, plain, each),
-        "Transom, 1 view": partial(transom_frozen_stage, setting, options.epochs, 1),
-        "Transom, 4 views": partial(transom_frozen_stage, setting, options.epochs, 4),
     }
+    for views in (1, PLAIN.frozen_views, 4):
+        made = partial(transom_frozen_stage, setting, options.epochs, views)
+        sides[f"Transom, views of each picture: {views}"] = made
     turns = take_turns(sides, options.turns, warm=0)
     table(f"frozen stage of {options.epochs} epochs, features and all", turns)
 

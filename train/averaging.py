@@ -30,14 +30,20 @@ class Average:
     def follow(self, network: Network) -> None:
         """Average what of a network is trained now, until told otherwise.
 
-        What is frozen has never moved, so it is its own average. To find it takes as long as a
-        small step does, so it is not looked for in each.
+        What is frozen has never moved, and neither have statistics of layers in evaluation, so
+        they are their own average. To find them takes as long as a small step does, so they are
+        not looked for in each.
         """
-        frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
-        mine, theirs = self.network.state_dict(), network.state_dict()
-        pairs = [(mine[name], theirs[name]) for name in mine if name not in frozen]
-        self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        self._others = [pair for pair in pairs if not pair[0].is_floating_point()]
+        pairs = {}
+        for mine, theirs in zip(self.network.modules(), network.modules(), strict=True):
+            moves = [name for name, p in theirs.named_parameters(recurse=False) if p.requires_grad]
+            if theirs.training:
+                moves += [name for name, _ in theirs.named_buffers(recurse=False)]
+            for name in moves:
+                target = getattr(mine, name)
+                pairs[id(target)] = target, getattr(theirs, name).detach()
+        self._floats = [pair for pair in pairs.values() if pair[0].is_floating_point()]
+        self._others = [pair for pair in pairs.values() if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:

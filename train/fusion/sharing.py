@@ -184,6 +184,22 @@ def width_per_task(embedding: int, tasks: TaskSet) -> int:
     return width
 
 
+class _OfOnePlace(nn.Conv2d):
+    """A 1x1 convolution of maps (N, C, 1, 1), which trains as the matrix product that it is.
+
+    Most of a step's time, where nothing but this and the heads is trained, went into PyTorch's
+    rearranging of weights for convolutions. What is exported stays a convolution.
+    """
+
+    def _conv_forward(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        if not self.training:
+            return super()._conv_forward(x, weight, bias)
+        product: torch.Tensor = nn.functional.linear(x.flatten(1), weight.flatten(1), bias)
+        return product[:, :, None, None]
+
+
 class Embed(nn.Module):
     """From the last map to the embedding: average over the map, 1x1 convolution, norm, ReLU.
 
@@ -196,7 +212,7 @@ class Embed(nn.Module):
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
-        self.project = nn.Conv2d(channels, size, 1, bias=False)
+        self.project = _OfOnePlace(channels, size, 1, bias=False)
         self.norm = nn.BatchNorm2d(size)
         nn.init.kaiming_normal_(self.project.weight, mode="fan_in", nonlinearity="relu")
 
