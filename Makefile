@@ -11,6 +11,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# WORKERS=N tests run side by side, a file each; 0 = one after the other.
+WORKERS ?= auto
 # TORCH_INDEX=URL takes PyTorch from another index, where the usual one would bring CUDA.
 TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -50,7 +52,7 @@ check: $(VENV)/.dev
 
 test: check
 	@sh tools/system-packages.sh test
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test

@@ -120,7 +120,9 @@ def transom_epoch(setting: Setting, values: dict[str, object]) -> Callable[[], i
     return turn
 
 
-def transom_frozen_stage(setting: Setting, epochs: int, views: int) -> Callable[[], int]:
+def transom_frozen_stage(
+    setting: Setting, turns: int, epochs: int, views: int
+) -> Callable[[], int]:
     """All of a frozen stage, its features computed anew each time."""
     corpus = setting.corpus()
     recipe = PLAIN.with_values(
@@ -128,12 +130,15 @@ def transom_frozen_stage(setting: Setting, epochs: int, views: int) -> Callable[
     )
     tasks, rows = learnable(corpus)
     engine = Engine.start(recipe.precision)
-    count = iter(range(1_000_000))
+    # Networks are there beforehand, as the plain loop's is. Each knows other data, for all that
+    # the cache knows.
+    trainings = [
+        Training(recipe, replace(corpus, digest=f"{number:064d}"), tasks, rows, engine)
+        for number in range(turns)
+    ]
 
     def turn() -> int:
-        # Other data, for all that the cache knows.
-        fresh = replace(corpus, digest=f"{next(count):064d}")
-        training = Training(recipe, fresh, tasks, rows, engine)
+        training = trainings.pop()
         return round(sum(pictures(training.run_epoch(e, Silent())) for e in range(epochs)))
 
     return turn
@@ -259,7 +264,7 @@ def measure_frozen(options: argparse.Namespace, setting: Setting) -> None:
         "plain loop, decoded beforehand": partial(repeated, plain, each),
     }
     for views in (1, PLAIN.frozen_views, 4):
-        made = partial(transom_frozen_stage, setting, options.epochs, views)
+        made = partial(transom_frozen_stage, setting, options.turns, options.epochs, views)
         sides[f"Transom, views of each picture: {views}"] = made
     turns = take_turns(sides, options.turns, warm=0)
     table(f"frozen stage of {options.epochs} epochs, features and all", turns)

@@ -20,6 +20,24 @@ from transom.tasks import Task, TaskSet
 settings.register_profile("transom", deadline=None)
 settings.load_profile("transom")
 
+LONGEST = (
+    "test_whole_way.py",
+    "test_backbone_matrix.py",
+    "test_fusion_export.py",
+    "test_graph.py",
+    "test_check.py",
+    "test_compare.py",
+    "test_bias_correction.py",
+)
+"""Files that take a worker a minute or so."""
+
+
+@pytest.hookimpl(trylast=True)  # after they have been put in random order
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 STATES = TaskSet(
     [
         Task(name="kind", classes=("door", "window")),

@@ -109,6 +109,7 @@ class FeatureStore:
         self._recipe, self._corpus, self._engine = recipe, corpus, engine
         self._folder = (cache or default_cache()) / "features"
         self._augment = None if recipe.augment.is_off else Augment(recipe.augment)
+        self._makers: dict[tuple[int, bytes], _Maker] = {}
         self._known: dict[tuple[int, int | None, bytes], Features | None] = {}
 
     @property
@@ -138,9 +139,16 @@ class FeatureStore:
             return None
         known = stages, view, rows.tobytes()
         if known not in self._known:
-            maker = _Maker(fusion, stages, self._corpus.crops, rows, self._engine)
+            maker = self._maker(fusion, stages, rows)
             self._known[known] = self._read_or_make(maker, view) if self._fits(maker) else None
         return self._known[known]
+
+    def _maker(self, fusion: Fusion, stages: int, rows: Rows) -> "_Maker":
+        """Return what computes every view of the rows; to make it hashes the stages."""
+        key = stages, rows.tobytes()
+        if key not in self._makers:
+            self._makers[key] = _Maker(fusion, stages, self._corpus.crops, rows, self._engine)
+        return self._makers[key]
 
     def _fits(self, maker: "_Maker") -> bool:
         """Whether the features of all views may be kept."""

@@ -186,8 +186,10 @@ def test_the_newest_state_is_the_last_word_after_a_backlog(
     for number in range(50):
         outbox.put(event(number), str(number))
     with broker, broker.subscriber() as subscriber:
+        broker.freeze()  # so that both are there when it answers
         publisher = publish(broker.config())
         publisher.send(state("closed"))
+        broker.thaw()
         wait_until(lambda: len(event_ids(subscriber)) == 50)
         wait_until(lambda: subscriber.copies()[-1].topic == TOPICS.status)
         topics = [copy.topic for copy in subscriber.copies()]

@@ -194,10 +194,12 @@ class _OfOnePlace(nn.Conv2d):
     def _conv_forward(
         self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        if not self.training:
-            return super()._conv_forward(x, weight, bias)
-        product: torch.Tensor = nn.functional.linear(x.flatten(1), weight.flatten(1), bias)
-        return product[:, :, None, None]
+        y: torch.Tensor
+        if self.training:
+            y = nn.functional.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+        else:
+            y = super()._conv_forward(x, weight, bias)
+        return y
 
 
 class Embed(nn.Module):
