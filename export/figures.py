@@ -21,7 +21,11 @@ def metrics_of(run: Run, evaluation: Evaluation) -> dict[str, Any]:
 
 def evaluation_of(evaluation: Evaluation) -> dict[str, Any]:
     """Return the evaluation with the hardest groups only: all bundles travel over the air."""
-    found = evaluation.to_json()
+    return with_hardest_groups(evaluation.to_json())
+
+
+def with_hardest_groups(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an evaluation, as JSON has it, with its hardest groups only."""
     groups: dict[str, Any] = found["groups"]
     by_trouble = sorted(groups, key=lambda name: _mistakes(groups[name]), reverse=True)
     return {**found, "groups": {name: groups[name] for name in by_trouble[:_GROUPS]}}

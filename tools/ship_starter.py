@@ -3,6 +3,7 @@
 Usage: python tools/ship_starter.py RUN
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from train.run import read_run
+from export.figures import with_hardest_groups
+from train.run import METRICS, RECIPE, read_run
 from transom.atomic import write_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,15 +49,23 @@ def ship_run(folder: Path, target: Path) -> None:
         for name, tensor in run.network().state_dict().items()
     }
     write_file(target / "weights.safetensors", safetensors.torch.save(tensors))
-    for name in ("recipe.toml", "metrics.json"):
+    for name in (RECIPE, METRICS):
         # Where the training's data lay is no business of who installs the package.
         text = (folder / name).read_text("utf-8")
         for dataset in run.datasets:
             text = text.replace(str(dataset), dataset.name)
-        for teacher in run.facts.teachers:
-            text = text.replace(f'"{teacher}"', f'"{Path(teacher).name}"')
+        for number, teacher in enumerate(run.facts.teachers, 1):
+            text = text.replace(f'"{teacher}"', f'"{number}-{Path(teacher).name}"')
         text = text.replace(f'start = "{run.recipe.start}"', 'start = ""')
-        write_file(target / name, text.encode())
+        write_file(target / name, (_shorter(text) if name == METRICS else text).encode())
+
+
+def _shorter(metrics: str) -> str:
+    """Keep the hardest groups only: a table of all is a quarter of a megabyte."""
+    found = json.loads(metrics)
+    for split, evaluation in found["evaluations"].items():
+        found["evaluations"][split] = with_hardest_groups(evaluation)
+    return json.dumps(found, indent=2) + "\n"
 
 
 def transom(*arguments: str) -> None:
