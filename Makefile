@@ -5,7 +5,7 @@
 #   make bench   every figure of the documentation, one after the other (long)
 #   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
 #   make starter train the network that is shipped in the package (long)
-#   make sizes   smaller networks from the best one, for smaller boards (long)
+#   make sizes   cheaper networks from the best one, for smaller boards (long)
 #   make arm64   the device's half on aarch64, emulated, against this machine (as root)
 
 PYTHON ?= python3
@@ -76,19 +76,19 @@ starter: $(VENV)/.dev
 	  --teacher build/starter/teacher --teacher build/starter/first --out build/starter/run
 	$(BIN)/python tools/ship_starter.py build/starter/run
 
-# Three sizes: BEST, a run, and what is distilled from it into half and a third of its channels.
+# Three sizes: BEST, a run, and what is distilled from it on smaller crops.
 BEST ?= train/starter
 sizes: $(VENV)/.dev
 	mkdir -p build/sizes
 	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
 	test -d build/sizes/scenes || $(BIN)/transom data generate build/sizes/scenes --groups 3000 \
 	  --pictures 3 --seed 9001
-	for width in 0.5 0.35; do \
+	for size in 96 64; do \
 	  $(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/sizes/scenes --start $(BEST) \
-	    --teacher $(BEST) --set width=$$width --set epochs=8 --recipe train/starter_second.toml \
-	    --out build/sizes/run-$$width || exit 1; \
+	    --teacher $(BEST) --set size=$$size --recipe train/starter_second.toml \
+	    --out build/sizes/run-$$size || exit 1; \
 	done
-	for size in pi5=$(BEST) pi4=build/sizes/run-0.5 pi-zero-2=build/sizes/run-0.35; do \
+	for size in pi5=$(BEST) pi4=build/sizes/run-96 pi-zero-2=build/sizes/run-64; do \
 	  $(BIN)/transom export $${size#*=} --out build/sizes/$${size%%=*}.bundle --name $${size%%=*} \
 	    --key build/sizes/home.pem --data $(DATA)/doors --data $(DATA)/kinds || exit 1; \
 	done

@@ -48,8 +48,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "teachers",
     multiple=True,
     metavar="RUN",
-    type=_FOLDER,
-    help="A run to learn from, beside the labels; may be given several times.",
+    help="A run to learn from, or the word starter, beside the labels; may be given several times.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted training in RUN.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
@@ -58,7 +57,7 @@ def train_command(
     out: Path,
     recipe_file: Path | None,
     settings: tuple[str, ...],
-    teachers: tuple[Path, ...],
+    teachers: tuple[str, ...],
     resume: bool,
     as_json: bool,
     **shortcuts: Any,
@@ -180,15 +179,16 @@ def _train(
     datasets: tuple[Path, ...],
     out: Path,
     resume: bool,
-    teachers: tuple[Path, ...],
+    teachers: tuple[str, ...],
 ) -> "Run":
     from train.corpus_loader import read_corpus
     from train.fit import fit  # torch is seconds: not for --help
-    from train.run import read_run, require_new
+    from train.run import require_new
+    from train.start import named_run
 
     if not resume:
         require_new(out)  # before any picture is read
-    teaching = [read_run(folder) for folder in teachers]
+    teaching = [named_run(name) for name in teachers]
 
     corpus = read_corpus(datasets, recipe)
     with console_progress() as shown:

@@ -40,7 +40,7 @@ def shape_of(start: str) -> dict[str, object]:
     Raises:
         RunError: There is no such run.
     """
-    recipe = _read(start).recipe
+    recipe = named_run(start).recipe
     return {key: getattr(recipe, key) for key in _SHAPE}
 
 
@@ -51,7 +51,7 @@ def asks_for_network(keys: Iterable[str]) -> bool:
 
 def known_tasks(tasks: TaskSet) -> tuple[str, ...]:
     """Return the names of tasks of which the starter knows a class already."""
-    known = _read(STARTER).tasks
+    known = named_run(STARTER).tasks
     return tuple(
         task.name
         for task in tasks
@@ -74,7 +74,7 @@ def begin_from(network: Network, start: str, width: float | None = None) -> None
         RunError: There is no such run.
         ConfigurationError: It has another backbone or another fusion, or is narrower.
     """
-    run = _read(start)
+    run = named_run(start)
     whole = run.network()
     theirs, mine = whole.state_dict(), network.state_dict()
     if width not in (None, run.recipe.width):
@@ -126,7 +126,12 @@ def _is_of_trunk(name: str) -> bool:
     return name.startswith("fusion.trunk.") or name == "fusion.embed.project.weight"
 
 
-def _read(start: str) -> Run:
+def named_run(start: str) -> Run:
+    """Read a run, by its folder or the word starter.
+
+    Raises:
+        RunError: There is no such run.
+    """
     return read_run(starter_run() if start == STARTER else Path(start))
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -179,6 +181,10 @@ def test_the_command_takes_teachers(tiny_dataset, tmp_path):
     run("--out", str(tmp_path / "student"), *settings, "--teacher", str(tmp_path / "teacher"))
     student = read_run(tmp_path / "student")
     assert list(student.facts.teachers) == [str((tmp_path / "teacher").resolve())]
+
+    run("--out", str(tmp_path / "pupil"), *settings, "--teacher", "starter")
+    pupil = read_run(tmp_path / "pupil")
+    assert [Path(folder).name for folder in pupil.facts.teachers] == ["starter"]
 
 
 def test_only_an_augmentation_that_does_nothing_is_off():
