@@ -7,6 +7,7 @@
 #   make starter train the network that is shipped in the package (long)
 #   make sizes   cheaper networks from the best one, for smaller boards (long)
 #   make arm64   the device's half on aarch64, emulated, against this machine (as root)
+#   make rooms   render SCENES doors and windows as a data set, in build/rooms (long; Python 3.11)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,9 +19,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools
 
-.PHONY: demo test check bench vm starter sizes arm64 clean help
+.PHONY: demo test check bench vm starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,10s/^# *//p' Makefile
+	@sed -n '2,11s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -99,6 +100,18 @@ sizes: $(VENV)/.dev
 arm64: $(VENV)/.dev
 	@sh tools/system-packages.sh arm64
 	$(BIN)/python -m tools.arm64 --root build/arm64
+
+# Blender as a module has an environment of its own, and needs exactly this Python.
+PYTHON_OF_BLENDER ?= python3.11
+SCENES ?= 500
+SEED ?= 1
+build/blender/.made: tools/render_rooms/requirements.txt
+	$(PYTHON_OF_BLENDER) -m venv build/blender
+	build/blender/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+rooms: build/blender/.made
+	build/blender/bin/python -m tools.render_rooms build/rooms --scenes $(SCENES) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

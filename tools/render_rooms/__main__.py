@@ -1,0 +1,138 @@
+"""Render rooms with doors and windows as a Transom data set.
+
+Usage: VENV/bin/python -m tools.render_rooms FOLDER --scenes 500 [--seed 1] [--first 0]
+
+VENV is an environment of its own with Blender as a module; see docs/rendered-rooms.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tools.render_rooms.opening import Position
+from tools.render_rooms.photograph import develop
+from tools.render_rooms.scene import Scene, draw_scene
+from train.scenes.dataset import scene_tasks
+from transom.dataset import Row, read_dataset, write_dataset
+from transom.geometry import Zone
+
+try:
+    from tools.render_rooms.studio import Studio
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"rendering needs {error.name}, which has an environment of its own: "
+        "pip install -r tools/render_rooms/requirements.txt; see docs/rendered-rooms.md"
+    )
+
+Picture = npt.NDArray[np.uint8]
+
+HELD_EVERY = 10  # one scene in so many is for validation
+
+
+def main() -> None:
+    """Render scene after scene; what is finished is a valid data set at any moment."""
+    options = _options()
+    stop = _StopRequest()
+    folder: Path = options.folder
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = list(read_dataset(folder).rows) if (folder / "labels.csv").exists() else []
+    done = {row.group for row in rows}
+    began, before = time.monotonic(), len(rows)
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(options.first, options.first + options.scenes):
+            if stop.is_asked:
+                break
+            scene = draw_scene(options.seed, number, pixels=options.pixels, windows=options.windows)
+            if scene.name in done:
+                continue
+            rows += _render(scene, number, options, Path(scratch))
+            write_dataset(folder, name=f"rooms-{options.seed}", tasks=scene_tasks(), rows=rows)
+            pictures = len(rows) - before
+            rate = (time.monotonic() - began) / pictures
+            print(f"{scene.name} pictures={len(rows)} s_a_picture={rate:.2f}", file=sys.stderr)
+
+
+class _StopRequest:
+    """Ctrl-C and SIGTERM end the run after the scene at hand."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked = True
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.render_rooms", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("folder", type=Path, help="data set to write, or to go on with")
+    parser.add_argument("--scenes", type=int, required=True, help="how many doors and windows")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one (0)")
+    parser.add_argument("--seed", type=int, default=1, help="of all of them (1)")
+    parser.add_argument("--windows", type=float, default=0.22, help="share that are windows (0.22)")
+    parser.add_argument("--pixels", type=int, default=184, help="longer side of a picture (184)")
+    parser.add_argument("--samples", type=int, default=8, help="light paths a pixel (8)")
+    parser.add_argument("--threads", type=int, default=1, help="of the renderer (1)")
+    options = parser.parse_args()
+    if min(options.scenes, options.samples, options.threads) < 1 or options.first < 0:
+        parser.error("--scenes, --samples and --threads must be at least 1, --first at least 0")
+    if not 64 <= options.pixels <= 2048 or not 0.0 <= options.windows <= 1.0:
+        parser.error("--pixels must be 64 to 2048, --windows 0 to 1")
+    return options
+
+
+def _render(scene: Scene, number: int, options: argparse.Namespace, scratch: Path) -> list[Row]:
+    studio = Studio(scene, samples=options.samples, threads=options.threads, scratch=scratch)
+    split = "val" if number % HELD_EVERY == HELD_EVERY - 1 else "train"
+    rows = []
+    for index, position in enumerate(scene.positions):
+        random = np.random.default_rng((options.seed, number, index))
+        picture = develop(studio.shoot(position.amounts), scene.look, random)
+        if index == 0:
+            shut = picture
+        elif not _is_told_apart(picture, shut):
+            continue
+        image = f"images/{scene.name}-{index}.jpg"
+        _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, scene.look.quality])
+        (options.folder / image).write_bytes(encoded.tobytes())
+        rows.append(_row(scene, position, image, split))
+    return rows
+
+
+def _is_told_apart(picture: Picture, shut: Picture) -> bool:
+    """Whether a person would see that this is not the shut leaf: night hides some."""
+    difference = cv2.absdiff(cv2.blur(picture, (7, 7)), cv2.blur(shut, (7, 7)))
+    return float((difference.max(axis=2) > 12).mean()) > 0.012
+
+
+def _row(scene: Scene, position: Position, image: str, split: str) -> Row:
+    corners = [(float(x), float(y)) for x, y in scene.view.zone]
+    return Row(
+        image=image,
+        zone=Zone((corners[0], corners[1], corners[2], corners[3])),
+        group=scene.name,
+        split=split,
+        labels={"kind": scene.opening.kind, "state": position.state},
+        extra={
+            "mechanism": scene.opening.mechanism,
+            "amount": f"{position.amounts[0]:.3g}",
+            "behind": scene.beyond,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
