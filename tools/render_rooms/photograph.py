@@ -36,6 +36,7 @@ class Look:
         shade: brightness lost towards one side.
         quality: of the JPEG, 0 to 100.
         has_insect: one sits on the lens or flies by.
+        has_rain: drops fall before the lens.
     """
 
     is_infrared: bool
@@ -56,6 +57,7 @@ class Look:
     shade: float
     quality: int
     has_insect: bool
+    has_rain: bool
 
 
 def draw_look(random: Random) -> Look:
@@ -81,6 +83,7 @@ def draw_look(random: Random) -> Look:
         shade=random.uniform(0.0, 0.25),
         quality=int(random.integers(40, 96)),
         has_insect=bool(random.random() < (0.08 if is_infrared else 0.01)),
+        has_rain=bool(random.random() < 0.02),
     )
 
 
@@ -107,6 +110,8 @@ def develop(light: Array, look: Look, random: Random) -> npt.NDArray[np.uint8]:
     light = _blurred(light, look)
     if look.has_insect:
         _draw_insect(light, random)
+    if look.has_rain:
+        _draw_rain(light, random)
     tones = _toned(light, look)
     return _noisy(tones, look, random)[..., ::-1].copy()
 
@@ -165,6 +170,18 @@ def _draw_insect(light: Array, random: Random) -> None:
     cv2.ellipse(spot, at, axes, random.uniform(0, 180), 0, 360, 1.0, -1)
     shade = cv2.GaussianBlur(spot, (0, 0), 0.012 * width)[..., None]
     light[:] = light * (1 - shade) + shade * float(random.choice([0.01, 1.5]))
+
+
+def _draw_rain(light: Array, random: Random) -> None:
+    height, width = light.shape[:2]
+    streaks = np.zeros((height, width), np.float32)
+    slant = random.uniform(-0.25, 0.25)
+    for _ in range(int(random.integers(15, 90))):
+        x, y, length = random.uniform(0, width), random.uniform(0, height), random.uniform(6, 26)
+        ends = [(int(x), int(y)), (int(x + slant * length), int(y + length))]
+        cv2.line(streaks, ends[0], ends[1], random.uniform(0.1, 0.5), 1)
+    shade = cv2.GaussianBlur(streaks, (0, 0), 0.7)[..., None]
+    light[:] = light * (1 - shade) + shade * 0.6
 
 
 def _toned(light: Array, look: Look) -> Array:

@@ -54,6 +54,8 @@ def draw_parts(random: Random, room: Room, opening: Opening, beyond: str) -> lis
     if not room.is_outdoors:
         parts += _on_the_wall(random, room, opening)
     parts += _clutter(random, room, opening)
+    if opening.kind == "window":
+        parts += _covers(random, room, opening)
     return parts + draw_beyond(random, opening, beyond)
 
 
@@ -156,6 +158,44 @@ def _on_the_wall(random: Random, room: Room, opening: Opening) -> list[Part]:
         z = opening.bottom + opening.height + opening.casing + 0.1
         parts.append(box((-0.4, 0.4), (-0.2, 0.0), (z, z + 0.26), surfaces.thing(random)))
     return parts
+
+
+def _covers(random: Random, room: Room, opening: Opening) -> list[Part]:
+    """Curtains beside a window, and a shutter outside that is partly down."""
+    parts = []
+    half, top = opening.width / 2, opening.bottom + opening.height
+    if not room.is_outdoors and random.random() < 0.45:
+        cloth = surfaces.fabric(random)
+        rail = top + opening.casing + random.uniform(0.05, 0.2)
+        foot = 0.05 if random.random() < 0.5 else opening.bottom - random.uniform(0.1, 0.3)
+        # Those of a leaf that comes towards the room hang beside it.
+        covered = 0.0 if opening.is_towards else random.uniform(0.0, 0.3) * opening.width
+        inner = half + opening.casing - covered
+        width = random.uniform(0.25, 0.5)
+        for side in (-1, 1):
+            centre = (side * (inner + width / 2), -0.17, (rail + foot) / 2)
+            parts.append(Part("curtain", centre, (width, 0.09, rail - foot), cloth))
+        parts.append(
+            box(
+                (-inner - width, inner + width),
+                (-0.19, -0.165),
+                (rail, rail + 0.025),
+                surfaces.metal(random),
+            )
+        )
+    if random.random() < 0.22:
+        y = (-0.05, -0.035) if room.is_outdoors and not opening.is_towards else (
+            opening.depth + 0.02, opening.depth + 0.035)  # fmt: skip
+        slats = surfaces.Surface("tiles", *_two_tones(random), scale=0.05)
+        parts.append(
+            box((-half, half), y, (top - random.uniform(0.1, 0.6) * opening.height, top), slats)
+        )
+    return parts
+
+
+def _two_tones(random: Random) -> tuple[surfaces.Colour, surfaces.Colour]:
+    colour = surfaces.joinery(random).colour
+    return colour, (colour[0] * 0.7, colour[1] * 0.7, colour[2] * 0.7)
 
 
 def _clutter(random: Random, room: Room, opening: Opening) -> list[Part]:
