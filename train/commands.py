@@ -17,6 +17,7 @@ from transom.dataset import read_dataset
 from transom.starter import STARTER
 
 if TYPE_CHECKING:
+    from train.against import Rival
     from train.run import Run
 
 NO_START = "none"
@@ -50,6 +51,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="RUN",
     help="A run to learn from, or the word starter, beside the labels; may be given several times.",
 )
+@click.option(
+    "--against",
+    metavar="BUNDLE",
+    help="Compare with this bundle on the held-out rows, zone by zone. The default where data sets "
+    "were pulled: what the devices serve, where that bundle is at hand. The word none: nothing.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted training in RUN.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object.")
 def train_command(
@@ -58,6 +65,7 @@ def train_command(
     recipe_file: Path | None,
     settings: tuple[str, ...],
     teachers: tuple[str, ...],
+    against: str | None,
     resume: bool,
     as_json: bool,
     **shortcuts: Any,
@@ -74,6 +82,7 @@ def train_command(
         transom train doors home --out runs/home --epochs 12 --set augment.flip=0
         transom train home --out runs/better --start runs/home
         transom train home --out runs/own --start none
+        transom train pulled --out runs/monday --against home.bundle
         transom train doors --out runs/first --resume
         torchrun --nproc-per-node 2 -m transom train doors --out runs/first
         transom train doors --out runs/small --backbone tiny --teacher runs/first
@@ -88,13 +97,18 @@ def train_command(
         recipe = load_recipe(out / "recipe.toml")
     else:
         recipe = resolve_recipe(recipe_file, choose_start(recipe_file, chosen, datasets))
-    run = _train(recipe, datasets, out, resume, teachers)
+    rival = _rival(against, datasets)
+    run = _train(recipe, datasets, out, resume, teachers, rival)
     if not _speaks():
         return
+    found = rival.found if rival is not None else {}
     if as_json:
-        click.echo(msgspec.json.encode(run.metrics).decode())
+        told = {"against": {name: beside.to_json() for name, beside in found.items()}}
+        click.echo(msgspec.json.encode(run.metrics | (told if found else {})).decode())
     else:
         click.echo(summary(run))
+        for beside in found.values():
+            click.echo("\n".join(beside.as_lines()))
 
 
 def _speaks() -> bool:
@@ -174,12 +188,29 @@ def resolve_recipe(recipe_file: Path | None, values: Mapping[str, object]) -> Re
     return recipe.with_values({**shape, **values})
 
 
+def _rival(against: str | None, datasets: tuple[Path, ...]) -> "Rival | None":
+    """Return what the run is compared with; None = with nothing."""
+    if against == NO_START:
+        return None
+    from train.against import SERVING, Rival, find_serving  # torch is seconds: not for --help
+
+    bundle = against or find_serving(datasets)
+    if bundle is None and any((folder / SERVING).exists() for folder in datasets) and _speaks():
+        click.echo(
+            "the bundle that the devices serve is not at hand, or they serve several: "
+            "name one with --against BUNDLE",
+            err=True,
+        )
+    return None if bundle is None else Rival(bundle, datasets)
+
+
 def _train(
     recipe: Recipe,
     datasets: tuple[Path, ...],
     out: Path,
     resume: bool,
     teachers: tuple[str, ...],
+    rival: "Rival | None",
 ) -> "Run":
     from train.corpus_loader import read_corpus
     from train.fit import fit  # torch is seconds: not for --help
@@ -200,6 +231,7 @@ def _train(
             progress=shown,
             datasets=datasets,
             teachers=teaching,
+            compare=rival,
         )
 
 

@@ -1,6 +1,6 @@
 """The end of a run: weights are there, now it is calibrated, judged, reported and complete."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,6 +29,7 @@ def conclude(
     *,
     val_logits: Logits | None = None,
     sections: Sequence[str] = (),
+    compare: Callable[[Mapping[str, Evaluation]], str] | None = None,
 ) -> Run:
     """Write the weights, calibrate on `val`, judge, write report and metrics: the run is done.
 
@@ -42,6 +43,7 @@ def conclude(
         val_logits: By task (N, C), not calibrated: what is said of the rows of `val` where the
             network itself has learnt from them; None = what the network says.
         sections: Of the report, HTML, beside what every report has.
+        compare: Returns a section that follows from the evaluations, by split.
     """
     write_weights(folder, network)
     val = corpus.split("val")
@@ -66,7 +68,7 @@ def conclude(
         history=[record.flat() for record in history],
         corpus=corpus,
         recipe=msgspec.to_builtins(recipe),
-        sections=sections,
+        sections=[*sections, compare(evaluations)] if compare else sections,
     )
     results = msgspec.structs.replace(run.results, evaluations=_plain(evaluations))
     done = Run(folder, recipe, facts, results)

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from train.conclude import conclude
 from train.corpus import MISSING, Corpus
 from train.distill import Answers, Guidance, Teachers
 from train.engine import Engine, derived_seed, one_thread
+from train.evaluate import Evaluation
 from train.features import Features, FeatureStore
 from train.fusion import Seen
 from train.history import EpochRecord, FitProgress, Silent
@@ -45,6 +46,7 @@ def fit(
     progress: FitProgress | None = None,
     datasets: Sequence[Path] = (),
     teachers: Sequence[Run] = (),
+    compare: Callable[[Mapping[str, Evaluation]], str] | None = None,
 ) -> Run:
     """Train a network, calibrate and judge it, and write the run.
 
@@ -61,6 +63,7 @@ def fit(
         datasets: Folders that the corpus came from, to be noted in the run.
         teachers: Runs whose answers are learnt beside the labels; with `resume` they are those
             that the training began with, from where they were then.
+        compare: Returns a section of the report that follows from the evaluations, by split.
 
     Raises:
         RunError: The folder is not empty, holds another training than the one to resume, or a
@@ -99,7 +102,7 @@ def fit(
                 events.close()
         if engine.is_main:
             network, history = training.average.network, training.history
-            conclude(folder, recipe, facts, network, corpus, history)
+            conclude(folder, recipe, facts, network, corpus, history, compare=compare)
             (folder / CHECKPOINT).unlink(missing_ok=True)
         engine.wait()
     return read_run(folder)
