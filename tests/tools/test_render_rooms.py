@@ -14,7 +14,13 @@ from tools.render_rooms.opening import (
 from tools.render_rooms.photograph import develop, draw_look
 from tools.render_rooms.scene import Scene, draw_scene
 from tools.render_rooms.surfaces import wall
-from tools.render_rooms.view import MIN_CHANGE, shown_change
+from tools.render_rooms.view import (
+    AJAR_HIDES,
+    MIN_CHANGE,
+    OPEN_HIDES,
+    hidden_share,
+    shown_change,
+)
 from train.scenes.opening import STATES
 from transom.geometry import Zone
 
@@ -100,6 +106,14 @@ def test_a_scene_shows_its_shut_leaf_first_and_nothing_that_looks_like_it() -> N
         assert set(states) <= set(STATES)
         for position in scene.positions[1:]:
             assert shown_change(scene.view, scene.opening, position) >= MIN_CHANGE
+
+
+def test_what_is_called_open_hides_little_and_what_is_called_ajar_much() -> None:
+    for scene in each(("hinged", "double", "casement", "french")):
+        for position in scene.positions[1:]:
+            hidden = hidden_share(scene.view, scene.opening.leaves[0], position.amounts[0])
+
+            assert hidden <= OPEN_HIDES if position.state == "open" else hidden >= AJAR_HIDES
 
 
 def test_most_scenes_show_every_state() -> None:

@@ -115,7 +115,7 @@ def _render(scene: Scene, number: int, options: argparse.Namespace, scratch: Pat
 def _is_told_apart(picture: Picture, shut: Picture) -> bool:
     """Whether a person would see that this is not the shut leaf: night hides some."""
     difference = cv2.absdiff(cv2.blur(picture, (7, 7)), cv2.blur(shut, (7, 7)))
-    return float((difference.max(axis=2) > 12).mean()) > 0.012
+    return float((difference.max(axis=2) > 12).mean()) > 0.02
 
 
 def _row(scene: Scene, position: Position, image: str, split: str) -> Row:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tools.render_rooms.opening import Opening, Position
+from tools.render_rooms.opening import Moving, Opening, Position
 from tools.render_rooms.surroundings import Room
 
 Array = npt.NDArray[Any]
@@ -17,6 +17,11 @@ Random = np.random.Generator
 
 MIN_CHANGE = 0.04
 """Share of the frame's area that must differ from the shut leaf for a position to be called so."""
+
+AJAR_HIDES = 0.35
+"""Share of its place that a leaf must still hide, as seen from the camera, to be called ajar."""
+OPEN_HIDES = 0.4
+"""And at most may hide to be called open."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,7 @@ def draw_view(
         view = _draw(random, room, opening, pixels)
         if view is None:
             continue
-        shown = [
-            p
-            for p in positions
-            if p.state == "closed" or shown_change(view, opening, p) >= MIN_CHANGE
-        ]
+        shown = [p for p in positions if shows_its_state(view, opening, p)]
         if best is None or len(shown) > len(best[1]):
             best = view, shown
         if len(shown) == len(positions):
@@ -76,6 +77,28 @@ def draw_view(
     if best is None:
         raise RuntimeError(f"no view shows the {opening.mechanism} of this scene")
     return best
+
+
+def shows_its_state(view: View, opening: Opening, position: Position) -> bool:
+    """Whether people who see the picture would call the position what it is called here.
+
+    A leaf at 80° that from here still hides its opening is none that they call open, nor is one
+    at 50° that is seen edge on called ajar.
+    """
+    if position.state == "closed":
+        return True
+    if shown_change(view, opening, position) < MIN_CHANGE:
+        return False
+    if opening.leaves[0].motion != "turn":
+        return True
+    hidden = hidden_share(view, opening.leaves[0], position.amounts[0])
+    return hidden >= AJAR_HIDES if position.state == "ajar" else hidden <= OPEN_HIDES
+
+
+def hidden_share(view: View, leaf: Moving, amount: float) -> float:
+    """Return how much of the place that a leaf fills when shut it still hides at `amount`."""
+    shut, now = (_mask([view.project(leaf.corners(a))]) for a in (0.0, amount))
+    return float((shut & now).sum() / max(shut.sum(), 1))
 
 
 def shown_change(view: View, opening: Opening, position: Position) -> float:
