@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "check": ("edge_runtime.commands", "check_command", "Check a configuration file."),
     "doctor": ("edge_runtime.commands", "doctor_command", "Find what is wrong with this device."),
     "page": ("edge_runtime.web.commands", "page_command", "The link that opens the page."),
+    "label": ("edge_runtime.web.commands", "label_command", "Label a data set in a browser."),
     "replay": (
         "edge_runtime.commands",
         "replay_command",

@@ -1,12 +1,17 @@
-"""The page's commands: `transom page`."""
+"""The page's commands: `transom page` and `transom label`."""
 
+import secrets
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from edge_runtime.web.address import link_to, read_token
-from transom.config import load_config
+from edge_runtime.web.address import access_of, link_to, listen_at, read_token
+from transom.bundle import read_bundle
+from transom.config import PageConfig, load_config
 from transom.errors import PageError
+from transom.starter import bundle_path
 
 _CONFIG_FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -34,3 +39,53 @@ def page_command(config_file: Path) -> None:
         raise PageError(f"{config_file}: page.port is 0, the log says which port was free")
     token = read_token(Path(config.state_directory), is_made=False)
     click.echo(link_to(config.page, config.page.port, token))
+
+
+@click.command("label")
+@click.argument("dataset", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option(
+    "--model",
+    default="starter",
+    show_default=True,
+    help="Bundle whose network puts the pictures in order, or the word starter.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 = any that is free.")
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
+def label_command(dataset: Path, model: str, port: int, browser: bool) -> None:
+    """Label the pictures of a data set in a browser, those that are alike together.
+
+    Labels are written into its labels.csv at once. The page is served to this machine only, to whom
+    has the link, until Ctrl-C.
+
+    \b
+    Example:
+        transom label home/
+    """
+    from edge_runtime.web.app import make_app  # the extra: said by name where it is missing
+    from edge_runtime.web.dataset import DatasetDesk
+    from edge_runtime.web.process import serve
+
+    desk = DatasetDesk(dataset, read_bundle(bundle_path(model), None))
+    config = PageConfig(port=port)
+    token = secrets.token_urlsafe(24)
+    with listen_at(config) as listener:
+        at = int(listener.getsockname()[1])
+        link = link_to(config, at, token)
+        click.echo(link)
+        ending = threading.Event()
+        looking = threading.Thread(target=_look, args=(desk.look, ending), daemon=True)
+        looking.start()
+        if browser:
+            click.launch(link)
+        try:
+            serve(make_app(access_of(config, token, at), desk.answer), listener)
+        finally:
+            ending.set()
+            looking.join()
+
+
+def _look(look: Callable[[], bool], ending: threading.Event) -> None:
+    """Look at what there is, and now and then whether there is more."""
+    while not ending.is_set():
+        if not look():
+            ending.wait(1.0)

@@ -31,7 +31,7 @@ from edge_runtime.web.said import (
     LabelBody,
     Labelled,
     Lesson,
-    describe_cluster,
+    describe_clusters,
     lesson_of,
 )
 from edge_runtime.web.zones_file import DrawnZone, Saved, save_zones
@@ -223,7 +223,7 @@ class DeviceDesk:
             "places": list(self._zones),
             "counts": {"samples": counts.samples, "labelled": counts.labelled},
             "waiting": 0,
-            "clusters": [describe_cluster(cluster) for cluster in clusters(items)],
+            **describe_clusters(clusters(items), call.query),
             "aside": aside,
             "can_forget": True,
         }

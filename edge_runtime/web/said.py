@@ -9,6 +9,8 @@ from msgspec import Meta
 from edge_runtime.web.clusters import Cluster, Floats, Item
 
 MOST_LABELS = 5000
+MOST_CLUSTERS = 200
+"""Clusters in one answer; those that are left are worth less."""
 
 Id = Annotated[str, Meta(max_length=64)]
 Label = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -124,6 +126,25 @@ def describe_cluster(cluster: Cluster) -> dict[str, object]:
         "copies": sum(item.copies for item in cluster.items),
         "worth": round(cluster.worth, 4),
         "samples": [describe_item(item) for item in cluster.items],
+    }
+
+
+def describe_clusters(found: Sequence[Cluster], query: Mapping[str, str]) -> dict[str, object]:
+    """Return the clusters that somebody asks for, and how many there are of that kind.
+
+    Args:
+        found: All of them.
+        query: Of the call; `labelled` = `yes` or `no`, else both.
+    """
+    wanted = {"yes": True, "no": False}.get(query.get("labelled", ""))
+    those = [
+        cluster
+        for cluster in found
+        if wanted is None or (cluster.items[0].label is not None) is wanted
+    ]
+    return {
+        "total": len(those),
+        "clusters": [describe_cluster(cluster) for cluster in those[:MOST_CLUSTERS]],
     }
 
 

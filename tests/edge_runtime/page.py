@@ -16,7 +16,7 @@ from transom.bundle import Bundle
 from transom.config import PageConfig, load_config
 from transom.crop import Image
 
-CONFIGURATION = f"""
+_HEAD = """
 # the hall's camera
 device = "pi"
 [mqtt]
@@ -28,11 +28,23 @@ every_s = 2.0
 name = "hall"
 source = "file:hall.mp4"
 fps = 5
+"""
+
+
+def configuration_of(zones: Mapping[str, Any]) -> str:
+    """Return a configuration of one camera with zones, by name and corners."""
+    return _HEAD + "".join(
+        f"""
 [[cameras.zones]]
-name = "door"                 # the front door
-polygon = {json.dumps(DOOR)}
+name = "{name}"                 # the {name}
+polygon = {json.dumps(corners)}
 correct = true
 """
+        for name, corners in zones.items()
+    )
+
+
+CONFIGURATION = configuration_of({"door": DOOR})
 
 
 @dataclass(frozen=True)

@@ -327,7 +327,7 @@ def test_a_drawn_zone_is_written_into_the_file_and_the_daemon_begins_anew(
     assert door.polygon == tuple(map(tuple, POLYGON))
     assert door.correct
     assert (window.name, window.device_class) == ("window", "window")
-    assert "# the front door" in served.config_file.read_text()
+    assert "# the door" in served.config_file.read_text()
     assert "# the hall's camera" in served.config_file.read_text()
 
 

@@ -1,0 +1,194 @@
+"""The page of a data set: labels in its file, and nothing else in it changed."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.web.call import Call
+from edge_runtime.web.dataset import DatasetDesk
+from edge_runtime.web.labels_file import named_rows, write_labels
+from tests.edge_runtime.test_daemon import DOOR
+from transom.bundle import Bundle, read_bundle
+from transom.crop import Image
+from transom.dataset import Row, read_dataset, write_dataset
+from transom.geometry import Zone
+from transom.tasks import Task, TaskSet
+
+TASKS = TaskSet(
+    [Task(name="kind", classes=("door", "window")), Task(name="state", classes=("closed", "open"))]
+)
+HEADER = "image,zone,group,split,kind,state,note\n"
+ODD = (
+    "﻿# no comment, but a row that cannot be read\r\n"
+    + HEADER
+    + 'a.jpg,,hall,,door,,"he said ""shut"", twice"\r\n'
+    + "missing.jpg,,hall,,door,open,\n"
+    + "a.jpg,1 2 3,hall,,door,open,a zone that is none\n"
+    + "b.jpg,,hall,,house,closed,no such class\n"
+    + "\n"
+    + 'b.jpg,,hall,,door,,"two\nlines"\n'
+    + "b.jpg,,hall,,door,,"
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Any) -> Bundle:
+    return read_bundle(tiny_bundle.path, None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, scene: Callable[..., Image]) -> Path:
+    """A data set with rows that can be used and rows that cannot."""
+    write_dataset(tmp_path, name="home", tasks=TASKS, rows=[])
+    for name, brightness in (("a", 40.0), ("b", 217.0)):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), scene(brightness, height=120))
+    (tmp_path / "labels.csv").write_bytes(ODD.partition("\r\n")[2].encode())
+    return tmp_path
+
+
+def desk_of(folder: Path, bundle: Bundle) -> DatasetDesk:
+    desk = DatasetDesk(folder, bundle)
+    while desk.look():
+        pass
+    return desk
+
+
+def ask(desk: DatasetDesk, what: str, **more: Any) -> tuple[int, Any]:
+    body = json.dumps(more.pop("body")).encode() if "body" in more else b""
+    reply = desk.answer(Call(what=what, body=body, **more))
+    return reply.status, json.loads(reply.body)
+
+
+def test_a_label_changes_its_cell_and_no_other_byte(folder: Path) -> None:
+    before = (folder / "labels.csv").read_bytes().decode()
+    names = list(named_rows(read_dataset(folder).rows))
+    write_labels(folder, "state", {names[0]: "open", names[2]: "closed"})
+    after = (folder / "labels.csv").read_bytes().decode()
+    assert after == before.replace(
+        'a.jpg,,hall,,door,,"he said ""shut"", twice"',
+        'a.jpg,,hall,,door,open,"he said ""shut"", twice"',
+    ).replace('b.jpg,,hall,,door,,"two', 'b.jpg,,hall,,door,closed,"two')
+    write_labels(folder, "state", {names[0]: None, names[2]: None})
+    assert (folder / "labels.csv").read_bytes().decode() == before
+
+
+def test_a_task_without_a_column_gets_one(folder: Path) -> None:
+    (folder / "labels.csv").write_text('image,kind\na.jpg,door\nb.jpg,"win\nbroken\nb.jpg,door\n')
+    rows = read_dataset(folder).rows
+    write_labels(folder, "state", {next(iter(named_rows(rows))): "open"})
+    text = (folder / "labels.csv").read_text()
+    assert text.startswith("image,kind,state\na.jpg,door,open\n")
+    assert '"win\nbroken\nb.jpg,door\n' in text
+
+
+def test_what_others_wrote_meanwhile_stays(folder: Path, bundle: Bundle) -> None:
+    desk = desk_of(folder, bundle)
+    name = next(iter(named_rows(read_dataset(folder).rows)))
+    path = folder / "labels.csv"
+    path.write_text(HEADER + "b.jpg,,new,,door,open,first\n" + "a.jpg,,hall,,door,,\n")
+    status, said = ask(desk, "label", body={"task": "state", "labels": {name: "open"}})
+    assert (status, said["before"]) == (200, {name: None})
+    assert (
+        path.read_text() == HEADER + "b.jpg,,new,,door,open,first\n" + "a.jpg,,hall,,door,open,\n"
+    )
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"", b"zone,state\n1,open\n"])
+def test_a_damaged_file_is_said_and_not_written(
+    folder: Path, bundle: Bundle, damage: bytes
+) -> None:
+    desk = desk_of(folder, bundle)
+    name = next(iter(named_rows(read_dataset(folder).rows)))
+    (folder / "labels.csv").write_bytes(damage)
+    status, said = ask(desk, "label", body={"labels": {name: "open"}})
+    assert status == 409
+    assert "nothing was written" in said["error"]
+    assert (folder / "labels.csv").read_bytes() == damage
+
+
+def test_rows_that_cannot_be_used_are_set_aside_by_their_lines(
+    folder: Path, bundle: Bundle
+) -> None:
+    _, found = ask(desk_of(folder, bundle), "samples")
+    why = [one["why"] for one in found["aside"]]
+    assert why[0] == "cannot be read: No such file or directory"
+    assert any("labels.csv:4: a zone must be 8 numbers" in one for one in why)
+    assert any("labels.csv:5" in one for one in why)
+    assert found["counts"] == {"samples": 4, "labelled": 1}
+    assert (found["task"], found["tasks"]) == ("state", ["kind", "state"])
+
+
+def test_labels_of_a_group_teach_the_answers_to_its_other_pictures(
+    tmp_path: Path, bundle: Bundle, scene: Callable[..., Image]
+) -> None:
+    # To the network all of these are open rather than closed.
+    for index in range(8):
+        picture = scene(150.0 if index % 2 else 217.0, seed=index, height=120)
+        cv2.imwrite(str(tmp_path / f"{index}.jpg"), picture)
+    rows = [Row(image=f"{index}.jpg", zone=Zone(DOOR), group="hall") for index in range(8)]
+    write_dataset(tmp_path, name="home", tasks=TASKS, rows=rows)
+    desk = desk_of(tmp_path, bundle)
+    names = list(named_rows(read_dataset(tmp_path).rows))
+    ask(desk, "label", body={"labels": {names[0]: "open"}})
+    _, said = ask(desk, "label", body={"labels": {names[1]: "closed"}})
+    (lesson,) = said["lessons"]
+    assert (lesson["place"], lesson["is_used"], lesson["judged"]) == ("hall", True, 8)
+    assert (lesson["agree_before"], lesson["agree_after"]) == (1, 2)
+    assert {change["id"] for change in lesson["changes"]} == set(names[1::2])
+
+
+def test_a_class_or_task_that_there_is_not_is_refused(folder: Path, bundle: Bundle) -> None:
+    desk = desk_of(folder, bundle)
+    name = next(iter(named_rows(read_dataset(folder).rows)))
+    assert ask(desk, "label", body={"labels": {name: "ajar"}})[0] == 422
+    assert ask(desk, "label", body={"labels": {name: "open"}, "task": "mood"})[0] == 422
+    assert ask(desk, "picture", of="hall")[0] == 404
+
+
+@settings(max_examples=25)
+@given(
+    notes=st.lists(st.text("ab\",'\n ;é", max_size=6), min_size=1, max_size=5),
+    which=st.integers(0, 4),
+    label=st.sampled_from(["open", "closed", None]),
+)
+def test_whatever_stands_in_other_cells_is_read_back_the_same(
+    tmp_path_factory: pytest.TempPathFactory, notes: list[str], which: int, label: str | None
+) -> None:
+    folder = tmp_path_factory.mktemp("set")
+    rows = [Row(image="a.jpg", extra={"note": note.strip()}) for note in notes]
+    write_dataset(folder, name="home", tasks=TASKS, rows=rows)
+    names = list(named_rows(read_dataset(folder).rows))
+    chosen = names[which % len(names)]
+    found = write_labels(folder, "state", {chosen: label})
+    assert [row.extra["note"] for row in found.rows] == [note.strip() for note in notes]
+    labels = {name: row.labels.get("state") for name, row in named_rows(found.rows).items()}
+    assert labels == dict.fromkeys(names) | {chosen: label}
+
+
+def test_transom_label_prints_a_link_that_opens_the_data_set(folder: Path) -> None:
+    command = [sys.executable, "-m", "transom", "label", str(folder), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        link = urlsplit(process.stdout.readline().strip())
+        assert link.hostname == "127.0.0.1"
+        connection = http.client.HTTPConnection("127.0.0.1", link.port or 0, timeout=20)
+        for token, status in (("", 401), (link.fragment, 200)):
+            connection.request("GET", "/api/status", headers={"Authorization": f"Bearer {token}"})
+            response = connection.getresponse()
+            assert response.status == status
+            body = response.read()
+        connection.close()
+        process.send_signal(signal.SIGINT)
+        assert json.loads(body)["name"] == "home"
+        assert process.wait(20) in (0, 130)
