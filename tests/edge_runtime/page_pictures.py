@@ -85,9 +85,9 @@ def device_pictures(browser: Browser, one: ServedDaemon, out: Path) -> None:
         page.wait_for_selector(".picture img")
         take(page, out / f"label-{name}.jpg", whole=False)
         if name == "desktop":
-            for key in ("3", "1", "1"):
+            for number, key in enumerate(("3", "1"), start=1):
                 page.keyboard.press(key)
-                page.wait_for_selector("aside")
+                page.get_by_text(f"{number} of 5 pictures").wait_for()
             take(page, out / f"learnt-{name}.jpg", whole=False)
         context.close()
 

@@ -28,7 +28,7 @@ export function drawHistory(svg, history) {
     const until = index + 1 < moments.length ? moments[index + 1].age_s : 0;
     const from = x(moment.age_s);
     svg.append(draw("rect", {
-      x: from, y: HEIGHT - BOTTOM + 8, height: BAND, width: Math.max(x(until) - from, 1.5),
+      x: from, y: HEIGHT - BOTTOM + 8, height: BAND, width: Math.max(x(until) - from, 1) + 0.7,
       class: `f${tone(classes, moment.state)}`,
     }));
   });
