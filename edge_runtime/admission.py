@@ -4,12 +4,12 @@ import shutil
 from pathlib import Path
 
 from edge_runtime.handover import Handover
+from edge_runtime.keyring import Keyring
 from edge_runtime.models import check_runtime, is_starter
 from edge_runtime.two_states import told_spec
 from transom.bundle import Bundle, Manifest, parse_bundle
 from transom.config import Config, UpdatesConfig
 from transom.errors import BundleError, UpdateError
-from transom.signing import load_trusted_keys
 from transom.updates import Install
 
 _FREE_BYTES = 32 << 20
@@ -77,7 +77,7 @@ class Admission:
             UpdateError: It is not what was announced, too old, or not for this device's zones.
         """
         name = f"{wish.name} {wish.sequence}"
-        keys = load_trusted_keys(Path(self._config.models.trusted_keys))
+        keys = Keyring(self._config.models).trusted()
         try:
             bundle = parse_bundle(path.read_bytes(), name, keys)
             found = (bundle.manifest.name, bundle.manifest.sequence, bundle.digest)

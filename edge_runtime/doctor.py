@@ -26,7 +26,6 @@ from transom.errors import (
     TransomError,
 )
 from transom.messages import Message
-from transom.signing import load_trusted_keys
 
 DEFAULT_CONFIG = Path("/etc/transom/transom.toml")
 
@@ -189,13 +188,14 @@ def check_outbox(config: Config) -> Check:
 
 def check_keys(models: ModelsConfig) -> Check:
     """Return whether there is a key to trust bundles by, where one is needed."""
+    from edge_runtime.keyring import Keyring
     from edge_runtime.models import needs_keys
 
     if not needs_keys(models):
         return Check(check="keys", ok=True, what="none needed: no bundle of your own is installed")
     folder = Path(models.trusted_keys)
     try:
-        keys = load_trusted_keys(folder)
+        keys = Keyring(models).trusted()
     except TransomError as error:
         return Check(check="keys", ok=False, what=str(error), do="copy the public key there")
     return Check(check="keys", ok=True, what=f"{len(keys)} trusted in {folder}")

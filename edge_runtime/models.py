@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.keyring import Keyring
 from edge_runtime.ledger import Ledger, LedgerFile
 from transom import __version__
 from transom.bundle import Bundle, Manifest, read_bundle
 from transom.config import ModelsConfig
 from transom.errors import BundleError
-from transom.signing import PublicKey, load_trusted_keys
+from transom.signing import PublicKey
 from transom.starter import STARTER, bundle_path, starter_keys
 
 _log = logging.getLogger(__name__)
@@ -33,11 +34,11 @@ def serving_bundle(config: ModelsConfig) -> Bundle:
     if config.bundle == STARTER:
         return _starter()
     if config.bundle is not None:
-        return _read(Path(config.bundle), load_trusted_keys(Path(config.trusted_keys)))
+        return _read(Path(config.bundle), Keyring(config).trusted())
     store = Path(config.store)
     ledger = LedgerFile(store).read()
     paths = sorted(store.glob("*.bundle"))
-    keys = load_trusted_keys(Path(config.trusted_keys)) if paths else ()
+    keys = Keyring(config).trusted() if paths else ()
     found = [stored for stored in _readable(paths, keys) if stored.digest not in ledger.refused]
     chosen = _choose(found, ledger)
     if chosen is None:

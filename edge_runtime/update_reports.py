@@ -1,6 +1,7 @@
 """What a device says of bundles that it is offered, to Home Assistant and to who offers them."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,8 @@ from edge_runtime.clock import Clock, iso
 from edge_runtime.outbox import Outbox
 from transom.bundle import Manifest
 from transom.messages import Message, ModelState, Topics, encode
-from transom.updates import Desired, Install, ModelReport, Step
+from transom.signing import PublicKey
+from transom.updates import Desired, Install, ModelReport, Step, TrustedKeys
 
 _SUMMARY_LENGTH = 255
 
@@ -72,6 +74,15 @@ class UpdateReports:
         )
         self._outbox.put(Message(self._topics.model_report, encode(report)), str(uuid.uuid4()))
         self._voice.flush_events()
+
+    def keys(self, sequence: int, trusted: Sequence[PublicKey], refused: str = "") -> None:
+        """Show whose signature counts; see `TrustedKeys`."""
+        told = TrustedKeys(
+            sequence=sequence,
+            trusted=tuple(key.fingerprint for key in trusted),
+            refused=refused,
+        )
+        self._voice.send(Message(self._topics.model_trusted, encode(told), qos=1, retain=True))
 
     def state(
         self,

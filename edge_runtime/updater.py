@@ -21,13 +21,14 @@ from edge_runtime.classifier import Answers
 from edge_runtime.clock import Clock
 from edge_runtime.download import Exchange, PartFile, clear_parts, fetch_chunks
 from edge_runtime.handover import Handover
+from edge_runtime.keyring import Keyring
 from edge_runtime.link import Received
 from edge_runtime.shadow import Shadow, SharedLooks, share
 from edge_runtime.trial import Trial
 from edge_runtime.update_reports import Measured, UpdateReports
 from transom.bundle import Bundle, InputSpec
 from transom.config import Config
-from transom.errors import BundleError, MessageError, UpdateError
+from transom.errors import BundleError, MessageError, SignatureError, UpdateError
 from transom.messages import Topics
 from transom.updates import FINAL, Desired, Install, Rollback, Step, read_desired
 
@@ -107,6 +108,7 @@ class Updater:
         self._reports = reports
         self._serving, self._digest = serving.manifest, serving.digest
         self._admission = Admission(config, self._terms, handover, serving)
+        self._keyring = Keyring(config.models)
         self._clock = clock
         self._store = Path(config.models.store)
         self._inbox: queue.Queue[_Thing] = queue.Queue(_INBOX)
@@ -130,6 +132,9 @@ class Updater:
             self._reports.step("started", probation)
         self._reports.state(self._serving, probation, percent=None if probation is None else 99)
         self._thread.start()
+        if self._keyring.may_change:
+            self._show_keys()
+            self._exchange.listen(self._topics.model_keys, self._put_aside)
         self._exchange.listen(self._topics.model_desired, self._put_aside)
         if self._terms.install == "when_asked":
             self._exchange.listen(self._topics.model_install, self._put_aside)
@@ -203,6 +208,8 @@ class Updater:
         elif isinstance(thing, Received) and thing.topic == self._topics.model_install:
             # A retained command would be carried out at every reconnect.
             self._is_asked |= not thing.retain
+        elif isinstance(thing, Received) and thing.topic == self._topics.model_keys:
+            self._meet_keys(thing)
         return thing
 
     def _next_message(self, seconds: float) -> Received | None:
@@ -233,6 +240,25 @@ class Updater:
             self._tell("withdrawn", current, "something else is desired" if wish else "")
             self._reports.state(self._serving)
             raise _Superseded
+
+    def _meet_keys(self, received: Received) -> None:
+        """Follow what is said of the keys; a bundle under way is verified by the new ones."""
+        if not received.payload:
+            return
+        try:
+            self._keyring.take(received.payload, received.topic)
+        except (SignatureError, MessageError, OSError) as error:
+            _log.warning("keys are not replaced reason=%s", error)
+            self._show_keys(str(error))
+        else:
+            self._show_keys()
+
+    def _show_keys(self, refused: str = "") -> None:
+        try:
+            trusted = self._keyring.trusted()
+        except SignatureError as error:
+            trusted, refused = (), refused or str(error)
+        self._reports.keys(self._keyring.sequence(), trusted, refused)
 
     # ---------------------------------------------------------------- the thread
 

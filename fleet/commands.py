@@ -29,7 +29,10 @@ from fleet.rollback import roll_back
 from fleet.rollout import Course, Plan
 from fleet.roster import as_table, choose, read_roster
 from fleet.session import Session
+from fleet.trust import tell_keys
 from transom.errors import EXIT_DONE, EXIT_FAILED
+from transom.keyring import state
+from transom.signing import load_private_key, load_public_key
 
 
 def _read_stages(_context: click.Context, _option: click.Parameter, text: str) -> tuple[float, ...]:
@@ -207,6 +210,66 @@ def record_command(
     finally:
         store.close()
     click.echo(f"{recorder.kept} events kept in {database}")
+
+
+@fleet_group.command("trust")
+@device_options
+@click.option("--recovery-key", "recovery_file", required=True,
+              type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Private key that signs this; devices have its public half.")  # fmt: skip
+@click.option("--trust", "trusted", multiple=True,
+              type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="A public key that may sign bundles; may be given again.")  # fmt: skip
+@click.option("--revoke", "revoked", multiple=True,
+              type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="A public key that may no more; may be given again.")  # fmt: skip
+@click.option("--sequence", type=click.IntRange(min=1), show_default="seconds since 1970",
+              help="Above that of every earlier statement.")  # fmt: skip
+@answer_option
+@json_option
+@broker_options
+def trust_command(
+    devices: tuple[str, ...],
+    everyone: bool,
+    recovery_file: Path,
+    trusted: tuple[Path, ...],
+    revoked: tuple[Path, ...],
+    sequence: int | None,
+    answer_s: float,
+    as_json: bool,
+    config_file: Path | None,
+    **broker: Any,
+) -> int:
+    """Say which keys devices trust, beside those in their folders, and which no more.
+
+    What is said here takes the place of what was said before: name every key again that is not in
+    the devices' own folders, and every one that is still revoked.
+
+    \b
+    Example:
+        transom fleet trust --all --recovery-key spare.pem --trust new.pub --revoke old.pub \\
+            --host broker.lan
+    """
+    check_devices(devices, everyone=everyone)
+    if not trusted and not revoked:
+        raise click.UsageError("name keys with --trust, --revoke or both")
+    sequence = int(time.time()) if sequence is None else sequence
+    statement = state(
+        sequence,
+        [load_public_key(path) for path in trusted],
+        [load_public_key(path).fingerprint for path in revoked],
+        load_private_key(recovery_file),
+    )
+    with Session(broker_access(config_file, broker), Clock()) as session:
+        members = choose(read_roster(session), devices, everyone=everyone)
+        answers = tell_keys(session, Clock(), members, statement, sequence, answer_s)
+    if as_json:
+        click.echo(msgspec.json.encode(answers))
+    else:
+        for answer in answers:
+            keys = ", ".join(f"{name[:12]}…" for name in answer.trusted)
+            click.echo(f"{answer.device}: {answer.outcome}: {answer.reason or keys}".rstrip(": "))
+    return EXIT_FAILED if any(a.outcome == "failed" for a in answers) else EXIT_DONE
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Self
+from typing import Literal, Self
 
 from edge_runtime.clock import Clock
 from edge_runtime.link import Access, Acknowledged, Connected, Link, Lost, Received, Subscribed
@@ -17,6 +17,7 @@ WINDOW = 20
 _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 15.0
 _TURN_S = 0.25
+_SILENCE_S = 30.0
 _OVERHEAD_BYTES = 16
 """Of a packet, beside its topic and payload."""
 
@@ -41,7 +42,7 @@ class Session:
         self._access = access
         self._clock = clock
         self._client_id = f"transom-fleet-{secrets.token_hex(4)}"
-        self._filters: list[str] = []
+        self._filters: dict[str, Literal[0, 1]] = {}
         self._queue: deque[Message] = deque()
         self._in_flight: dict[int, Message] = {}
         self._received: deque[Received] = deque()
@@ -60,13 +61,13 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self._link.close()
 
-    def subscribe(self, topic_filter: str) -> None:
+    def subscribe(self, topic_filter: str, qos: Literal[0, 1] = 1) -> None:
         """Ask for messages, and again after an outage; returns when the broker has said yes.
 
         Raises:
             TransomError: The broker refuses.
         """
-        self._filters.append(topic_filter)
+        self._filters[topic_filter] = qos
         self._ask(topic_filter)
         while self._asked:
             self._turn(_TURN_S)
@@ -118,26 +119,28 @@ class Session:
         """Return what is retained under topic filters, by topic; they stay subscribed.
 
         A mark of our own, published after the subscriptions, comes back when everything that was
-        retained has come.
+        retained has come. QoS 0, because mosquitto holds 1,000 messages of QoS 1 ready for a
+        client and drops the others, and a thousand devices retain more.
 
         Raises:
-            TransomError: The broker refuses a subscription or the mark.
+            TransomError: The broker refuses a subscription or the mark, or drops the mark.
         """
         mark = f"{self.prefix}/depot/mark-{secrets.token_hex(8)}"
         for topic_filter in topic_filters:
-            self.subscribe(topic_filter)
+            self.subscribe(topic_filter, qos=0)
         self.subscribe(mark)
         self.publish(Message(mark, b"", qos=1))
         found: dict[str, bytes] = {}
-        while True:
-            received = self.receive(_TURN_S)
-            if received is None:
-                continue
+        while (received := self.receive(_SILENCE_S)) is not None:
             if received.topic == mark:
-                self._filters.remove(mark)
+                del self._filters[mark]
                 self._link.unsubscribe(mark)
                 return {topic: payload for topic, payload in found.items() if payload}
             found[received.topic] = received.payload
+        raise TransomError(
+            f"broker has not sent everything that it retains within {_SILENCE_S:.0f} s; allow this "
+            f"user to read and write {self.prefix}/depot/#, and see the broker's log"
+        )
 
     # ---------------------------------------------------------------- the connection
 
@@ -179,7 +182,7 @@ class Session:
             self._ask(topic_filter)
 
     def _ask(self, topic_filter: str) -> None:
-        mid = self._link.subscribe(topic_filter)
+        mid = self._link.subscribe(topic_filter, self._filters[topic_filter])
         if mid is not None:
             self._asked.add(mid)
 

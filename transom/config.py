@@ -101,12 +101,15 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         store: Folder of the installed bundles; the newest sequence serves, or the starter where
             there is none.
         trusted_keys: Folder of public keys (`*.pub`).
+        recovery_keys: Folder of public keys whose holders may say over MQTT which keys are
+            trusted; where it is missing or empty nobody may.
         bundle: One bundle file to serve instead of the store's newest, or the word `starter`.
         threads: Threads of the network, 1 to 8.
     """
 
     store: str = "/var/lib/transom/models"
     trusted_keys: str = "/etc/transom/trusted_keys"
+    recovery_keys: str = "/etc/transom/recovery_keys"
     bundle: str | None = None
     threads: Annotated[int, Meta(ge=1, le=8)] = 1
 

@@ -95,6 +95,16 @@ class Topics:
         return f"{self.root}/model/report"
 
     @property
+    def model_keys(self) -> str:
+        """Which keys to trust (`keyring`), signed, retained; heard only where configured."""
+        return f"{self.root}/model/keys"
+
+    @property
+    def model_trusted(self) -> str:
+        """Which keys are trusted (`updates.TrustedKeys`), retained."""
+        return f"{self.root}/model/trusted"
+
+    @property
     def samples(self) -> str:
         """Where what is kept is asked for and answered (`sharing`), only where configured."""
         return f"{self.root}/samples"

@@ -42,7 +42,12 @@ class PublicKey(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the PEM form, hexadecimal; the `hint` of a signature names its key so."""
-        return hashlib.sha256(_pem(self.key)).hexdigest()
+        return hashlib.sha256(self.pem).hexdigest()
+
+    @property
+    def pem(self) -> bytes:
+        """PEM form."""
+        return _pem(self.key)
 
 
 def new_key(path: Path) -> PublicKey:
@@ -104,18 +109,38 @@ def load_public_key(path: Path) -> PublicKey:
         SignatureError: The file is missing, not PEM, or not ECDSA P-256.
     """
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        pem = path.read_bytes()
+    except OSError as error:
         raise SignatureError(
             f"{path}: cannot be read as a public key: {error}; "
             "copy the .pub file that transom keys new wrote"
         ) from error
+    return parse_public_key(pem, str(path))
+
+
+def parse_public_key(pem: bytes, origin: str) -> PublicKey:
+    """Return a public key from PEM.
+
+    Args:
+        pem: The text.
+        origin: Where it is from, for messages.
+
+    Raises:
+        SignatureError: It is not PEM, or not ECDSA P-256.
+    """
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise SignatureError(
+            f"{origin}: cannot be read as a public key: {error}; "
+            "copy the .pub file that transom keys new wrote"
+        ) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise SignatureError(
-            f"{path}: must be an ECDSA P-256 public key, is {_kind(key)}; "
+            f"{origin}: must be an ECDSA P-256 public key, is {_kind(key)}; "
             "copy the .pub file that transom keys new wrote"
         )
-    return PublicKey(key, str(path))
+    return PublicKey(key, origin)
 
 
 def load_trusted_keys(folder: Path) -> tuple[PublicKey, ...]:

@@ -103,6 +103,20 @@ class ModelReport(Payload, frozen=True, kw_only=True):
     inference_ms: float | None = None
 
 
+class TrustedKeys(Payload, frozen=True, kw_only=True):
+    """Payload of `…/model/trusted`: whose signature counts.
+
+    Attributes:
+        sequence: Of the key statement that is followed; 0 = none.
+        trusted: Fingerprints of the keys.
+        refused: Why the last statement was not taken; empty = it was.
+    """
+
+    sequence: int
+    trusted: tuple[str, ...]
+    refused: str = ""
+
+
 def depot_topic(prefix: str, digest: str, chunk: int) -> str:
     """Return where a chunk of a bundle is retained.
 

@@ -135,7 +135,11 @@ class Device:
         self.config = Config(
             device=name,
             mqtt=broker,
-            models=ModelsConfig(store=str(self.store), trusted_keys=str(keys)),
+            models=ModelsConfig(
+                store=str(self.store),
+                trusted_keys=str(keys),
+                recovery_keys=str(folder / "recovery_keys"),
+            ),
             updates=UpdatesConfig(**{"shadow_decisions": 0, **updates}),
             cameras=(CameraConfig(name="hall", source="file:x.mp4", zones=(zone,)),),
         )
