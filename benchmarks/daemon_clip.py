@@ -5,7 +5,7 @@ r"""Measure the daemon on a clip: start, latency, memory, processor time, bytes 
     python -m benchmarks.daemon_clip --scene moving       # the door never rests: the most it costs
     python -m benchmarks.daemon_clip --scene still --bundle starter --peers build/peers/bin/python \
         --frigate build/peer-files/starter/frigate.tflite
-    python -m benchmarks.daemon_clip --bundle home.bundle --keys keys --clip hall.mp4 --seconds 120
+    python -m benchmarks.daemon_clip --bundle home.bundle --keys keys --clip hall.mp4 --rounds 8
 
 The daemon runs as a user runs it (`transom run`), with a real mosquitto on loopback. A clip is
 drawn where none is given: 640 x 480, H.264, 30 frames a second, watched at 5 frames a second.
@@ -19,14 +19,14 @@ relay, on one monotonic clock. The filter's delay, from a change in the clip to 
 is apart: it is waiting on purpose. Processor time is put in relation to a bare OpenCV loop that
 reads the same clip at the same pace, at the same time on the same machine; with `--frigate` also to
 that loop with Frigate's recipe on top: its network in TensorFlow Lite, two threads, once a second
-(`benchmarks.peers` installs the one and writes the other).
+(`benchmarks.peers` installs the one and writes the other). The loops begin anew in each of several
+rounds; a ratio is the median over the rounds, with the lowest and the highest beside it.
 """
 
 import argparse
 import json
 import math
 import multiprocessing
-import os
 import statistics
 import subprocess
 import sys
@@ -149,9 +149,8 @@ def start_frigate(clip: str, arguments: argparse.Namespace) -> subprocess.Popen[
 
 
 def processor_s(process_id: int) -> float:
-    """Return the processor time that a process has used, seconds."""
-    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
+    """Return the processor time that a process has used, seconds, to the nanosecond."""
+    return time.clock_gettime((~process_id << 3) | 2)  # CPUCLOCK_SCHED of another process
 
 
 def memory_mib(process_id: int) -> dict[str, float]:
@@ -252,36 +251,55 @@ def watch(
     time.sleep(WARM_UP_S)
     children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
     processes = {"main": process_id, "camera": int(children[0])}
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    bare = multiprocessing.get_context("spawn").Process(
-        target=read_bare, args=(clip, arguments.seconds, theirs)
-    )
-    bare.start()
-    frigate = start_frigate(clip, arguments) if arguments.frigate else None
-    theirs.close()  # so that its end is noticed here
     first = len(relay.acknowledged)
-    before = {name: (processor_s(n), written_bytes(n)) for name, n in processes.items()}
+    before = {name: written_bytes(number) for name, number in processes.items()}
     began_s = time.monotonic()
-    bare_cpu, bare_pace = ours.recv()  # comes after `seconds`
+    rounds = [take_round(processes, clip, arguments) for _ in range(arguments.rounds)]
     passed_s = time.monotonic() - began_s
-    used = {name: (processor_s(n) - before[name][0]) / passed_s for name, n in processes.items()}
-    written = sum(written_bytes(n) - before[name][1] for name, n in processes.items())
-    bare.join()
-    beside = {} if frigate is None else beside_frigate(frigate, sum(used.values()))
+    written = sum(written_bytes(number) - before[name] for name, number in processes.items())
     events = relay.acknowledged[first:]
     return {
         "seconds": round(passed_s, 1),
+        "rounds": len(rounds),
         "events": len(events),
         "frame_to_puback_ms": spread([(at - event.monotonic_ns) / 1e6 for event, at in events]),
         "memory": {name: memory_mib(number) for name, number in processes.items()},
-        "cpu_ms_per_frame": {k: round(1000.0 * v / WATCHED_FPS, 2) for k, v in used.items()},
-        "cpu_percent": {k: round(100.0 * v, 1) for k, v in used.items()},
-        "bare_opencv_cpu_percent": round(100.0 * bare_cpu, 1),
-        "bare_opencv_pace": round(bare_pace, 2),
-        "cpu_to_bare_opencv": round(sum(used.values()) / bare_cpu, 2),
-        **beside,
+        **{
+            name: round(statistics.median(found[name] for found in rounds), 2) for name in rounds[0]
+        },
+        "ratios_from_to": {
+            name: [round(f([found[name] for found in rounds]), 2) for f in (min, max)]
+            for name in rounds[0]
+            if name.startswith("cpu_to")
+        },
         "written_kib": round(written / 1024.0, 1),
         "written_kib_per_event": round(written / 1024.0 / len(events), 1) if events else None,
+    }
+
+
+def take_round(
+    processes: dict[str, int], clip: str, arguments: argparse.Namespace
+) -> dict[str, float]:
+    """Return what the daemon used while the loops beside it ran, and what they used."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    bare = context.Process(target=read_bare, args=(clip, arguments.seconds, theirs))
+    bare.start()
+    frigate = start_frigate(clip, arguments) if arguments.frigate else None
+    theirs.close()  # so that its end is noticed here
+    before = {name: processor_s(number) for name, number in processes.items()}
+    began_s = time.monotonic()
+    bare_cpu, bare_pace = ours.recv()  # comes after `seconds`
+    passed_s = time.monotonic() - began_s
+    used = {name: (processor_s(n) - before[name]) / passed_s for name, n in processes.items()}
+    bare.join()
+    beside = {} if frigate is None else beside_frigate(frigate, sum(used.values()))
+    return {
+        **{f"{name}_cpu_percent": 100.0 * value for name, value in used.items()},
+        "bare_opencv_cpu_percent": 100.0 * bare_cpu,
+        "bare_opencv_pace": bare_pace,
+        "cpu_to_bare_opencv": sum(used.values()) / bare_cpu,
+        **beside,
     }
 
 
@@ -289,9 +307,9 @@ def beside_frigate(frigate: subprocess.Popen[str], ours: float) -> dict[str, flo
     """Return what Frigate's recipe used, and ours, processor time per second, over it."""
     theirs, pace = map(float, frigate.communicate()[0].split())
     return {
-        "frigate_recipe_cpu_percent": round(100.0 * theirs, 1),
-        "frigate_recipe_pace": round(pace, 2),
-        "cpu_to_frigate_recipe": round(ours / theirs, 2),
+        "frigate_recipe_cpu_percent": 100.0 * theirs,
+        "frigate_recipe_pace": pace,
+        "cpu_to_frigate_recipe": ours / theirs,
     }
 
 
@@ -335,7 +353,8 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, help="a video; drawn where none is given")
     parser.add_argument("--bundle", help="a bundle with --keys, or the word starter")
     parser.add_argument("--keys", type=Path, help="folder of the keys that it is trusted by")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each round")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--frigate", type=Path, help="its network, of benchmarks.tflite_files")
     parser.add_argument("--peers", default=sys.executable, help="an interpreter that can run it")
     parser.add_argument("--zone", default="", help="x1 y1 … x4 y4, fractions of the frame")

@@ -24,9 +24,9 @@ import numpy.typing as npt
 from edge_runtime.capture import read_file
 from edge_runtime.capture_process import Pace
 from edge_runtime.classifier import Classifier
-from edge_runtime.motion import MotionGate
+from edge_runtime.motion import GATE_PX, MotionGate
 from transom.bundle import Bundle
-from transom.crop import crop_zone
+from transom.crop import crop_zone, grey_zone
 from transom.geometry import Zone
 from transom.preprocess import preprocess
 
@@ -170,7 +170,8 @@ def record(clip: Path, zone: Zone, bundle: Bundle, task: str, truth: Ints, swing
         if number >= len(truth) or not pace.is_due(int(picture.clip_s * 1e9)):
             continue
         crop = crop_zone(picture.image, zone, spec.size, spec.margin)
-        gate.is_due(crop, picture.clip_s)
+        grey = grey_zone(picture.image, zone, GATE_PX, spec.margin)
+        gate.is_due(grey, picture.clip_s)
         crops = preprocess(crop, spec.preprocess)[None]
         rows.append(classifier.classify(crops).predictions[task].probabilities[0])
         moving.append(gate.is_moving)

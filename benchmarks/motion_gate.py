@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.motion import LOOK_EVERY_S, MotionGate
+from edge_runtime.motion import GATE_PX, LOOK_EVERY_S, MotionGate
 from edge_runtime.sources import read_file
 from train.scenes.clip import DEFAULT_SCRIPT, ClipTruth, generate_clip
-from transom.crop import crop_zone
+from transom.crop import grey_zone
 
 Image = npt.NDArray[np.uint8]
 Light = Callable[[float], npt.NDArray[Any]]
@@ -31,7 +31,6 @@ Light = Callable[[float], npt.NDArray[Any]]
 
 FPS = 5
 SIZE = (640, 480)
-CROP_PX = 128
 QUIET_S = 120.0
 SUBJECTS = ("door", "window")
 
@@ -74,7 +73,7 @@ def openings(frames: list[Image], truth: ClipTruth) -> Iterator[float | None]:
     for subject in SUBJECTS:
         gate = MotionGate(look_every_s=1e9, hold_s=0.0)  # nothing but what it sees
         passed = [
-            gate.is_due(crop_zone(image, truth.zones[subject], CROP_PX), index / FPS)
+            gate.is_due(grey_zone(image, truth.zones[subject], GATE_PX), index / FPS)
             for index, image in enumerate(frames)
         ]
         for move in DEFAULT_SCRIPT:
@@ -93,7 +92,7 @@ def looks(still: list[Image], truth: ClipTruth, light: Light, subject: str) -> f
     for index in range(round(QUIET_S * FPS)):
         image = still[index % len(still)] * light(index / FPS)
         lit = np.clip(image, 0, 255).astype(np.uint8)
-        due.append(gate.is_due(crop_zone(lit, truth.zones[subject], CROP_PX), index / FPS))
+        due.append(gate.is_due(grey_zone(lit, truth.zones[subject], GATE_PX), index / FPS))
     settled = due[10 * FPS :]
     return sum(settled) / len(settled)
 

@@ -16,8 +16,6 @@ from transom.messages import Reason
 _log = logging.getLogger(__name__)
 
 _STALE_S = 10.0
-_EARLY = 0.9
-"""Share of a frame's interval after which the next one is looked for; it may come early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ class CameraWatch:
         self._health = PictureHealth()
         self._view = view
         self._shift = view.shift
-        self._early_s = _EARLY / config.fps
         self._patience_s = max(patience_s, 3.0 / config.fps)
         self._status: CameraStatus = "starting"
         self._frame_s: float | None = None
@@ -148,10 +145,6 @@ class CameraWatch:
     def frame_age_s(self, now_s: float) -> float | None:
         """Return the seconds since the newest frame; None before the first."""
         return None if self._frame_s is None else now_s - self._frame_s
-
-    def next_frame_s(self, now_s: float) -> float:
-        """Return the earliest time at which a new frame is worth a look; `now_s` if it is late."""
-        return now_s if self._frame_s is None else self._frame_s + self._early_s
 
     def take_frame_count(self) -> int:
         """Return the frames judged since the last call."""

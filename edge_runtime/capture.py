@@ -28,6 +28,7 @@ from edge_runtime.sources import (
     read_file,
     read_timeout,
 )
+from edge_runtime.wake import Wake
 from transom.config import CameraConfig, CaptureConfig
 
 __all__ = ["Camera", "CameraProcess", "CameraStatus", "Frame", "open_source", "read_file"]
@@ -101,6 +102,7 @@ class CameraProcess:
         secret: The password for `config.username`.
         capture: How much memory the process may take before it is replaced, which is the answer
             to leaks in capture libraries.
+        wake: Set by the process when there is a new frame; None = nobody waits for it.
         monotonic_ns: CLOCK_MONOTONIC, nanoseconds.
     """
 
@@ -110,11 +112,13 @@ class CameraProcess:
         secret: str | None = None,
         capture: CaptureConfig = CaptureConfig(),  # noqa: B008 - frozen
         *,
+        wake: Wake | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = config.name
         self.presence = Presence(config.name)
         self._config = config
+        self._wake = wake
         self._shown = shown_source(config.source)
         self._secret = secret
         self._monotonic_ns = monotonic_ns
@@ -225,6 +229,7 @@ class CameraProcess:
             camera=self._config,
             secret=self._secret,
             ring=ring.descriptor,
+            wake=None if self._wake is None else self._wake.descriptor,
             parent=os.getpid(),
             # A leak that is faster than the check above it ends here.
             memory_bytes=2 * self._memory_bytes,
@@ -234,7 +239,7 @@ class CameraProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # the child catches it, and reports it redacted
-            pass_fds=(ring.descriptor,),
+            pass_fds=(ring.descriptor, *(() if self._wake is None else (self._wake.descriptor,))),
             env=_environment(),
             start_new_session=True,  # Ctrl-C is for the daemon, which then stops its cameras
         )

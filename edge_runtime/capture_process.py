@@ -19,6 +19,7 @@ from edge_runtime.delivery import Pace, deliver
 from edge_runtime.frame_ring import FrameRing
 from edge_runtime.redaction import redact
 from edge_runtime.sources import open_source
+from edge_runtime.wake import Wake
 from transom.config import CameraConfig
 from transom.errors import CameraError
 
@@ -47,6 +48,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         camera: What to read.
         secret: The password for `camera.username`.
         ring: Descriptor of the frame memory.
+        wake: Descriptor of what is set when a frame is there; None = nothing.
         parent: Process with which this one ends.
         memory_bytes: Most memory of its own, beyond which an allocation fails.
     """
@@ -54,6 +56,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     camera: CameraConfig
     secret: str | None
     ring: int
+    wake: int | None
     parent: int
     memory_bytes: int
 
@@ -145,7 +148,7 @@ def _watch_parent(stopping: threading.Event) -> None:
 
 
 def _capture(order: Order, diagnostics: _Diagnostics, stopping: threading.Event) -> None:
-    ring = FrameRing(order.ring)
+    ring = FrameRing(order.ring, None if order.wake is None else Wake(order.wake))
     source = open_source(order.camera, order.secret, stopping.wait)
     diagnostics.pass_on()
     diagnostics.say(Report(opened=True))

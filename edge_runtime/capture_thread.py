@@ -17,6 +17,7 @@ from edge_runtime.frame_ring import Frame
 from edge_runtime.outage import CameraStatus, Presence
 from edge_runtime.redaction import redact, shown_source
 from edge_runtime.sources import ENVIRONMENT, open_source
+from edge_runtime.wake import Wake
 from transom.config import CameraConfig
 from transom.crop import Image
 from transom.errors import CameraError
@@ -31,7 +32,8 @@ _QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8"}
 class LatestFrame:
     """The newest frame of one attempt, handed from its thread to the daemon's."""
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Wake | None = None) -> None:
+        self._wake = wake
         self.alive_ns = 0
         self._frame: Frame | None = None
         self._number = 0
@@ -51,6 +53,8 @@ class LatestFrame:
         self._number += 1
         # A decoder may write into the same memory again.
         self._frame = Frame(image.copy(), taken_ns, self._number, key_frames)
+        if self._wake is not None:
+            self._wake.set()
 
     def newest(self, after: int) -> Frame | None:
         """Return the newest frame whose number is above `after`, or None."""
@@ -62,11 +66,11 @@ class LatestFrame:
 class _Attempt:
     """One thread, from opening the source to whatever ends it."""
 
+    latest: LatestFrame
     started_ns: int
     numbers_from: int
     key_frames_from: int
     stopping: threading.Event = field(default_factory=threading.Event)
-    latest: LatestFrame = field(default_factory=LatestFrame)
     fault: str | None = None
     thread: threading.Thread | None = None
     has_delivered: bool = False
@@ -78,6 +82,7 @@ class CameraThread:
     Args:
         config: The camera, from the configuration.
         secret: The password for `config.username`.
+        wake: Set by the thread when there is a new frame; None = nobody waits for it.
         monotonic_ns: CLOCK_MONOTONIC, nanoseconds.
     """
 
@@ -88,12 +93,14 @@ class CameraThread:
         config: CameraConfig,
         secret: str | None = None,
         *,
+        wake: Wake | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = config.name
         self.presence = Presence(config.name)
         self._config = config
         self._secret = secret
+        self._wake = wake
         self._shown = shown_source(config.source)
         self._monotonic_ns = monotonic_ns
         self._attempt: _Attempt | None = None
@@ -187,7 +194,7 @@ class CameraThread:
             self.presence.went(fault, now_ns, had_come=attempt.has_delivered)
 
     def _begin(self, now_ns: int) -> None:
-        attempt = _Attempt(now_ns, self._number, self._key_frames)
+        attempt = _Attempt(LatestFrame(self._wake), now_ns, self._number, self._key_frames)
         self._attempt = attempt
         attempt.thread = threading.Thread(
             target=self._read, args=(attempt,), name=f"camera {self.name}", daemon=True

@@ -34,6 +34,7 @@ from edge_runtime.sharing import Sharing
 from edge_runtime.update_reports import UpdateReports
 from edge_runtime.updater import Updater
 from edge_runtime.view_store import VIEWS, ViewStore
+from edge_runtime.wake import Wake
 from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import CameraConfig, Config, load_config, read_secret
 from transom.errors import EXIT_CONFIGURATION, ClassifierError, ConfigurationError
@@ -111,7 +112,8 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
     Returns:
         Whether to run another, with another bundle or with zones that were drawn anew.
     """
-    cameras = [_camera(config, camera, config_file) for camera in config.cameras]
+    wake = Wake()
+    cameras = [_camera(config, camera, config_file, wake) for camera in config.cameras]
     clock = Clock()
     state = Path(config.state_directory)
     topics = Topics(config.mqtt.prefix, config.device)
@@ -142,6 +144,7 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
                 processes=lambda: _processes(cameras, page),
                 views=ViewStore(state / VIEWS),
                 samples=samples,
+                wake=wake,
                 is_shown=page is not None,
                 updates=None
                 if handover is None
@@ -219,12 +222,12 @@ def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
 
 
 def _camera(
-    config: Config, camera: CameraConfig, config_file: Path
+    config: Config, camera: CameraConfig, config_file: Path, wake: Wake
 ) -> CameraProcess | CameraThread:
     secret = _secret(camera, config_file)
     if config.capture.isolation == "thread":
-        return CameraThread(camera, secret)
-    return CameraProcess(camera, secret, config.capture)
+        return CameraThread(camera, secret, wake=wake)
+    return CameraProcess(camera, secret, config.capture, wake=wake)
 
 
 def _secret(camera: CameraConfig, config_file: Path) -> str | None:

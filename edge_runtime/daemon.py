@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
 from edge_runtime.announcer import Announcer, Broker, EventStore
@@ -37,6 +38,7 @@ from edge_runtime.two_states import told_spec
 from edge_runtime.updater import Updater
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import ViewWatch
+from edge_runtime.wake import Wake
 from edge_runtime.zone_watch import ZoneWatch
 from transom import __version__
 from transom.bundle import Bundle, Manifest
@@ -56,7 +58,8 @@ _TIMED_BATCHES = 100
 _PAUSES_PER_FRAME = 10
 _SHORTEST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.05
-_LONGEST_SLEEP_S = 0.15
+_LONGEST_WAIT_S = 0.25
+"""Where no camera has anything new: commands, contacts and the watchdog wait for it."""
 _MOST_HEARD = 256
 """Commands that wait for a turn; beyond it the oldest are forgotten."""
 
@@ -76,6 +79,7 @@ class Daemon:
         views: Where what the cameras look at outlives the daemon; None = nowhere.
         samples: Where pictures worth a label are kept; None = nowhere.
         updates: Takes bundles over MQTT; None = nothing does.
+        wake: Set by the cameras when they have a frame; None = by nothing but `ask_to_stop`.
         is_shown: Whether somebody may ask for frames and for the last hour.
 
     Attributes:
@@ -100,6 +104,7 @@ class Daemon:
         views: ViewStore | None = None,
         samples: SampleStore | None = None,
         updates: Updater | None = None,
+        wake: Wake | None = None,
         is_shown: bool = False,
     ) -> None:
         _check_zones(config, bundle.manifest)
@@ -114,6 +119,7 @@ class Daemon:
         self._notifier = notifier
         self._processes = processes
         self._updates = updates
+        self._wake = Wake() if wake is None else wake
         self._is_shown = is_shown
         self._sampling = (
             Sampling(samples, config.samples, bundle, self._classifier)
@@ -173,17 +179,20 @@ class Daemon:
 
     def run(self) -> None:
         """Start, turn until `ask_to_stop`, and stop in good order."""
+        # Its threads would wait for work by turning: more of them, and all day, than they help.
+        cv2.setNumThreads(1)
         self.start()
         try:
             while not self._is_stopping and not self.wants_restart:
                 self.step()
-                time.sleep(self._pause_left_s())
+                self._rest()
         finally:
             self.stop()
 
     def ask_to_stop(self) -> None:
         """Let `run` return soon; may be called from a signal handler."""
         self._is_stopping = True
+        self._wake.set()
 
     @property
     def watches(self) -> Sequence[CameraWatch]:
@@ -280,11 +289,11 @@ class Daemon:
         except MessageError as error:
             _log.warning("correction is not used: %s", error)
 
-    def _pause_left_s(self) -> float:
-        """Return how long to sleep: until a frame may be there, then a part of its interval."""
-        now_s = self._clock.monotonic_s()
-        early_s = min(watch.next_frame_s(now_s) for watch in self._watches) - now_s
-        return min(max(early_s, self._pause_s), _LONGEST_SLEEP_S)
+    def _rest(self) -> None:
+        """Wait for a frame, and where there are several cameras, for some of the others' too."""
+        self._wake.wait(_LONGEST_WAIT_S)
+        if len(self._watches) > 1:
+            time.sleep(self._pause_s)
 
     def _classify(self, looks: list[Look]) -> None:
         if not looks:

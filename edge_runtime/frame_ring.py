@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edge_runtime.wake import Wake
 from transom.crop import Image
 
 MAX_FRAME_BYTES = 4096 * 4096 * 3
@@ -52,9 +53,14 @@ class FrameRing:
 
     Attributes:
         descriptor: Pass it to the other process, and there to `FrameRing`.
+
+    Args:
+        descriptor: Of the process that reads; None = this one reads.
+        wake: Set at every frame that is written; None = nobody waits for it.
     """
 
-    def __init__(self, descriptor: int | None = None) -> None:
+    def __init__(self, descriptor: int | None = None, wake: Wake | None = None) -> None:
+        self._wake = wake
         if descriptor is None:
             descriptor = os.memfd_create("transom-frames", os.MFD_CLOEXEC)
             os.ftruncate(descriptor, _SLOTS * _SLOT_BYTES)
@@ -103,6 +109,8 @@ class FrameRing:
             header = (self._written + 1, taken_ns, key_frames, height, width)
             _HEADER.pack_into(self._memory, slot * _SLOT_BYTES, *header)
         self._written += 1
+        if self._wake is not None:
+            self._wake.set()
 
     def newest(self, after: int = 0) -> Frame | None:
         """Return a copy of the newest frame whose number is above `after`, or None.

@@ -107,8 +107,8 @@ class FreezeWatch:
             self._seen = np.empty((0, _TILES * _TILES), np.uint64)
         flat = np.ascontiguousarray(rows[:count].reshape(count, -1)[:, : words * 8])
         mixed = flat.view(np.uint64) * self._weights
-        tiles = mixed.reshape(_TILES, count // _TILES, _TILES, words // _TILES)
-        return np.asarray(tiles.sum(axis=(1, 3), dtype=np.uint64).ravel())
+        columns = mixed.reshape(_TILES, count // _TILES, words).sum(axis=1)
+        return np.asarray(columns.reshape(_TILES * _TILES, words // _TILES).sum(axis=1))
 
 
 def _lit_tiles(rows: Image) -> int:

@@ -2,18 +2,18 @@
 
 from functools import cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from transom.crop import Image
 
+GATE_PX = 32
+"""Side of the picture of a zone that the gate looks at."""
 LOOK_EVERY_S = 10.0
 """A zone is looked at this often whatever the gate sees, which bounds the harm of a miss."""
 HOLD_S = 5.0
 """How long a zone stays due after motion: the decision needs more than one picture."""
 
-_SIDE = 32
 _NOISE_FACTOR = 5.0
 _LEAST_DIFFERENCE = 5.0
 """Grey levels of the thumbnail below which nothing counts: steps of video compression."""
@@ -32,7 +32,7 @@ _LEARN_MOVING = 0.02
 
 
 Thumb = npt.NDArray[np.float32]
-"""A zone in grey, at most 32 x 32, 0 to 255."""
+"""A zone in grey, 32 x 32, 0 to 255."""
 
 
 class MotionGate:
@@ -62,15 +62,15 @@ class MotionGate:
         """Whether the newest picture differed from the last one that was let through before it."""
         return self._is_moving
 
-    def is_due(self, crop: Image, now_s: float) -> bool:
+    def is_due(self, grey: Image, now_s: float) -> bool:
         """Return whether the network should see this picture of the zone.
 
         Args:
-            crop: (S, S, 3) uint8 BGR, before any preprocessing: sharpened noise is no motion.
+            grey: (S, S) uint8, S is `GATE_PX`, of `grey_zone`: sharpened noise is no motion.
             now_s: When it was taken, monotonic seconds.
         """
-        thumb = _thumbnail(crop)
-        if self._reference is None or self._reference.shape != thumb.shape:
+        thumb = grey.astype(np.float32)
+        if self._reference is None:
             self._look(thumb, now_s)
             self._before = thumb
             self._moved_s = now_s  # the state that a camera starts with needs evidence too
@@ -90,14 +90,14 @@ class MotionGate:
 
     def _has_moved(self, thumb: Thumb, reference: Thumb) -> bool:
         limit: Thumb | float = max(_NOISE_FACTOR * self._noise, _LEAST_DIFFERENCE)
-        left = np.abs(thumb - reference - _median(thumb - reference))
+        difference = thumb - reference
+        left = np.abs(difference - _median(difference))
         if int((left > limit).sum()) >= _LEAST_PIXELS:
             lit = _relit(reference, thumb)
             left = np.abs(thumb - lit)
             limit = limit + _LIGHT_SLACK * np.abs(lit - reference)
         # Of a normal distribution, from its median; between places whose light is nearly the same,
         # and whose noise, after a video's compression, is not.
-        difference = thumb - reference
         apart = np.abs(difference[:, _APART:] - difference[:, :-_APART])
         noise = 1.4826 / 2**0.5 * _median(apart)
         # A leaf that fills the zone comes from one picture to the next, a cloud does not.
@@ -139,10 +139,3 @@ def _median(values: Thumb) -> float:
     """Return the upper median, without what numpy's own does besides: it runs at every frame."""
     middle = values.size // 2
     return float(np.partition(values, middle, axis=None)[middle])
-
-
-def _thumbnail(crop: Image) -> Thumb:
-    """Return the crop in grey, float32, at most 32 x 32."""
-    side = min(_SIDE, crop.shape[0])
-    small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.float32)

@@ -21,6 +21,9 @@ _SAMPLED_ROWS = 120
 _SAMPLED_COLUMNS = 64
 _MIN_BLANK_ROWS = 0.08
 """Share of rows without content of their own that makes a picture half decoded."""
+_SATURATED = 250
+_BLANK_SHARE = 0.95
+"""Share of a row's pixels that are filling in a blank one."""
 _SMEARED_CONTRAST = 8.0
 """Deviation along a row, grey levels, above which no second row is like it by chance."""
 
@@ -67,7 +70,7 @@ class PictureHealth:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
         rows = np.ascontiguousarray(image[:: max(image.shape[0] // _SAMPLED_ROWS, 1)])
-        is_frozen = self._freeze.is_frozen(image, now_s, key_frames)
+        is_frozen = self._freeze.is_frozen(rows, now_s, key_frames)
         limits = _ENTER if self._reason is None else _LEAVE
         found = "corrupt" if _is_corrupt(rows) else _exposure(image, limits)
         if found is None and is_frozen:
@@ -91,10 +94,11 @@ def _exposure(image: Image, limits: _Limits) -> Reason | None:
     """Return `dark`, `bright` or `covered` for a picture without content to judge."""
     thumb = _thumbnail(image)
     grey = np.asarray(cv2.cvtColor(thumb, cv2.COLOR_BGR2GRAY), np.uint8)
-    if _level(grey, 0.95) < limits.dark_level:
+    below = np.bincount(grey.ravel(), minlength=256).cumsum() / grey.size
+    if below.searchsorted(0.95) < limits.dark_level:
         return "dark"
-    is_washed_out = _level(grey, 0.05) > limits.washed_level
-    if is_washed_out or float((grey >= 250).mean()) > limits.bright_share:
+    is_washed_out = below.searchsorted(0.05) > limits.washed_level
+    if is_washed_out or 1.0 - below[_SATURATED - 1] > limits.bright_share:
         return "bright"
     if _contrast(grey) < limits.flat_contrast:
         return "covered"
@@ -107,20 +111,16 @@ def _thumbnail(image: Image) -> Image:
     return np.asarray(cv2.resize(sampled, _THUMB, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _level(values: npt.NDArray[np.uint8] | npt.NDArray[np.int16], share: float) -> float:
-    """Return the level that a share of the values stays below or at."""
-    index = int(share * (values.size - 1))
-    return float(np.partition(values.ravel(), index)[index])
-
-
 def _contrast(grey: npt.NDArray[np.uint8]) -> float:
     """Return the strength that 2 % of the picture's edges exceed, levels per pixel.
 
     Smoothed first, so that a sensor's noise behind a covered lens does not pass for edges.
     """
     across, down = cv2.spatialGradient(cv2.GaussianBlur(grey, (5, 5), 0))
-    edges = np.maximum(np.abs(np.asarray(across)), np.abs(np.asarray(down))).astype(np.int16)
-    return _level(edges, 0.98) / 8.0  # the weights of one side of a Sobel kernel, twice
+    edges = np.maximum(np.abs(np.asarray(across)), np.abs(np.asarray(down)))
+    index = int(0.98 * (edges.size - 1))
+    strength = np.partition(edges, index, axis=None)[index]
+    return float(strength) / 8.0  # the weights of one side of a Sobel kernel, twice
 
 
 def _is_corrupt(rows: Image) -> bool:
@@ -129,19 +129,37 @@ def _is_corrupt(rows: Image) -> bool:
     Args:
         rows: (R, W, 3) uint8 BGR, some of the picture's rows.
     """
-    pixels = rows[::2, :: max(rows.shape[1] // _SAMPLED_COLUMNS, 1)].astype(np.int16)
-    blue, green, red = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    # Luma and chroma of zero: what an empty buffer shows.
-    is_empty = (np.maximum(blue, red) <= 8) & (green >= 70) & (green <= 180)
-    # Luma and chroma of 128: where the picture that this one builds on is missing.
-    is_grey = (np.abs(green - 129) <= 3) & (blue == green) & (red == green)
-    is_same = np.ones(is_grey.shape, bool)
-    is_same[:, 1:] = green[:, 1:] == green[:, :-1]
-    blank_rows = ((is_empty | is_grey) & is_same).mean(axis=1) >= 0.95
-    # The last row that arrived, drawn down to the bottom.
-    is_like_above = (rows[2::2] == rows[:-2:2]).all(axis=(1, 2))[: len(blank_rows) - 1]
-    blank_rows[1:] |= is_like_above & (green[1:].std(axis=1) >= _SMEARED_CONTRAST)
-    if float(blank_rows.mean()) >= _MIN_BLANK_ROWS:
+    pixels = np.ascontiguousarray(rows[::2, :: max(rows.shape[1] // _SAMPLED_COLUMNS, 1)])
+    if float(_blank_rows(pixels, rows[::2]).mean()) >= _MIN_BLANK_ROWS:
         return True
-    without_colour = (green - np.maximum(red, blue) >= 60) & (np.minimum(red, blue) <= 16)
+    blue, green, red = cv2.split(pixels)
+    # Subtraction and addition that stop at 0 and 255.
+    without_colour = (cv2.subtract(green, cv2.max(red, blue)) >= 60) & (cv2.min(red, blue) <= 16)
     return float(without_colour.mean()) >= 0.6
+
+
+def _blank_rows(pixels: Image, rows: Image) -> npt.NDArray[np.bool_]:
+    """Return which rows are a decoder's filling, (R,).
+
+    Args:
+        pixels: (R, C, 3) uint8 BGR, some pixels of `rows`.
+        rows: (R, W, 3) uint8 BGR.
+    """
+    planes: npt.NDArray[np.int16] = np.asarray(cv2.split(pixels), np.int16)
+    blue, green, red = planes[0], planes[1], planes[2]
+    is_same: npt.NDArray[np.bool_] = np.ones(planes.shape[1:], bool)
+    np.equal(green[:, 1:], green[:, :-1], out=is_same[:, 1:])
+    blank: npt.NDArray[np.bool_] = is_same.mean(axis=1) >= _BLANK_SHARE
+    if blank.any():  # seldom; so only then is the rest worth its time
+        # Luma and chroma of zero: what an empty buffer shows.
+        is_empty = (np.maximum(blue, red) <= 8) & (green >= 70) & (green <= 180)
+        # Luma and chroma of 128: where the picture that this one builds on is missing.
+        is_grey = (np.abs(green - 129) <= 3) & (blue == green) & (red == green)
+        blank = ((is_empty | is_grey) & is_same).mean(axis=1) >= _BLANK_SHARE
+    # The last row that arrived, drawn down to the bottom.
+    flat = np.asarray(pixels).reshape(len(pixels), -1)
+    is_like_above = (flat[1:] == flat[:-1]).all(axis=1)
+    for row in np.flatnonzero(is_like_above) + 1:
+        if green[row].std() >= _SMEARED_CONTRAST and (rows[row] == rows[row - 1]).all():
+            blank[row] = True
+    return blank

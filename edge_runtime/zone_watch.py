@@ -7,7 +7,7 @@ from edge_runtime.capture import Frame
 from edge_runtime.classifier import Answers
 from edge_runtime.decision import Decision, StateFilter
 from edge_runtime.history import Moment, ZoneHistory
-from edge_runtime.motion import MotionGate
+from edge_runtime.motion import GATE_PX, MotionGate
 from edge_runtime.seen import Floats, Seen
 from edge_runtime.two_states import told_probabilities, told_spec
 from edge_runtime.view_watch import ViewWatch
@@ -15,7 +15,7 @@ from edge_runtime.zone_memory import OpenTimer, ZoneMemory
 from edge_runtime.zone_samples import ZoneSamples
 from transom.bundle import Manifest
 from transom.config import DecisionConfig, ZoneConfig
-from transom.crop import Image, crop_zone
+from transom.crop import Image, crop_zone, grey_zone
 from transom.geometry import Zone
 from transom.messages import Contact, EventType, Reason, TaskAnswer, Taught, read_correction
 from transom.prediction import UNKNOWN_INDEX
@@ -135,10 +135,12 @@ class ZoneWatch:
         A zone in doubt gets a look at every frame. A settled one is looked at when something
         moves in it and, because a gate can miss, once in a while.
         """
-        crop = crop_zone(frame.image, self._zone, self._input.size, self._input.margin)
-        has_moved = self._gate.is_due(crop, frame.taken_ns / 1e9)
+        margin = self._input.margin
+        grey = grey_zone(frame.image, self._zone, GATE_PX, margin)
+        has_moved = self._gate.is_due(grey, frame.taken_ns / 1e9)
         is_wanted = self.samples is not None and self.samples.is_waiting(frame.taken_ns)
         if has_moved or is_wanted or not self._filter.is_settled:
+            crop = crop_zone(frame.image, self._zone, self._input.size, margin)
             return preprocess(crop, self._input.preprocess)
         self._take(self._filter.hold(frame.taken_ns / 1e9), frame.taken_ns, frame)
         return None

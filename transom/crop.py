@@ -35,7 +35,39 @@ def crop_zone(frame: Image, zone: Zone, size: int, margin: float = 0.0) -> Image
     """
     _check(frame, size, margin)
     height, width = frame.shape[:2]
+    return _rectified(frame, _with_margin(zone.pixels(height, width), margin), size)
+
+
+def grey_zone(frame: Image, zone: Zone, size: int, margin: float = 0.0) -> Image:
+    """Rectify a zone to a square in grey: the same place as `crop_zone`, at half its cost.
+
+    Args:
+        frame: As for `crop_zone`.
+        zone: As for `crop_zone`.
+        size: As for `crop_zone`.
+        margin: As for `crop_zone`.
+
+    Returns:
+        (size, size) uint8.
+
+    Raises:
+        TypeError: As for `crop_zone`.
+        ValueError: As for `crop_zone`.
+    """
+    _check(frame, size, margin)
+    height, width = frame.shape[:2]
     corners = _with_margin(zone.pixels(height, width), margin)
+    # One pixel more on each side, between which a warp interpolates.
+    left, top = np.clip(np.floor(corners.min(axis=0)) - 1, 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
+    part = cv2.cvtColor(frame[top : max(bottom, 1), left : max(right, 1)], cv2.COLOR_BGR2GRAY)
+    return _rectified(
+        np.asarray(part, np.uint8), np.asarray(corners - (left, top), np.float32), size
+    )
+
+
+def _rectified(frame: Image, corners: npt.NDArray[np.float32], size: int) -> Image:
+    """Return what lies between corners, in pixels, as a square of a frame's channels."""
     upright = _upright(corners)
     patch = (
         _cut(frame, upright)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transom.crop import crop_zone
+from transom.crop import crop_zone, grey_zone
 from transom.geometry import Zone
 
 Image = npt.NDArray[np.uint8]
@@ -63,6 +63,21 @@ def test_a_crop_is_a_contiguous_square_of_bytes(zone: Zone, size: int, margin: f
     assert crop.shape == (size, size, 3)
     assert crop.dtype == np.uint8
     assert crop.flags.c_contiguous
+
+
+@pytest.mark.parametrize("size", [8, 32, 100])
+@pytest.mark.parametrize("margin", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize(
+    "zone", [Zone.whole(), SKEWED, box(3, 5, 9, 119), box(0, 0, 2, 2), box(100, 60, 160, 120)]
+)
+def test_a_zone_in_grey_is_its_crop_without_colour(zone: Zone, size: int, margin: float) -> None:
+    frame = np.asarray(cv2.GaussianBlur(texture(), (5, 5), 0), np.uint8)
+    crop = crop_zone(frame, zone, size, margin)
+    grey = grey_zone(frame, zone, size, margin)
+    mean, largest = difference(grey, np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), np.uint8))
+    assert grey.shape == (size, size)
+    assert mean < 0.5
+    assert largest <= 2
 
 
 @given(st.integers(8, 100), st.data())
