@@ -41,10 +41,10 @@ def _room(random: Random, opening: Opening, beyond: str) -> list[Part]:
     if beyond in ("lit", "corridor") and random.random() < 0.6:
         parts += _bright_window(random, random.uniform(left * 0.7, right * 0.7), y[1])
     clear = opening.width + 0.2 if not opening.is_towards else 0.4
-    for _ in range(int(random.integers(1, 6))):
+    for _ in range(int(random.integers(3, 11))):
         place = random.uniform(start + clear + 0.25, max(y[1] - 0.3, start + clear + 0.3))
         parts += furniture(random, random.uniform(left + 0.3, right - 0.3), place)
-    for _ in range(int(random.integers(0, 3))):
+    for _ in range(int(random.integers(0, 6))):
         x, z, w = random.uniform(left, right), random.uniform(1.2, 1.8), random.uniform(0.3, 0.8)
         parts.append(
             box(

@@ -154,7 +154,7 @@ def _beyond(random: Random, opening: Opening, beyond: str) -> list[Light]:
                 (0.85, 0.92, 1.0),
             )
         ]
-    watts = {"lit": (25, 260), "corridor": (8, 110), "dim": (1.0, 7.0), "dark": (0.0, 0.3)}[beyond]
+    watts = {"lit": (40, 500), "corridor": (8, 160), "dim": (0.5, 6.0), "dark": (0.0, 0.3)}[beyond]
     x, y = random.uniform(-0.8, 0.8), opening.depth + random.uniform(0.7, 1.6)
     return [
         Light(

@@ -16,10 +16,10 @@ from tools.render_rooms.surfaces import Surface
 Array = npt.NDArray[Any]
 Random = np.random.Generator
 
-AJAR_DEGREES = (7.0, 54.0)
+AJAR_DEGREES = (8.0, 60.0)
 """On photographs `ajar` is every leaf whose face is still seen across the opening."""
-OPEN_DEGREES = (74.0, 168.0)
-"""And `open` a leaf at its side or out of sight; between the two and below 7° people disagree."""
+OPEN_DEGREES = (76.0, 168.0)
+"""And `open` a leaf at its side or out of sight; between the two and below 8° people disagree."""
 AJAR_SHARE = (0.06, 0.35)
 OPEN_SHARE = (0.55, 1.0)
 """The same for what slides, as shares of its way."""
@@ -314,8 +314,8 @@ def draw_positions(random: Random, opening: Opening) -> list[Position]:
         closed, little, wide, full = 0.0, random.uniform(5, 9), random.uniform(9, 16), None
     else:
         closed = 0.0
-        little = random.uniform(AJAR_DEGREES[0], 20.0)
-        wide = random.uniform(20.0, AJAR_DEGREES[1])
+        little = random.uniform(AJAR_DEGREES[0], 26.0)
+        wide = random.uniform(26.0, AJAR_DEGREES[1])
         full = random.uniform(OPEN_DEGREES[0], max(opening.widest, OPEN_DEGREES[0] + 1))
     amounts = [("closed", closed), ("ajar", little), ("ajar", wide), ("open", full)]
     return [

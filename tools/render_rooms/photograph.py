@@ -24,7 +24,8 @@ class Look:
         key: mean brightness that the exposure aims at, linear, 0 to 1.
         balance: how far the cast of the light is corrected, 0 to 1.
         cast: red, green, blue that remain.
-        contrast: exponent of the tone curve; 1 = none.
+        black: what is shown as black, 0 to 1 of the tones.
+        contrast: steepness of the tone curve; 1 = none.
         saturation: 1 = as rendered.
         glare: share of the light that the lens spreads.
         blur_px: standard deviation of the lens's and demosaicing's blur.
@@ -45,6 +46,7 @@ class Look:
     key: float
     balance: float
     cast: tuple[float, float, float]
+    black: float
     contrast: float
     saturation: float
     glare: float
@@ -68,16 +70,17 @@ def draw_look(random: Random) -> Look:
         is_infrared=is_infrared,
         is_grey=is_infrared or bool(random.random() < 0.1),
         mix=(float(mix[0]), float(mix[1]), float(mix[2])),
-        key=float(np.exp(random.normal(np.log(0.27), 0.4))),
+        key=float(np.exp(random.normal(np.log(0.19), 0.4))),
         balance=random.uniform(0.3, 0.95),
         cast=tuple(np.exp(random.normal(0, 0.07, 3)).tolist()),
-        contrast=random.uniform(0.85, 1.25),
-        saturation=random.uniform(0.5, 1.25),
-        glare=random.uniform(0.0, 0.12),
-        blur_px=random.uniform(0.3, 1.1),
+        black=random.uniform(0.0, 0.12),
+        contrast=random.uniform(0.9, 1.3),
+        saturation=random.uniform(0.6, 1.8),
+        glare=random.uniform(0.0, 0.07),
+        blur_px=random.uniform(0.2, 0.8),
         motion_px=random.uniform(2, 6) if random.random() < 0.08 else 0.0,
         motion_degrees=random.uniform(0, 180),
-        sharpening=random.uniform(0.3, 1.2) if random.random() < 0.4 else 0.0,
+        sharpening=random.uniform(0.3, 1.4) if random.random() < 0.6 else 0.0,
         noise=random.uniform(0.002, 0.02) * (2.5 if is_infrared or random.random() < 0.08 else 1.0),
         grain_px=random.uniform(0.0, 0.9),
         shade=random.uniform(0.0, 0.25),
@@ -187,7 +190,7 @@ def _draw_rain(light: Array, random: Random) -> None:
 def _toned(light: Array, look: Look) -> Array:
     """A curve with a shoulder, then the display's."""
     soft = np.where(light < 0.5, light, 0.5 + 0.5 * (1 - np.exp(-(light - 0.5) / 0.5)))
-    tones = np.clip(soft, 0, 1) ** (1 / 2.2)
+    tones = (np.clip(soft, 0, 1) ** (1 / 2.2) - look.black) / (1 - look.black)
     return np.asarray(np.clip(0.5 + (tones - 0.5) * look.contrast, 0, 1))
 
 
