@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -176,9 +177,16 @@ def _give_up_after(silent_s: float, topic: str) -> None:
         raise UpdateError(f"{topic}: broker has no such chunk; deploy the bundle again")
 
 
-def clear_parts(store: Path, keep: Path | None = None) -> None:
-    """Remove what broken downloads left, but for one."""
+def clear_parts(store: Path, keep: Path | None = None, *, unused_s: float = 0.0) -> None:
+    """Remove what broken downloads left.
+
+    Args:
+        store: The folder.
+        keep: Leave this one.
+        unused_s: Leave those that were written to within so many seconds.
+    """
+    before_s = time.time() - unused_s
     for path in store.glob("*.part"):
-        if path != keep:
-            with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
+            if path != keep and path.stat().st_mtime <= before_s:
                 path.unlink()

@@ -44,6 +44,9 @@ _JOIN_S = 1.0
 _LATE_FACTOR = 5.0
 """So many times `updates.healthy_s` may pass before a device that is not well goes back."""
 
+_PART_S = 7 * 86400.0
+"""A half-fetched bundle that nobody has gone on with for so long is left for good."""
+
 _FETCHED, _TRIED = 60.0, 70.0
 """How far an update is, in per cent, when the file is there and when its trial is passed."""
 
@@ -131,6 +134,7 @@ class Updater:
         if probation is not None:
             self._reports.step("started", probation)
         self._reports.state(self._serving, probation, percent=None if probation is None else 99)
+        clear_parts(self._store, unused_s=_PART_S)
         self._thread.start()
         if self._keyring.may_change:
             self._show_keys()
@@ -282,7 +286,8 @@ class Updater:
                 self._wait(None)
             self._carry_out(wish)
         except _Superseded:
-            return
+            if self._next is None:
+                clear_parts(self._store)  # nobody wants the half of it any more
         except (UpdateError, BundleError) as error:
             self._refuse(error)
         except OSError as error:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +24,7 @@ from fleet.console import (
     progress_line,
 )
 from fleet.deploy import Deployment
+from fleet.depot import GRACE, Depot
 from fleet.event_store import open_store
 from fleet.record import Recorder
 from fleet.rollback import roll_back
@@ -210,6 +212,29 @@ def record_command(
     finally:
         store.close()
     click.echo(f"{recorder.kept} events kept in {database}")
+
+
+@fleet_group.command("tidy")
+@click.option("--older-h", type=click.FloatRange(min=0), default=GRACE.total_seconds() / 3600,
+              show_default=True, help="Leave what was brought within so many hours.")  # fmt: skip
+@json_option
+@broker_options
+def tidy_command(older_h: float, as_json: bool, config_file: Path | None, **broker: Any) -> None:
+    """Take bundles away from the broker that no device is asked to install any more.
+
+    `transom deploy` does so as well, at its beginning.
+
+    \b
+    Example:
+        transom fleet tidy --host broker.lan --username me
+    """
+    with Session(broker_access(config_file, broker), Clock()) as session:
+        gone = Depot(session, Clock()).tidy(timedelta(hours=older_h))
+    if as_json:
+        click.echo(msgspec.json.encode(gone))
+    else:
+        for entry in gone:
+            click.echo(f"{entry.name} {entry.sequence}: {entry.chunks} chunks taken away")
 
 
 @fleet_group.command("trust")

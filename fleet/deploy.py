@@ -13,13 +13,14 @@ import msgspec
 
 from edge_runtime.clock import Clock
 from edge_runtime.link import Received
+from fleet.depot import Depot, removal
 from fleet.rollout import Course, Plan, Rollout
 from fleet.roster import Member
 from fleet.session import Session
 from transom.bundle import read_bundle
 from transom.errors import MessageError
 from transom.messages import Message, Topics, decode
-from transom.updates import Install, ModelReport, cut
+from transom.updates import Install, ModelReport
 
 Show = Callable[[Course], None]
 """Called with a device's course whenever it has changed."""
@@ -56,6 +57,7 @@ class Deployment:
     ) -> None:
         self._session = session
         self._clock = clock
+        self._depot = Depot(session, clock)
         self._data = bundle_file.read_bytes()
         bundle = read_bundle(bundle_file, None)
         self._wish = Install(
@@ -72,16 +74,15 @@ class Deployment:
     def send_bundle(self, show: ShowSent) -> None:
         """Bring the bundle to the broker, where devices fetch it from there.
 
+        What earlier deployments have left there, and no device is to fetch, goes.
+
         Raises:
             TransomError: The broker does not take it.
         """
+        self._depot.tidy()
         if self._wish.url is not None:
             return
-        for message in cut(self._data, self._session.prefix, self._wish.digest):
-            self._session.publish(message)
-        total = self._session.waiting
-        for left in self._session.flush():
-            show(1.0 - left / total)
+        self._depot.send(self._data, self._wish, show)
 
     def run(self, show: Show) -> None:
         """Ask wave after wave until every device has decided or too many have failed.
@@ -149,17 +150,11 @@ class Deployment:
     def _tidy(self) -> None:
         """Take back what must not or need not lie at the broker any more."""
         for course in self.rollout.let_be():
-            self._session.publish(_removal(self._desired(course)))
+            self._session.publish(removal(self._desired(course)))
         if not list(self.rollout.undecided()):
-            for message in cut(self._data, self._session.prefix, self._wish.digest):
-                self._session.publish(_removal(message.topic))
+            self._depot.remove(self._wish.digest, self._wish.chunks)
         for _ in self._session.flush():
             continue
 
     def _desired(self, course: Course) -> str:
         return Topics(self._session.prefix, course.device).model_desired
-
-
-def _removal(topic: str) -> Message:
-    """Return the message after which the broker retains nothing under a topic."""
-    return Message(topic, b"", qos=1, retain=True)

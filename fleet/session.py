@@ -116,7 +116,7 @@ class Session:
         return self._received.popleft()
 
     def retained(self, *topic_filters: str) -> dict[str, bytes]:
-        """Return what is retained under topic filters, by topic; they stay subscribed.
+        """Return what is retained under topic filters, by topic.
 
         A mark of our own, published after the subscriptions, comes back when everything that was
         retained has come. QoS 0, because mosquitto holds 1,000 messages of QoS 1 ready for a
@@ -133,8 +133,9 @@ class Session:
         found: dict[str, bytes] = {}
         while (received := self.receive(_SILENCE_S)) is not None:
             if received.topic == mark:
-                del self._filters[mark]
-                self._link.unsubscribe(mark)
+                for topic_filter in (mark, *topic_filters):
+                    del self._filters[topic_filter]
+                    self._link.unsubscribe(topic_filter)
                 return {topic: payload for topic, payload in found.items() if payload}
             found[received.topic] = received.payload
         raise TransomError(

@@ -127,6 +127,27 @@ def depot_topic(prefix: str, digest: str, chunk: int) -> str:
     return f"{prefix}/depot/{digest}/{chunk}"
 
 
+class DepotEntry(Payload, frozen=True, kw_only=True):
+    """Payload of `…/depot/<digest>/bundle`: what lies there.
+
+    Attributes:
+        name: Of the bundle.
+        sequence: Of the bundle.
+        chunks: How many there are, or will be.
+        since: When it was brought; UTC, ISO 8601.
+    """
+
+    name: str
+    sequence: int
+    chunks: Annotated[int, Meta(ge=1, le=65536)]
+    since: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")]
+
+
+def entry_topic(prefix: str, digest: str) -> str:
+    """Return where it is retained what a bundle's chunks are."""
+    return f"{prefix}/depot/{digest}/bundle"
+
+
 def cut(data: bytes, prefix: str, digest: str) -> Iterator[Message]:
     """Yield the retained messages that bring a file to the broker."""
     for chunk, payload in enumerate(cut_file(data)):

@@ -1,5 +1,7 @@
 """A bundle's way onto a device, over a real broker and through a real trial process."""
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -259,8 +261,22 @@ def test_a_wish_that_is_withdrawn_ends_its_download_and_one_that_follows_is_carr
         wait_for_step(heard, "accepted", never.request)
         offer.withdraw()
         wait_for_step(heard, "withdrawn", never.request)
+        wait_until(lambda: not list(device.store.glob("*.part")))
         offer.deploy(rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=3))
         wait_until(lambda: device.updater.wants_restart, 30.0)
+
+
+def test_a_download_that_nobody_went_on_with_for_a_week_is_removed_at_a_start(
+    device: Device,
+) -> None:
+    device.store.mkdir(parents=True, exist_ok=True)
+    old, young = device.store / "old.part", device.store / "young.part"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    week_ago_s = time.time() - 8 * 86400.0
+    os.utime(old, (week_ago_s, week_ago_s))
+    with device:
+        assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_waits_until_it_is_asked_where_that_is_configured(

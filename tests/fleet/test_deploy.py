@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from paho.mqtt import publish
 
+from edge_runtime.clock import Clock, iso
 from tests.edge_runtime.broker import Broker, wait_until
-from tests.edge_runtime.updating import TinyBundle, rewrite, wait_for_step
+from tests.edge_runtime.updating import Offer, TinyBundle, rewrite, wait_for_step, wish_for
 from tests.fleet.conftest import Household
 from transom.bundle import read_bundle
 from transom.cli import main
+from transom.messages import Message, encode
+from transom.updates import DepotEntry, entry_topic
 
 
 @pytest.fixture
@@ -191,3 +194,31 @@ def test_the_table_is_for_people(
 def test_a_broker_that_is_not_there_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fleet", "--host", "localhost", "--port", "1", "--no-tls"]) == 1
     assert "localhost:1 cannot be reached" in capsys.readouterr().err
+
+
+def test_what_interrupted_deployments_left_at_the_broker_goes_and_what_is_wished_for_stays(
+    tmp_path: Path, broker: Broker, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    left = {
+        name: rewrite(tiny_bundle, tmp_path / f"{name}.bundle", sequence=sequence, padding=70_000)
+        for sequence, name in enumerate(("stale", "young", "wished"), start=2)
+    }
+    offer = Offer(broker)
+    digests = {name: read_bundle(path, None).digest for name, path in left.items()}
+    for name, path in left.items():
+        chunks = offer.chunks(path)
+        since = "2026-01-01T00:00:00.000Z" if name != "young" else iso(Clock().wall())
+        entry = DepotEntry(name=name, sequence=2, chunks=len(chunks), since=since)
+        topic = entry_topic("transom", digests[name])
+        half = chunks if name == "wished" else chunks[:1]  # killed in the middle
+        offer.send(Message(topic, encode(entry), retain=True), *half)
+    offer.wish(wish_for(left["wished"]))
+    publish.single(
+        "transom/late-pi/status", b"offline", 1, True, hostname="localhost", port=broker.port
+    )
+    assert say("deploy", tiny_bundle.path, "late-pi")[0] == 0
+    there = {topic.split("/")[2] for topic in retained(broker, "transom/depot/#")}
+    own = read_bundle(tiny_bundle.path, None).digest
+    assert there == {digests["young"], digests["wished"], own}
+    gone = say("fleet", "tidy", "--older-h", "0")[1]
+    assert [entry["name"] for entry in gone] == ["young"]

@@ -61,7 +61,12 @@ def test_every_topic_is_documented() -> None:
     text = (ROOT / "docs" / "messages.md").read_text("utf-8")
     topics = Topics("transom", "<device>")
     found = [topics.status, topics.diagnostics, topics.model_state]
-    found += [topics.model_keys, topics.model_trusted, topics.samples_ask, f"{topics.samples}/<request>/…"]
+    found += [
+        topics.model_keys,
+        topics.model_trusted,
+        topics.samples_ask,
+        f"{topics.samples}/<request>/…",
+    ]
     found += [topics.model_desired, topics.model_install, topics.model_report]
     found += [f("<zone>") for f in (topics.state, topics.event, topics.snapshot, topics.correct)]
     found += [f("<camera>") for f in (topics.camera_status, topics.camera_problem)]
