@@ -55,7 +55,7 @@ class Camera(Protocol):
         """Why the camera has its status, for people; without any secret."""
 
     def start(self) -> None:
-        """Begin to deliver frames, soon."""
+        """Begin to deliver frames, soon; nothing where it has begun."""
 
     def stop(self, timeout_s: float = 1.0) -> None:
         """End and leave nothing behind."""
@@ -141,7 +141,9 @@ class CameraProcess:
         return self._child.process.pid if self._child else None
 
     def start(self) -> None:
-        """Start the camera's process; frames come when it has opened the source."""
+        """Start the camera's process, once; frames come when it has opened the source."""
+        if self._is_wanted:
+            return
         self._is_wanted = True
         self.presence.opening(self._shown)
         self._start_child(self._monotonic_ns())

@@ -114,7 +114,9 @@ class CameraThread:
         return self.presence.detail
 
     def start(self) -> None:
-        """Start the camera's thread; frames come when it has opened the source."""
+        """Start the camera's thread, once; frames come when it has opened the source."""
+        if self._is_wanted:
+            return
         os.environ.update(ENVIRONMENT | _QUIET)
         self._is_wanted = True
         self.presence.opening(self._shown)

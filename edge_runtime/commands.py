@@ -32,7 +32,6 @@ from edge_runtime.samples import FILE_NAME as SAMPLES
 from edge_runtime.samples import SampleStore
 from edge_runtime.sharing import Sharing
 from edge_runtime.update_reports import UpdateReports
-from edge_runtime.updater import Updater
 from edge_runtime.view_store import VIEWS, ViewStore
 from edge_runtime.wake import Wake
 from transom.bundle import Bundle, TaskSpec, read_bundle
@@ -41,6 +40,7 @@ from transom.errors import EXIT_CONFIGURATION, ClassifierError, ConfigurationErr
 from transom.messages import Message, Topics, ZoneEvent, decode
 
 if TYPE_CHECKING:
+    from edge_runtime.updater import Updater
     from edge_runtime.web.running import Page
 
 DEFAULT_CONFIG = Path("/etc/transom/transom.toml")
@@ -120,6 +120,8 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
     outbox = Outbox(state / FILE_NAME, config.outbox)
     samples = SampleStore(state / SAMPLES, config.samples) if config.samples is not None else None
     try:
+        for camera in cameras:
+            camera.start()  # it opens while the network is loaded
         publisher = Publisher(
             config.mqtt,
             topics,
@@ -148,7 +150,7 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
                 is_shown=page is not None,
                 updates=None
                 if handover is None
-                else Updater(config, topics, publisher, handover, reports, bundle, clock),
+                else _updater(config, topics, publisher, handover, reports, bundle, clock),
             )
             with (
                 _stopped_by_signals(daemon),
@@ -164,9 +166,25 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
             handover.end()
         return daemon.wants_restart or (page is not None and page.wants_reload)
     finally:
+        for camera in cameras:
+            camera.stop()
         outbox.close()
         if samples is not None:
             samples.close()
+
+
+def _updater(
+    config: Config,
+    topics: Topics,
+    publisher: Publisher,
+    handover: Handover,
+    reports: UpdateReports,
+    bundle: Bundle,
+    clock: Clock,
+) -> "Updater":
+    from edge_runtime.updater import Updater  # only where bundles are taken
+
+    return Updater(config, topics, publisher, handover, reports, bundle, clock)
 
 
 def _sharing(

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -35,7 +36,6 @@ from edge_runtime.notify import Notifier
 from edge_runtime.samples import SampleStore
 from edge_runtime.sampling import Sampling
 from edge_runtime.two_states import told_spec
-from edge_runtime.updater import Updater
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.wake import Wake
@@ -46,6 +46,9 @@ from transom.config import CameraConfig, Config
 from transom.errors import ConfigurationError, MessageError
 from transom.messages import Topics
 from transom.tasks import CLOSED
+
+if TYPE_CHECKING:
+    from edge_runtime.updater import Updater
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +106,7 @@ class Daemon:
         processes: Callable[[], list[int]] | None = lambda: [os.getpid()],
         views: ViewStore | None = None,
         samples: SampleStore | None = None,
-        updates: Updater | None = None,
+        updates: "Updater | None" = None,
         wake: Wake | None = None,
         is_shown: bool = False,
     ) -> None:

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from edge_runtime.mjpeg import MjpegSource
 from edge_runtime.redaction import shown_source
 from transom.config import CameraConfig
 from transom.crop import Image
@@ -76,6 +75,8 @@ def open_source(
     if scheme == "picamera":
         return _PicameraSource(config.source, place, config.fps)
     if scheme in ("http", "https"):
+        from edge_runtime.mjpeg import MjpegSource  # Python's own HTTP takes long to import
+
         return MjpegSource(
             config.source,
             config.username,

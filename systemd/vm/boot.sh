@@ -32,13 +32,14 @@ fi
 # The machine's Python is 3.11; the wheels must be for it, whatever runs here.
 site=$root/opt/transom/lib/python3.11/site-packages
 rm -rf "$root/opt/transom"
-"$python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary :all: \
+"$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
     --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
     --platform manylinux_2_27_x86_64 --platform manylinux_2_34_x86_64 \
     --target "$site" \
     "numpy<2.5" opencv-python-headless "onnxruntime>=1.24.4" "paho-mqtt>=2.1,<3" msgspec \
     cryptography click safetensors
 cp -r "$project/transom" "$project/edge_runtime" "$site/"
+"$python" -m compileall -q "$site/transom" "$site/edge_runtime"
 # A virtual environment, as `python3 -m venv` makes it.
 mkdir -p "$root/opt/transom/bin" "$root/etc/transom/trusted_keys"
 ln -s /usr/bin/python3 "$root/opt/transom/bin/python"
