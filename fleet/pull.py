@@ -7,6 +7,7 @@ what it should be.
 """
 
 import hashlib
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,7 @@ _ASK_AGAIN_S = 5.0
 _TRIES = 3
 _MOST_NAMED = 100
 
+_CHUNK = re.compile(r"([0-9]{1,16})/([0-9]{1,16})")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Standing = Literal["done", "refused", "away", "failed"]
@@ -241,12 +243,12 @@ class Pull:
     ) -> bool:
         """Take in a message; return whether it is a piece of what is on its way."""
         root = f"{self._root(outcome.device)}/{self._request}/"
-        words = received.topic.removeprefix(root).split("/")
-        if not received.topic.startswith(root) or not all(word.isdecimal() for word in words):
+        found = _CHUNK.fullmatch(received.topic.removeprefix(root))
+        if not received.topic.startswith(root) or found is None:
             return False
-        id_, number = int(words[0]), int(words[-1])
+        id_, number = map(int, found.groups())
         coming = arriving.get(id_)
-        if coming is None or len(words) != 2:
+        if coming is None:
             return False
         if not received.payload:  # the device has made room meanwhile
             del arriving[id_]

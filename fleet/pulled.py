@@ -4,8 +4,9 @@ A picture lies at `<device>/<camera>/<zone>/<day>/<digest>.jpg`, and these four 
 days are held out: every fourth of a device, for ever, so that what judges a network today was not
 learnt from yesterday, and all that a camera saw in one light is on one side.
 
-A label that somebody has written into `labels.csv` stands until the device is corrected later; the
-column `label` says what the device said, `ajar|open` where a contact sensor could not tell the two.
+A label that somebody has written into `labels.csv` stands until the device is corrected later, and
+so do groups, splits, labels of other tasks and further columns for good; the column `label` says
+what the device said, `ajar|open` where a contact sensor could not tell the two.
 """
 
 import json
@@ -146,15 +147,11 @@ class PulledDataset:
             image=path.relative_to(self.folder).as_posix(),
             zone=zone,
             group=path.parent.relative_to(self.folder).as_posix(),
-            split="" if before is None else before.split,
             labels=_labels(sample, self._tasks[sample.task]),
             extra=_extra(device, sample),
         )
-        if before is not None and _was_labelled_here(before, self._tasks[sample.task]):
-            at_device, here = sample.labelled_at or "", before.extra["labelled_at"]
-            if at_device <= here:
-                label = {name: before.extra[name] for name in _LABEL}
-                row = replace(row, labels=before.labels, extra={**row.extra, **label})
+        if before is not None:
+            row = _beside(before, row, self._tasks[sample.task])
         self.rows[key] = row
         self._changed = True
         has_new_label = bool(row.labels) and (before is None or before.labels != row.labels)
@@ -280,6 +277,23 @@ def _extra(device: str, sample: SharedSample) -> dict[str, str]:
 def _labels(sample: SharedSample, task: Task) -> dict[str, str]:
     """Return what is surely known: a label that leaves classes open labels nothing."""
     return {task.name: sample.label} if sample.label in task.classes else {}
+
+
+def _beside(before: Row, row: Row, task: Task) -> Row:
+    """Return what a device says now of a row, with what somebody has written into the row here."""
+    said = dict(row.extra)
+    labels = {name: label for name, label in before.labels.items() if name != task.name}
+    its = row.labels
+    if _was_labelled_here(before, task) and said["labelled_at"] <= before.extra["labelled_at"]:
+        said |= {name: before.extra[name] for name in _LABEL}
+        its = {task.name: before.labels[task.name]} if task.name in before.labels else {}
+    return replace(
+        row,
+        group=before.group,
+        split=before.split,
+        labels={**labels, **its},
+        extra={**before.extra, **said},
+    )
 
 
 def _was_labelled_here(row: Row, task: Task) -> bool:

@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
 from fleet.session import Session
+from transom.config import DeviceName
 from transom.errors import MessageError, TransomError
 from transom.messages import ONLINE, ModelState, Topics, decode
 
@@ -40,6 +43,9 @@ class Member:
 def read_roster(session: Session) -> dict[str, Member]:
     """Return every device that the broker knows, by name.
 
+    What no device can be called is left out: anybody who may write to the broker chooses topics,
+    and a name becomes a folder.
+
     Raises:
         TransomError: The broker refuses this client.
     """
@@ -47,6 +53,7 @@ def read_roster(session: Session) -> dict[str, Member]:
     found = session.retained(any_device.status, any_device.model_state)
     levels = session.prefix.count("/") + 1
     names = sorted({topic.split("/")[levels] for topic in found})
+    names = [name for name in names if _can_be_called(name)]
     roster = {}
     for name in names:
         topics = Topics(session.prefix, name)
@@ -85,6 +92,14 @@ def as_table(members: list[Member]) -> list[str]:
             f"{runs:24}  {_update(model)}".rstrip()
         )
     return lines
+
+
+def _can_be_called(name: str) -> bool:
+    try:
+        msgspec.convert(name, DeviceName)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _update(model: ModelState | None) -> str:

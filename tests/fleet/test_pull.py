@@ -32,6 +32,7 @@ from transom.config import CameraConfig, Config, OutboxConfig, SamplesConfig, Zo
 from transom.dataset import Row, read_dataset, write_dataset
 from transom.geometry import Zone
 from transom.messages import Topics
+from transom.tasks import Task, TaskSet
 
 ZONE = ZoneConfig(name="door", polygon=((0.3, 0.1), (0.6, 0.1), (0.6, 0.9), (0.3, 0.9)))
 
@@ -66,7 +67,7 @@ class SharingDevice:
             cameras=(CameraConfig(name="hall", source="file:x.mp4", zones=(ZONE,)),),
         )
         self._folder, self._bundle = folder / name, read_bundle(tiny.path, None)
-        self._folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self.store = SampleStore(self._folder / "samples.sqlite3", terms)
 
     @contextmanager
@@ -171,6 +172,23 @@ def test_a_label_of_the_workstation_stands_until_the_device_is_corrected_later(
     assert [dict(row.labels) for row in rows(tmp_path / "home")] == [{"state": "closed"}]
 
 
+def test_what_somebody_has_added_to_a_row_stays(
+    tmp_path: Path, device: SharingDevice, pull: Any
+) -> None:
+    device.store.add(seen(1, label="open", labelled_by="mqtt",
+                          labelled_at="2026-11-01T12:00:02.000Z"))  # fmt: skip
+    pull()
+    (row,) = rows(tmp_path / "home")
+    more = {"labels": {**row.labels, "kind": "door"}, "group": "hall", "split": "test",
+            "extra": {**row.extra, "note": "a cat in it"}}  # fmt: skip
+    tasks = TaskSet([*read_dataset(tmp_path / "home").tasks,
+                     Task(name="kind", classes=("door", "window"))])  # fmt: skip
+    write_dataset(tmp_path / "home", name="home", tasks=tasks, rows=[replace(row, **more)])
+    pull()
+    (after,) = rows(tmp_path / "home")
+    assert {name: getattr(after, name) for name in more} == more
+
+
 def test_a_label_that_leaves_classes_open_labels_nothing(
     tmp_path: Path, device: SharingDevice, pull: Any
 ) -> None:
@@ -227,6 +245,19 @@ def test_of_all_devices_those_that_are_away_are_named(
     assert code == 0
     standings = {name: found["standing"] for name, found in told["devices"].items()}
     assert standings == {"hall-pi": "done", "late-pi": "away"}
+
+
+def test_nobody_is_called_as_a_folder_outside_of_the_data_set(
+    tmp_path: Path, broker: Broker, tiny_bundle: TinyBundle, pull: Any
+) -> None:
+    intruder = SharingDevice(tmp_path / "devices" / "here", broker, tiny_bundle, "..")
+    intruder.store.add(seen(1))
+    with intruder.running():
+        publish.single("transom/../status", b"online", 1, True, hostname="localhost",
+                       port=broker.port)  # fmt: skip
+        code = main(arguments(broker, tmp_path / "home", "--all"))
+    assert code == 1
+    assert not list(tmp_path.rglob("*.jpg"))
 
 
 def test_what_is_damaged_or_too_large_is_put_aside_by_name_and_the_rest_comes(
