@@ -3,12 +3,10 @@
 import importlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,6 +29,7 @@ from edge_runtime.replay import ReplaySummary, as_line, replay
 from edge_runtime.samples import FILE_NAME as SAMPLES
 from edge_runtime.samples import SampleStore
 from edge_runtime.sharing import Sharing
+from edge_runtime.subscriber import ended_by_signals
 from edge_runtime.update_reports import UpdateReports
 from edge_runtime.view_store import VIEWS, ViewStore
 from edge_runtime.wake import Wake
@@ -153,7 +152,7 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
                 else _updater(config, topics, publisher, handover, reports, bundle, clock),
             )
             with (
-                _stopped_by_signals(daemon),
+                ended_by_signals(daemon.ask_to_stop),
                 nullcontext() if page is None else page.showing(config, daemon, samples, clock),
                 _sharing(config, topics, publisher, samples, bundle),
             ):
@@ -222,21 +221,6 @@ class _JournalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = _SYSLOG_LEVELS.get(record.levelno, 7)
         return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
-
-
-@contextmanager
-def _stopped_by_signals(daemon: Daemon) -> Iterator[None]:
-    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
-        daemon.ask_to_stop()
-
-    before = {
-        number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _camera(

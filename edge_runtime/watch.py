@@ -2,12 +2,9 @@
 
 import os
 import secrets
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -15,26 +12,15 @@ import msgspec
 
 from edge_runtime.broker_options import broker_access, broker_options
 from edge_runtime.clock import Clock, iso
-from edge_runtime.link import (
-    Access,
-    Connected,
-    Happening,
-    Link,
-    Lost,
-    Received,
-    Subscribed,
-    wait_for_wake,
-)
-from transom.errors import EXIT_DONE, EXIT_FAILED, MessageError, TransomError
+from edge_runtime.link import Access, Link, Lost, Received
+from edge_runtime.subscriber import Subscriber, ended_by_signals
+from transom.errors import EXIT_DONE, EXIT_FAILED, MessageError
 from transom.messages import (
     CameraProblem,
     ZoneEvent,
     decode,
     decode_any,
 )
-
-_FIRST_RETRY_S = 1.0
-_LAST_RETRY_S = 30.0
 
 
 @click.command("watch")
@@ -63,7 +49,7 @@ def watch_command(
     access = broker_access(config_file, broker)
     show = as_json_line if as_json else as_alert
     watcher = Watcher(access, Clock(), show, sys.stdout.write)
-    with _ended_by_signals(watcher):
+    with ended_by_signals(watcher.end):
         printed = watcher.run(count, seconds)
     return EXIT_FAILED if count is not None and printed < count and seconds else EXIT_DONE
 
@@ -72,7 +58,7 @@ Show = Callable[[Received, str], str | None]
 
 
 class Watcher:
-    """Subscribes, and prints what comes, across outages of the broker.
+    """Prints what comes, across outages of the broker.
 
     Args:
         access: The broker.
@@ -84,19 +70,23 @@ class Watcher:
     def __init__(
         self, access: Access, clock: Clock, show: Show, write: Callable[[str], object]
     ) -> None:
-        self._access = access
         self._clock = clock
         self._show = show
         self._write = write
-        self._client_id = f"transom-watch-{secrets.token_hex(4)}"
-        self._is_ended = False
+        self._count: int | None = None
         self._printed = 0
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        client_id = f"transom-watch-{secrets.token_hex(4)}"
+        self._subscriber = Subscriber(
+            lambda: Link(access, client_id, clock),
+            f"{access.config.prefix}/#",
+            clock,
+            self._print,
+            _tell_loss,
+        )
 
     def end(self) -> None:
         """End `run` soon; safe in a signal handler."""
-        self._is_ended = True
-        os.write(self._wake_writer, b"\0")
+        self._subscriber.end()
 
     def run(self, count: int | None = None, seconds: float | None = None) -> int:
         """Print until told to end; return how many lines were printed.
@@ -104,76 +94,29 @@ class Watcher:
         Raises:
             TransomError: The broker refuses this client, or is not there at the first try.
         """
+        self._count = count
         until_s = None if seconds is None else self._clock.monotonic_s() + seconds
         try:
-            self._watch(count, until_s)
+            self._subscriber.run(until_s)
         except BrokenPipeError:  # the reader has seen enough
             # Python writes what is left at exit, to a pipe that is gone.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return self._printed
 
-    def _watch(self, count: int | None, until_s: float | None) -> None:
-        retry_s = _FIRST_RETRY_S
-        was_connected = False
-        while not self._is_over(count, until_s):
-            loss, connected = self._hold(count, until_s)
-            was_connected |= connected
-            if loss is None:
-                return
-            if not was_connected or loss.cause in ("refused", "tls"):
-                raise TransomError(str(loss))
-            retry_s = _FIRST_RETRY_S if connected else min(retry_s * 2.0, _LAST_RETRY_S)
-            click.echo(f"{loss}; trying again in {retry_s:.0f} s", err=True)
-            self._pause(retry_s, until_s)
+    def _print(self, _link: Link, received: list[Received]) -> bool:
+        for message in received:
+            line = self._show(message, iso(self._clock.wall()))
+            if line is not None:
+                self._write(line + "\n")
+                sys.stdout.flush()
+                self._printed += 1
+            if self._printed == self._count:
+                return True
+        return False
 
-    def _hold(self, count: int | None, until_s: float | None) -> tuple[Lost | None, bool]:
-        """Hold one connection; return how it was lost, if it was, and whether it ever stood."""
-        link = Link(self._access, self._client_id, self._clock)
-        connected = False
-        try:
-            link.open()
-            while not self._is_over(count, until_s):
-                if link.is_frozen:
-                    link.drop(Lost("lost", "broker does not answer"))
-                for happening in link.turn(self._patience_s(until_s), self._wake_reader):
-                    connected |= isinstance(happening, Connected)
-                    if isinstance(happening, Lost):
-                        return happening, connected
-                    self._meet(link, happening, count)
-        finally:
-            link.close()
-        return None, connected
 
-    def _meet(self, link: Link, happening: Happening, count: int | None) -> None:
-        topic_filter = f"{self._access.config.prefix}/#"
-        match happening:
-            case Connected():
-                link.subscribe(topic_filter)
-            case Subscribed(refusal=str(refusal)):
-                raise TransomError(
-                    f"broker refuses {topic_filter}: {refusal}; allow this user to read it"
-                )
-            case Received() if not self._is_over(count, None):
-                line = self._show(happening, iso(self._clock.wall()))
-                if line is not None:
-                    self._write(line + "\n")
-                    sys.stdout.flush()
-                    self._printed += 1
-
-    def _is_over(self, count: int | None, until_s: float | None) -> bool:
-        if self._is_ended or (count is not None and self._printed >= count):
-            return True
-        return until_s is not None and self._clock.monotonic_s() >= until_s
-
-    def _patience_s(self, until_s: float | None) -> float:
-        if until_s is None:
-            return 1.0
-        return min(max(until_s - self._clock.monotonic_s(), 0.0), 1.0)
-
-    def _pause(self, seconds: float, until_s: float | None) -> None:
-        resume_s = self._clock.monotonic_s() + seconds
-        while not self._is_over(None, until_s) and self._clock.monotonic_s() < resume_s:
-            wait_for_wake(self._wake_reader, min(self._patience_s(until_s), 0.5))
+def _tell_loss(loss: Lost, retry_s: float) -> None:
+    click.echo(f"{loss}; trying again in {retry_s:g} s", err=True)
 
 
 def as_json_line(message: Received, at: str) -> str:
@@ -232,16 +175,3 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min" if minutes else f"{seconds} s"
-
-
-@contextmanager
-def _ended_by_signals(watcher: Watcher) -> Iterator[None]:
-    def end(_number: int, _frame: FrameType | None) -> None:
-        watcher.end()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,14 +1,10 @@
 """`transom deploy`, `rollback` and `fleet`: bundles to devices, and who runs what."""
 
 import re
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -16,6 +12,7 @@ import msgspec
 
 from edge_runtime.broker_options import broker_access, broker_options
 from edge_runtime.clock import Clock
+from edge_runtime.subscriber import ended_by_signals
 from fleet.console import (
     answer_option,
     check_devices,
@@ -207,7 +204,7 @@ def record_command(
     store = open_store(database, password)
     try:
         recorder = Recorder(access, Clock(), store, name, group)
-        with _ended_by_signals(recorder.end), progress_line() as progress:
+        with ended_by_signals(recorder.end), progress_line() as progress:
             recorder.run(lambda kept: progress(f"{kept} events kept"), count)
     finally:
         store.close()
@@ -295,19 +292,6 @@ def trust_command(
             keys = ", ".join(f"{name[:12]}…" for name in answer.trusted)
             click.echo(f"{answer.device}: {answer.outcome}: {answer.reason or keys}".rstrip(": "))
     return EXIT_FAILED if any(a.outcome == "failed" for a in answers) else EXIT_DONE
-
-
-@contextmanager
-def _ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        end()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _counted(deployment: Deployment) -> str:
