@@ -40,7 +40,6 @@ from train.allocator import keep_memory
 from train.augment import Augment
 from train.backbones.layers import ConvUnit
 from train.corpus import Corpus, load_corpus
-from train.crop_cache import read_image
 from train.engine import Engine
 from train.fit import Training, learnable
 from train.history import Silent
@@ -50,6 +49,7 @@ from train.recipe import Recipe
 from transom.crop import crop_zone
 from transom.dataset import Row
 from transom.geometry import Zone
+from transom.image_file import read_image
 
 PLAIN = Recipe(epochs=1, frozen_epochs=0, average=0.0, sampling="shuffled", precision="float32")
 PARTS = ("tuning", "frozen", "memory", "ways")

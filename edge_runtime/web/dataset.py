@@ -20,11 +20,12 @@ from edge_runtime.web.clusters import Floats, Item, clusters
 from edge_runtime.web.labels_file import named_rows, write_labels
 from edge_runtime.web.said import LabelBody, Labelled, Lesson, describe_clusters, lesson_of
 from transom.bundle import Bundle
-from transom.crop import Image, crop_zone, cut_around
+from transom.crop import crop_zone, cut_around
 from transom.dataset import Dataset, Row, read_dataset
 from transom.errors import DatasetError, PageError
 from transom.few_shot import Examples, Head, learn
 from transom.guard import UNLABELLED
+from transom.image_file import ImageError, read_image
 from transom.prediction import softmax
 from transom.preprocess import preprocess
 
@@ -131,9 +132,10 @@ class DatasetDesk:
         row = self._rows.get(call.of)
         if row is None:
             raise PageError(f"there is no row {call.of[:80]!r}", status=404)
-        image = _read_image(self._dataset.path(row))
-        if isinstance(image, str):
-            raise PageError(f"{row.image}: {image}", status=422)
+        try:
+            image = read_image(self._dataset.path(row))
+        except ImageError as error:
+            raise PageError(str(error), status=422) from error
         part, _ = cut_around(image, row.zone, _SHOWN_MARGIN)
         longest = max(part.shape[:2])
         if longest > _LONGEST_PX:
@@ -186,9 +188,10 @@ class DatasetDesk:
     # ---------------------------------------------------------------- pictures and lessons
 
     def _look_at(self, row: Row) -> "_Look | str":
-        image = _read_image(self._dataset.path(row))
-        if isinstance(image, str):
-            return image
+        try:
+            image = read_image(self._dataset.path(row))
+        except ImageError as error:
+            return str(error)
         fed = self._bundle.manifest.input
         crop = preprocess(crop_zone(image, row.zone, fed.size, fed.margin), fed.preprocess)
         answers = self._classifier.classify(crop[None])
@@ -320,13 +323,3 @@ def _examples(
         np.asarray(said, np.float32).reshape(-1, classes),
         np.asarray(truth, np.bool_).reshape(-1, classes),
     )
-
-
-def _read_image(path: Path) -> Image | str:
-    """Return a picture, (H, W, 3) uint8 BGR, or why there is none."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    return "is no picture that OpenCV reads" if image is None else np.asarray(image, np.uint8)

@@ -8,8 +8,9 @@ replaced whole or not at all, and not written where its header or its text is da
 import csv
 import hashlib
 import io
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from transom.atomic import write_file
 from transom.dataset import Dataset, Row, read_dataset
 
 _BOM = "\ufeff"
+_CELL = re.compile(r'"(?:[^"]|"")*"|[^,]*')
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,21 @@ def _with_a_cell(record: _Record, cell: str) -> _Record:
 
 
 def _with_label(record: _Record, place: int, label: str) -> str:
-    cells = list(record.cells or [])
-    if cells[place].strip() == label:
+    if (record.cells or [])[place].strip() == label:
         return record.text
-    cells[place] = label
-    text = io.StringIO()
-    csv.writer(text, lineterminator=record.end).writerow(cells)
-    return text.getvalue()
+    cells = list(_cells_as_written(record.text.removesuffix(record.end)))
+    cells[place] = label  # a class: nothing in it needs quotes
+    return ",".join(cells) + record.end
+
+
+def _cells_as_written(text: str) -> Iterator[str]:
+    """Yield the cells of a record with their quotes.
+
+    Examples:
+        >>> list(_cells_as_written('a, "b","c ""d"", e",'))
+        ['a', ' "b"', '"c ""d"", e"', '']
+    """
+    at = 0
+    while at <= len(text) and (cell := _CELL.match(text, at)):
+        yield cell.group()
+        at = cell.end() + 1

@@ -3,8 +3,10 @@
 import http.client
 import json
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ HEADER = "image,zone,group,split,kind,state,note\n"
 ODD = (
     "﻿# no comment, but a row that cannot be read\r\n"
     + HEADER
-    + 'a.jpg,,hall,,door,,"he said ""shut"", twice"\r\n'
+    + '"a.jpg",, hall ,,door,"","he said ""shut"", twice"\r\n'
     + "missing.jpg,,hall,,door,open,\n"
     + "a.jpg,1 2 3,hall,,door,open,a zone that is none\n"
     + "b.jpg,,hall,,house,closed,no such class\n"
@@ -76,11 +78,11 @@ def test_a_label_changes_its_cell_and_no_other_byte(folder: Path) -> None:
     write_labels(folder, "state", {names[0]: "open", names[2]: "closed"})
     after = (folder / "labels.csv").read_bytes().decode()
     assert after == before.replace(
-        'a.jpg,,hall,,door,,"he said ""shut"", twice"',
-        'a.jpg,,hall,,door,open,"he said ""shut"", twice"',
+        '"a.jpg",, hall ,,door,"","he said ""shut"", twice"',
+        '"a.jpg",, hall ,,door,open,"he said ""shut"", twice"',
     ).replace('b.jpg,,hall,,door,,"two', 'b.jpg,,hall,,door,closed,"two')
     write_labels(folder, "state", {names[0]: None, names[2]: None})
-    assert (folder / "labels.csv").read_bytes().decode() == before
+    assert (folder / "labels.csv").read_bytes().decode() == before.replace('door,""', "door,")
 
 
 def test_a_task_without_a_column_gets_one(folder: Path) -> None:
@@ -122,11 +124,28 @@ def test_rows_that_cannot_be_used_are_set_aside_by_their_lines(
 ) -> None:
     _, found = ask(desk_of(folder, bundle), "samples")
     why = [one["why"] for one in found["aside"]]
-    assert why[0] == "cannot be read: No such file or directory"
+    assert why[0].endswith("missing.jpg cannot be read: No such file or directory")
     assert any("labels.csv:4: a zone must be 8 numbers" in one for one in why)
     assert any("labels.csv:5" in one for one in why)
     assert found["counts"] == {"samples": 4, "labelled": 1}
     assert (found["task"], found["tasks"]) == ("state", ["kind", "state"])
+
+
+def chunk_of_png(kind: bytes, data: bytes) -> bytes:
+    crc = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+def test_a_picture_that_cannot_be_read_ends_nothing(folder: Path, bundle: Bundle) -> None:
+    huge = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunks = {b"IHDR": huge, b"IDAT": zlib.compress(bytes(100)), b"IEND": b""}
+    png = b"".join(chunk_of_png(kind, data) for kind, data in chunks.items())
+    (folder / "a.jpg").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    desk = desk_of(folder, bundle)
+    _, found = ask(desk, "samples")
+    assert "cannot be decoded" in found["aside"][0]["why"]
+    assert sum(len(cluster["samples"]) for cluster in found["clusters"]) == 2
+    assert ask(desk, "sample", of=found["aside"][0]["id"])[0] == 422
 
 
 def test_labels_of_a_group_teach_the_answers_to_its_other_pictures(

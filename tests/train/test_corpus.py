@@ -7,11 +7,12 @@ import pytest
 
 from train.cache import prune_cache
 from train.corpus import MISSING, load_corpus
-from train.crop_cache import ImageError, cached_crops, read_image
+from train.crop_cache import cached_crops
 from transom.crop import crop_zone
 from transom.dataset import Mistake, Row, read_dataset, write_dataset
 from transom.errors import DatasetError
 from transom.geometry import Zone
+from transom.image_file import ImageError, read_image
 from transom.tasks import Task, TaskSet
 
 
