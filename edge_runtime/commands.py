@@ -95,6 +95,7 @@ def run_command(config_file: Path, verbose: bool) -> None:
             give_back_memory()
             if page is not None and page.wants_reload:
                 config = load_config(config_file)
+                access = read_access(config.mqtt, config_file)
 
 
 def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | None"]:

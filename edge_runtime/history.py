@@ -71,7 +71,9 @@ class ZoneHistory:
         with self._lock:
             kept = list(self._moments)
         newest = self._newest
-        return kept if newest is None or kept[-1:] == [newest] else [*kept, newest]
+        if newest is None or (kept and kept[-1] is newest):
+            return kept
+        return [*kept, newest]
 
 
 def _is_news(last: Moment, now: Moment) -> bool:

@@ -14,6 +14,7 @@ References:
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -26,6 +27,8 @@ CSRF_HEADER = "x-csrf-token"
 LOCAL_NAMES = ("localhost",)
 
 _SAFE = ("GET", "HEAD")
+_AUTHORITY = re.compile(r"[\w.:\[\]-]*", re.ASCII)
+"""A name or an address, perhaps with a port; nothing of a path could stand in it."""
 
 
 class Denial(msgspec.Struct, frozen=True):
@@ -132,6 +135,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     def _is_own(self, host: str) -> bool:
         """Return whether a Host header names this page: an address cannot be pointed elsewhere."""
+        if not _AUTHORITY.fullmatch(host):
+            return False
         try:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
         except ValueError:

@@ -113,7 +113,7 @@ class _Gate:
 
 def _is_private(request: Request) -> bool:
     """Return whether a request needs the token: all but the page's own files and the way in."""
-    path = request.url.path
+    path = request.scope["path"]  # as it is routed; the URL is put together with the Host header
     return path.startswith("/api") and not (path == "/api/session" and request.method == "POST")
 
 

@@ -268,6 +268,8 @@ class DeviceDesk:
 
     def _look_for_damage(self, store: SampleStore, samples: Sequence[Sample]) -> None:
         """Decode pictures that were not looked at yet, some at a time."""
+        there = {sample.id for sample in samples}
+        self._is_whole = {id_: whole for id_, whole in self._is_whole.items() if id_ in there}
         unseen = [sample.id for sample in samples if sample.id not in self._is_whole]
         for id_ in unseen[:_LOOKED_AT]:
             sample = store.get(id_)

@@ -129,7 +129,8 @@ def test_the_token_is_made_once_and_is_its_owners_only(gate: ServedDaemon) -> No
 
 
 def test_another_name_for_this_address_is_not_served(gate: ServedDaemon) -> None:
-    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1", "a@b"):
+    foreign = ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1", "a@b")
+    for host in (*foreign, "localhost/x", "localhost?", "localhost#", "a@localhost"):
         assert gate.client.get("/api/status", Host=host).status in (400, 421), host
         assert gate.client.get("/", Host=host).status in (400, 421), host
     for host in ("localhost", "127.0.0.1:1", "[::1]:8380", "LOCALHOST:80"):
