@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 import msgspec
@@ -79,7 +80,8 @@ def main() -> None:
     """Serve until the daemon ends or wants no more."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     die_with(order.parent)
-    os.nice(_NICER)
+    with suppress(OSError):  # a service's sandbox may forbid it
+        os.nice(_NICER)
     channel = Channel(order.channel)
     app = make_app(order.access, channel.ask)
     serve(app, socket.socket(fileno=order.listener), order.certificate)

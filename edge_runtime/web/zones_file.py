@@ -86,8 +86,8 @@ def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
         write_file(path, new.encode(), path.stat().st_mode & 0o777)
     except OSError as error:
         why = f"{path} cannot be written by the daemon: {error.strerror}"
-        return Saved(saved=False, file=str(path), toml=lines, why=why)
-    return Saved(saved=True, file=str(path), toml=lines)
+        return Saved(saved=False, file=str(path.absolute()), toml=lines, why=why)
+    return Saved(saved=True, file=str(path.absolute()), toml=lines)
 
 
 def _check_writable(path: Path) -> None:

@@ -88,6 +88,7 @@ def device_pictures(browser: Browser, one: ServedDaemon, out: Path) -> None:
             for number, key in enumerate(("3", "1"), start=1):
                 page.keyboard.press(key)
                 page.get_by_text(f"{number} of 5 pictures").wait_for()
+            page.set_viewport_size(DESKTOP | {"height": 1000})
             take(page, out / f"learnt-{name}.jpg", whole=False)
         context.close()
 

@@ -6,7 +6,7 @@ import { make, percent, tone } from "./dom.js";
 const MOST_SHOWN = 12, MOST_CHANGES = 12;
 const REASONS = {
   unsure: "unsure", unlike: "unlike training", transition: "at a change", random: "drawn at random",
-  taught: "taught", disagrees: "the label differs",
+  taught: "taught", disagrees: "the bundle alone says otherwise",
 };
 
 export class Labelling {
@@ -150,7 +150,7 @@ export class Labelling {
         make("strong", { class: `t${tone(cluster.classes, cluster.says)}` }, cluster.says), `, ${percent(first.confidence)} sure`,
         cluster.label === null ? "" : make("span", {}, "; the label is ", make("strong", {}, cluster.label)),
         cluster.samples.length > 1 ? ". These look alike; tap those that are not to get the label." : ".",
-        cluster.copies > cluster.samples.length ? ` ${cluster.samples.length > 1 ? "They stand" : "It stands"} for ${cluster.copies} of them.` : ""),
+        cluster.copies > cluster.samples.length ? ` ${cluster.copies} like this were seen.` : ""),
       make("div", { class: cluster.samples.length === 1 ? "pictures one" : "pictures" }, pictures),
       more > 0 ? make("p", { class: "soft small" }, `and ${more} more like them`) : null,
       make("div", { class: "sticky" },
