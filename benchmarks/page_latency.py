@@ -1,7 +1,7 @@
 """What the page costs the daemon's loop: the time of a turn with and without somebody who looks.
 
 One daemon with the starter judges a moving picture, turn after turn. In short rounds, one kind
-after the other and round again, so that whatever else the machine does falls on all alike: the page
+after the other in any order, so that whatever else the machine does falls on all alike: the page
 off; on, and nobody asks; one browser that asks as the page's own script does; a script with the
 token that asks for pictures without a pause; and strangers who ask without a pause.
 
@@ -9,6 +9,7 @@ token that asks for pictures without a pause; and strangers who ask without a pa
 """
 
 import argparse
+import http.client
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,7 @@ while True:
         connection.request("GET", path, headers={"Authorization": "Bearer " + token})
         connection.getresponse().read()
     connection.close()
+    print(flush=True)
     time.sleep(pause_s)
 """
 
@@ -65,15 +67,26 @@ def asking(port: int, token: str, kind: str) -> Iterator[None]:
     """Let somebody ask for as long as this lasts."""
     asker = ASKERS[kind]
     if asker is None:
+        if kind != "off":
+            _ask_once(port)
         yield
         return
     said = token if asker[0] == "token" else "x" * 32
     command = [sys.executable, "-c", ASK, str(port), said, str(asker[1])]
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
+            if process.stdout is not None:
+                process.stdout.readline()  # it has begun, and so has the page's process
             yield
         finally:
             process.kill()
+
+
+def _ask_once(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", "/")
+    connection.getresponse().read()
+    connection.close()
 
 
 def moving_pictures() -> Iterator[Image]:
@@ -99,14 +112,15 @@ def turns_ms(
         camera.show(picture, time.monotonic_ns())
         daemon.step()
         found.append(1000.0 * (time.monotonic() - began_s))
-        time.sleep(max(0.1 - (time.monotonic() - began_s), 0.0))
+        with daemon.resting():
+            time.sleep(max(0.1 - (time.monotonic() - began_s), 0.0))
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a kind in a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.6, help="of a kind in a round")
     arguments = parser.parse_args()
     zone = ZoneConfig(name="door", polygon=((0.3, 0.1), (0.6, 0.1), (0.6, 0.9), (0.3, 0.9)))
     config = Config(
@@ -137,8 +151,9 @@ def main() -> None:
         desk = DeviceDesk(config, Path(folder) / "x.toml", daemon, store, clock, lambda: None)
         turns_ms(daemon, camera, pictures, 1.0)
         taken: dict[str, list[float]] = {kind: [] for kind in ASKERS}
+        order = np.random.default_rng(1)
         for _ in range(arguments.rounds):
-            for kind in ASKERS:
+            for kind in order.permutation(list(ASKERS)).tolist():
                 if kind != "off":
                     server.start(desk)
                 with asking(server.port, token, kind):

@@ -14,9 +14,11 @@ reported. A loop that turns without getting anywhere does not feed it.
 import logging
 import os
 import statistics
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import cv2
@@ -164,6 +166,8 @@ class Daemon:
         self._fed_s = -_FEED_S
         self._is_ready = False
         self._is_stopping = False
+        self._resting = threading.Event()
+        self._resting.set()
 
     def _zones(self, camera: CameraConfig) -> list[ZoneWatch]:
         return [
@@ -191,6 +195,17 @@ class Daemon:
                 self._rest()
         finally:
             self.stop()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Let others work for as long as this lasts (`wait_for_rest`)."""
+        self._resting.set()
+        yield
+        self._resting.clear()
+
+    def wait_for_rest(self, patience_s: float) -> None:
+        """Wait until the loop has nothing to do, at most for some seconds; for other threads."""
+        self._resting.wait(patience_s)
 
     def ask_to_stop(self) -> None:
         """Let `run` return soon; may be called from a signal handler."""
@@ -294,9 +309,10 @@ class Daemon:
 
     def _rest(self) -> None:
         """Wait for a frame, and where there are several cameras, for some of the others' too."""
-        self._wake.wait(_LONGEST_WAIT_S)
-        if len(self._watches) > 1:
-            time.sleep(self._pause_s)
+        with self.resting():
+            self._wake.wait(_LONGEST_WAIT_S)
+            if len(self._watches) > 1:
+                time.sleep(self._pause_s)
 
     def _classify(self, looks: list[Look]) -> None:
         if not looks:

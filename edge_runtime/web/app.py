@@ -5,6 +5,7 @@ has the data answers it. So the same application serves a device, from a process
 data set on a workstation.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,9 @@ from edge_runtime.web.access import SESSION_S, Access
 from edge_runtime.web.call import JSON, Call, Reply, refusal
 
 MOST_BODY_BYTES = 1 << 20
+
+_DENIAL_S = 0.1
+"""What a denial takes, so that somebody who asks on and on costs little."""
 
 ROUTES = (
     ("GET", "/api/status", "status"),
@@ -108,6 +112,7 @@ class _Gate:
         if denial is None:
             await self._app(scope, receive, guarded)
         else:
+            await asyncio.sleep(_DENIAL_S)
             await _response(refusal(denial.status, denial.why))(scope, receive, guarded)
 
 
@@ -181,6 +186,7 @@ def _open_session(access: Access) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         token = (await _body(request)).decode("utf-8", "replace").strip().strip('"')
         if not access.is_token(token):
+            await asyncio.sleep(_DENIAL_S)
             return _response(refusal(401, "the token is another"))
         session = access.new_session(time.time())
         response = Response(status_code=204)

@@ -48,6 +48,9 @@ BY = "page"
 MOST_SHOWN = 2000
 """Pictures that are put in order at a time, the newest."""
 
+_PATIENCE_S = 0.3
+"""How long an answer waits for a rest of the daemon's loop; one that never rests is slow anyway."""
+
 _LOOKED_AT = 300
 """Pictures that are looked at for damage in one call, each once."""
 
@@ -121,8 +124,9 @@ class DeviceDesk:
         }
 
     def answer(self, call: Call) -> Reply:
-        """Carry a request out; one at a time."""
+        """Carry a request out; one at a time, while the daemon's loop rests."""
         with self._lock:
+            self._daemon.wait_for_rest(_PATIENCE_S)
             return answer_with(self._operations, call)
 
     # ---------------------------------------------------------------- what there is now
