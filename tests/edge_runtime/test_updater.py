@@ -210,6 +210,27 @@ def test_refuses_and_says_why(
     assert any(state["release_summary"].startswith("refused: ") for state in summaries)
 
 
+def test_a_bundle_that_was_replaced_is_not_taken_again_after_a_rollback_either(
+    tmp_path: Path, device: Device, offer: Offer, heard: Subscriber, tiny_bundle: TinyBundle
+) -> None:
+    with device:
+        device.handover.remember(newest=5)  # it had kept 5 before it went back to 1
+        wish = offer.deploy(rewrite(tiny_bundle, tmp_path / "old.bundle", sequence=4))
+        refused = wait_for_step(heard, "refused", wish.request)
+    assert "has sequence 4, must be above 5" in refused["reason"]
+    assert not device.updater.wants_restart
+
+
+def test_an_older_bundle_is_taken_where_the_device_allows_it(
+    tmp_path: Path, broker: Broker, offer: Offer, tiny_bundle: TinyBundle
+) -> None:
+    device = Device(tmp_path, broker.config(), tiny_bundle.keys, allow_older=True)
+    with device:
+        device.handover.remember(newest=5)
+        offer.deploy(rewrite(tiny_bundle, tmp_path / "old.bundle", sequence=4))
+        wait_until(lambda: device.updater.wants_restart, 30.0)
+
+
 def test_a_file_that_is_not_what_its_digest_says_is_refused(
     tmp_path: Path, device: Device, offer: Offer, heard: Subscriber, tiny_bundle: TinyBundle
 ) -> None:
