@@ -1,8 +1,9 @@
 """A new run beside the bundle that is out there: zone by zone, on the same held-out rows.
 
 What is held out is held out for both: days that the pictures' data set keeps aside for ever. The
-two are compared picture by picture, and intervals draw whole days, because pictures of one day are
-no independent evidence.
+two are compared picture by picture, and intervals draw whole days of a device, because pictures of
+one day are no independent evidence, whatever zone they show. Those of zones are wide enough to hold
+all together: of many zones one is worse by chance.
 """
 
 from collections import Counter
@@ -23,7 +24,6 @@ from train.evaluate import Evaluation, evaluate
 from train.evaluate_commands import load_predictor
 from train.metrics import Indices, group_indices, mean_interval
 from transom.dataset import Row
-from transom.errors import DatasetError
 from transom.starter import STARTER, bundle_path
 
 SERVING = "serving.json"
@@ -33,6 +33,8 @@ HARMLESS = 0.02
 """So much worse a new network may be, at the worst, and still be called as good."""
 
 FEW_DAYS = 3
+_MISSED = 0.05
+"""How often an interval, or one of those of zones, may miss what it is of."""
 _FEW_PICTURES = 5
 _MOST_WISHES = 5
 _MOST_ZONES = 50
@@ -47,10 +49,11 @@ class Beside:
     Attributes:
         name: The zone, or what all of them are together.
         n: Labelled held-out pictures.
-        days: On how many days, of how many zones, they were taken.
+        days: On how many days, of how many devices, they were taken.
         old: Share of them on which the bundle is right, 0 to 1.
         new: Share of them on which the new run is right.
-        interval: 95 % of `gain`, drawing days; None = of one day only, so nothing can be said.
+        interval: Of `gain`, drawing days: 95 %, of zones so that all of them hold with 95 %;
+            None = of one day only, so nothing can be said.
     """
 
     name: str
@@ -90,10 +93,14 @@ class Against:
         low_high = self.whole.interval
         if low_high is None or self.whole.days < FEW_DAYS:
             return (
-                f"Cannot tell: the held-out pictures are of {self.whole.days} days of zones; label "
-                f"some of at least {FEW_DAYS}."
+                f"Cannot tell: the held-out pictures are of {self.whole.days} days; label some of "
+                f"at least {FEW_DAYS}."
             )
-        worse = [z.name for z in self.zones if z.interval is not None and z.interval[1] < 0.0]
+        worse = [
+            zone.name
+            for zone in self.zones
+            if zone.days >= FEW_DAYS and zone.interval is not None and zone.interval[1] < 0.0
+        ]
         if low_high[1] < 0.0:
             return "Do not deploy it: it is worse than what serves."
         if worse:
@@ -189,65 +196,59 @@ def put_beside(bundle: str, old: Evaluation, new: Evaluation, everything: Corpus
         old: Of it.
         new: Of the run; on the same split.
         everything: All rows of the data sets, for what is missing among them.
-
-    Raises:
-        DatasetError: They were judged on other rows.
     """
     places = {_identity(old.corpus, index): index for index in range(len(old.corpus))}
-    try:
-        rows = np.array(
-            [places[_identity(new.corpus, i)] for i in range(len(new.corpus))], np.int64
-        )
-    except KeyError as error:
-        raise DatasetError(f"row {error} was judged by one of the two networks only") from error
+    identities = [_identity(new.corpus, index) for index in range(len(new.corpus))]
+    both = np.array([i for i, one in enumerate(identities) if one in places], np.int64)
+    rows = np.array([places[identities[i]] for i in both], np.int64)
     found = []
     for name, task in new.tasks.items():
         if name not in old.tasks:
             continue
-        truth = task.targets
+        truth = task.targets[both]
         theirs = old.tasks[name]
         # Classes by name: the two networks may list them in another order.
         said_old = np.array(theirs.spec.classes)[theirs.prediction.probabilities.argmax(1)][rows]
-        said_new = np.array(task.spec.classes)[task.prediction.probabilities.argmax(1)]
+        said_new = np.array(task.spec.classes)[task.prediction.probabilities.argmax(1)][both]
         wanted = np.array([*task.spec.classes, ""])[truth]
         counted = _of_devices(
-            np.flatnonzero((truth != MISSING) & (theirs.targets[rows] != MISSING)), new.corpus
+            np.flatnonzero((truth != MISSING) & (theirs.targets[rows] != MISSING)),
+            [new.corpus.rows[index] for index in both],
         )
         if len(counted):
             right = np.stack([said_old == wanted, said_new == wanted], 1)[counted].astype(float)
-            found.append(_compare(name, bundle, new.corpus, counted, right, everything))
+            judged = [new.corpus.rows[both[index]] for index in counted]
+            found.append(_compare(name, bundle, judged, right, everything))
     return found
 
 
-def _of_devices(rows: Indices, corpus: Corpus) -> Indices:
+def _of_devices(counted: Indices, rows: Sequence[Row]) -> Indices:
     """Return those of devices, where there are any: other data sets only help to learn."""
-    pulled = [index for index in rows if "device" in corpus.rows[index].extra]
-    return np.array(pulled, np.int64) if pulled else rows
+    pulled = [index for index in counted if "device" in rows[index].extra]
+    return np.array(pulled, np.int64) if pulled else counted
 
 
 def _compare(
-    task: str, bundle: str, corpus: Corpus, counted: Indices, right: Any, everything: Corpus
+    task: str, bundle: str, rows: Sequence[Row], right: Any, everything: Corpus
 ) -> Against:
-    rows = [corpus.rows[index] for index in counted]
     zones = np.array([zone_of(row) for row in rows])
-    days = np.array([f"{zone_of(row)} {_day(row)}" for row in rows])
-    parts = [
-        _beside(str(zone), right[zones == zone], days[zones == zone])
-        for zone in sorted(set(zones.tolist()), key=lambda zone: -int((zones == zone).sum()))
-    ]
+    days = np.array([f"{row.extra.get('device', '')} {_day(row)}" for row in rows])
+    names = sorted(set(zones.tolist()), key=lambda zone: -int((zones == zone).sum()))
+    level = 1.0 - _MISSED / len(names)  # Bonferroni
+    parts = [_beside(str(zone), right[zones == zone], days[zones == zone], level) for zone in names]
     return Against(
         task=task,
         bundle=bundle,
-        whole=_beside("all", right, days),
+        whole=_beside("all", right, days, 1.0 - _MISSED),
         zones=tuple(parts),
         wishes=tuple(_wishes(task, everything, parts)),
     )
 
 
-def _beside(name: str, right: Any, days: Any) -> Beside:
+def _beside(name: str, right: Any, days: Any, level: float) -> Beside:
     groups = group_indices(days.tolist())
     old, new = right.mean(0)
-    interval = mean_interval(right[:, 1] - right[:, 0], groups)
+    interval = mean_interval(right[:, 1] - right[:, 0], groups, level)
     return Beside(name, len(right), int(groups.max()) + 1, float(old), float(new), interval)
 
 
@@ -295,8 +296,10 @@ def _day(row: Row) -> str:
     return row.extra.get("taken_at", "")[:10] or row.group_key
 
 
-def _identity(corpus: Corpus, index: int) -> tuple[str, int]:
-    return corpus.origins[index], corpus.rows[index].line
+def _identity(corpus: Corpus, index: int) -> tuple[str, str, str]:
+    """Return by what a row is known again, also where its file has got other rows meanwhile."""
+    row = corpus.rows[index]
+    return corpus.origins[index], row.image, row.zone.to_text()
 
 
 # ---------------------------------------------------------------- shown
@@ -315,7 +318,7 @@ def _section(against: Against) -> str:
 <section><h2>Beside the bundle that is out there: {escape(against.task)}</h2>
 <div class="card"><h3>{escape(against.verdict)}</h3>
 <p class="quiet">{escape(against.bundle)} and this run on the same held-out pictures. Ranges are
-95 % intervals that draw whole days of zones.</p>
+95 % intervals that draw whole days; those of zones hold all together.</p>
 <div class="scroll"><table><thead><tr><th>zone</th><th class="number">pictures</th>
 <th class="number">days</th><th class="number">serves, right</th><th class="number">new, right</th>
 <th class="number">points more</th></tr></thead><tbody>{body}</tbody></table></div>

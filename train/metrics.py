@@ -211,16 +211,19 @@ def share_interval(values: Floats, groups: int, level: float = 0.95) -> tuple[fl
     return (0.0, unseen) if high == 0.0 else found
 
 
-def mean_interval(values: Floats, groups: Indices) -> tuple[float, float] | None:
-    """Return the 95 % interval of a mean over rows, drawing whole groups; None with fewer than 2.
+def mean_interval(
+    values: Floats, groups: Indices, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Return the interval of a mean over rows, drawing whole groups; None with fewer than 2.
 
     Args:
         values: (N,) float64.
         groups: (N,) int64, 0 to G - 1.
+        level: How probably it holds the mean, 0 to 1.
     """
     sums, counts = np.bincount(groups, values), np.bincount(groups)
     drawn = [weights @ sums / (weights @ counts) for weights in resamples(len(counts))]
-    return interval(np.concatenate(drawn)) if drawn else None
+    return interval(np.concatenate(drawn), level) if drawn else None
 
 
 def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:

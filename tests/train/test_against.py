@@ -1,7 +1,7 @@
 """A run beside the bundle that is out there, zone by zone, with days drawn as wholes."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -104,6 +104,35 @@ def test_one_day_proves_nothing_however_many_pictures_it_has() -> None:
     assert any("1 days; label other days" in wish for wish in found.wishes)
 
 
+def test_one_day_of_many_zones_proves_no_more() -> None:
+    corpus = pulled(days=1, zones=("a", "b", "c", "d"))
+    found = beside(corpus, wrong_on(corpus, *range(0, 40, 4)), wrong_on(corpus))
+    assert found.verdict.startswith("Cannot tell: the held-out pictures are of 1 days")
+
+
+def test_a_zone_of_two_days_is_not_called_worse() -> None:
+    corpus = pulled(days=6)
+    short = np.array([i for i, row in enumerate(corpus.rows) if "gate" not in row.group or
+                      row.extra["taken_at"] < "2026-11-03"])  # fmt: skip
+    kept = corpus.select(short)
+    found = beside(kept, wrong_on(kept, *range(0, 60, 5)), wrong_on(kept, 60, 70))
+    assert found.zones[1].days == 2
+    assert found.verdict.startswith("Deploy it")
+
+
+def test_intervals_of_many_zones_are_wider_than_of_one() -> None:
+    many = pulled(days=16, zones=tuple("abcdefghij"))
+    one = many.select(np.arange(160))
+    places = [day * 10 for day in range(0, 16, 3)]
+    wide, narrow = (
+        next(z for z in beside(c, wrong_on(c), wrong_on(c, *places)).zones if z.name == "pi/hall/a")
+        for c in (many, one)
+    )
+    assert wide.interval is not None
+    assert narrow.interval is not None
+    assert wide.interval[0] < narrow.interval[0] < narrow.interval[1] < wide.interval[1]
+
+
 def test_a_difference_on_one_day_of_many_may_be_chance() -> None:
     corpus = pulled(zones=("door",))
     found = beside(corpus, wrong_on(corpus, *range(5)), wrong_on(corpus, *range(10, 14)))
@@ -126,6 +155,15 @@ def test_classes_are_compared_by_name() -> None:
     found = beside(corpus, wrong_on(corpus, spec=turned), wrong_on(corpus))
     assert (found.whole.old, found.whole.new) == (1.0, 1.0)
     assert MISSING not in corpus.targets
+
+
+def test_pictures_that_came_while_the_run_was_trained_change_nothing() -> None:
+    corpus = pulled()
+    later = corpus.select(np.arange(len(corpus))[:0:-1])
+    moved = replace(later, rows=tuple(replace(row, line=row.line + 1) for row in later.rows))
+    found = beside(corpus, wrong_on(moved, 0), wrong_on(corpus))
+    assert (found.whole.n, found.whole.new) == (159, 1.0)
+    assert found.zones[0].old == 1.0 - 1 / 80
 
 
 def test_finds_what_the_devices_serve_where_it_is_at_hand(tmp_path: Path) -> None:
