@@ -179,6 +179,13 @@ def test_infrared_pictures_have_no_colour() -> None:
     assert (picture == picture[..., :1]).all()
 
 
+def test_it_rains_outdoors_only() -> None:
+    random = np.random.default_rng(7)
+
+    assert any(draw_look(random, is_outdoors=True).has_rain for _ in range(200))
+    assert not any(draw_look(random).has_rain for _ in range(200))
+
+
 def test_black_light_is_a_picture_too() -> None:
     look = draw_look(np.random.default_rng(4))
 

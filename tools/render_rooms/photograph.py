@@ -62,8 +62,8 @@ class Look:
     has_rain: bool
 
 
-def draw_look(random: Random) -> Look:
-    """Draw a camera."""
+def draw_look(random: Random, *, is_outdoors: bool = False) -> Look:
+    """Draw a camera; only outdoors it may rain."""
     is_infrared = bool(random.random() < 0.09)
     mix = random.dirichlet((3.0, 4.0, 2.0))
     return Look(
@@ -73,7 +73,7 @@ def draw_look(random: Random) -> Look:
         key=float(np.exp(random.normal(np.log(0.19), 0.4))),
         balance=random.uniform(0.3, 0.95),
         cast=tuple(np.exp(random.normal(0, 0.07, 3)).tolist()),
-        black=random.uniform(0.0, 0.12),
+        black=random.uniform(0.0, 0.09),
         contrast=random.uniform(0.9, 1.3),
         saturation=random.uniform(0.6, 1.8),
         glare=random.uniform(0.0, 0.07),
@@ -86,7 +86,7 @@ def draw_look(random: Random) -> Look:
         shade=random.uniform(0.0, 0.25),
         quality=int(random.integers(40, 96)),
         has_insect=bool(random.random() < (0.08 if is_infrared else 0.01)),
-        has_rain=bool(random.random() < 0.02),
+        has_rain=bool(random.random() < 0.1) and is_outdoors,
     )
 
 

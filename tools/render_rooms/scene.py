@@ -59,7 +59,7 @@ def draw_scene(seed: int, number: int, *, pixels: int, windows: float) -> Scene:
     )
     positions = draw_positions(random, opening)
     view, shown = draw_view(random, room, opening, positions, pixels)
-    look = draw_look(random)
+    look = draw_look(random, is_outdoors=room.is_outdoors)
     beyond = _draw_beyond(random, is_outdoors=room.is_outdoors, is_window=is_window)
     lights, ambient = draw_lights(random, room, opening, beyond, view.eye, look.is_infrared)
     parts = draw_parts(random, room, opening, beyond)
