@@ -51,11 +51,8 @@ class Keyring:
 
     def sequence(self) -> int:
         """Return the sequence of the statement that is followed; 0 = none."""
-        try:
-            statement = self._statement()
-        except SignatureError:
-            return 0
-        return statement.sequence if statement is not None else 0
+        followed = self._followed()
+        return 0 if followed is None else followed.sequence
 
     def take(self, payload: bytes, topic: str) -> bool:
         """Follow a statement; return whether it is a new one. Durable when this returns.
@@ -66,13 +63,13 @@ class Keyring:
             OSError: The store cannot be written.
         """
         statement = read_statement(payload, self._recovery_keys(), topic)
-        followed = self.sequence()
-        if statement.sequence == followed:
+        followed = self._followed()
+        if statement == followed:
             return False  # delivered once more
-        if statement.sequence < followed:
+        if followed is not None and statement.sequence <= followed.sequence:
             raise MessageError(
-                f"{topic}: has sequence {statement.sequence}, {followed} is followed; "
-                "state it anew, with a higher one"
+                f"{topic}: has sequence {statement.sequence}, {followed.sequence} is followed and "
+                "says something else; state it anew, with a higher one"
             )
         own = load_trusted_keys(self._own) if any(self._own.glob("*.pub")) else ()
         if not still_trusted(own, statement):
@@ -85,6 +82,12 @@ class Keyring:
             len(statement.revoked),
         )
         return True
+
+    def _followed(self) -> KeyStatement | None:
+        try:
+            return self._statement()
+        except SignatureError:
+            return None  # one that cannot be verified any more is replaced by any that can
 
     def _recovery_keys(self) -> tuple[PublicKey, ...]:
         return load_trusted_keys(self._recovery)

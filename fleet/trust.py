@@ -74,14 +74,16 @@ def _take(session: Session, received: Received, sequence: int, answers: dict[str
     answer = answers.get(device)
     if not received.topic.endswith("/model/trusted") or answer is None:
         return
+    if received.retain and not session.outages:
+        return  # what is retained answers an earlier statement, but after an outage
     try:
         told = decode(received.payload, TrustedKeys, received.topic)
     except MessageError:
         return  # of a version that this one does not know
-    if told.sequence == sequence:
-        answer.outcome, answer.trusted = "done", told.trusted
-    elif told.refused and not received.retain:  # what is retained answers an earlier statement
+    if told.refused:
         answer.outcome, answer.reason = "failed", told.refused
+    elif told.sequence == sequence:
+        answer.outcome, answer.trusted = "done", told.trusted
 
 
 def _give_up(answers: dict[str, Answer], answer_s: float) -> None:
