@@ -201,6 +201,28 @@ def test_a_zone_is_added_by_hand_and_a_crossed_one_is_not_saved(
     assert (zone.name, zone.device_class) == ("attic_window", "window")
 
 
+def test_a_refusal_stays_to_be_read_while_the_page_goes_on_asking(
+    served: ServedDaemon, browser: Browser
+) -> None:
+    page = browser.new_context().new_page()  # its console rightly names the refusal
+    page.goto(f"http://127.0.0.1:{served.server.port}/#{served.token}")
+    page.get_by_role("button", name="Draw zones").click()
+    page.get_by_role("button", name="Add").click()
+    page.get_by_label("Name").fill("Attic Window")
+    page.get_by_role("button", name="Save").click()
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text("Attic Window")
+    for _ in range(2):
+        with page.expect_response("**/api/status"):
+            pass
+    assert notice.is_visible()
+    page.get_by_label("Name").fill("attic")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved in")).to_be_visible()
+    expect(notice).to_be_hidden()
+    page.context.close()
+
+
 def test_a_tap_corrects_what_the_zone_is_now(served: ServedDaemon, look: Any) -> None:
     page = opened(served, look, size=PHONE, has_touch=True)
     page.get_by_role("button", name="open", exact=True).tap()

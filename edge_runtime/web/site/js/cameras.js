@@ -104,7 +104,7 @@ class ZoneCard {
       this.attempt(async () => {
         const span_s = drawHistory(this.chart, await api.history(this.name));
         this.since.textContent = `${duration(span_s)} ago`;
-      });
+      }, true);
     }
   }
 

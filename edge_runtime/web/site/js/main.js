@@ -9,8 +9,10 @@ const EVERY_MS = 1000;
 const VIEWS = ["cameras", "label"];
 
 let cameras, labelling, kind = "";
+let isBackground = false; // whether the notice is about what the page asks by itself
 
-export function say(text) {
+function say(text, byItself = false) {
+  isBackground = byItself;
   byId("notice").textContent = text;
   byId("notice").hidden = !text;
 }
@@ -40,16 +42,17 @@ async function show() {
   if (view === "label") await attempt(() => labelling.load());
 }
 
-// Runs what may fail; what failed is said at the top of the page.
-async function attempt(what) {
+// Runs what may fail; what failed is said at the top of the page. What the page asks by itself every
+// second takes back what it said itself, not what somebody who did something is still to read.
+async function attempt(what, byItself = false) {
   try {
     const found = await what();
-    say("");
+    if (!byItself || isBackground) say("");
     return found;
   } catch (error) {
     if (!(error instanceof api.Refused)) throw error;
     if (error.status === 401) signIn();
-    else say(error.message);
+    else say(error.message, byItself);
     return null;
   }
 }
@@ -59,7 +62,7 @@ async function turn() {
     await attempt(async () => {
       if (shown() === "cameras") cameras.update(await api.status());
       else await labelling.turn();
-    });
+    }, true);
   }
   setTimeout(turn, EVERY_MS);
 }
