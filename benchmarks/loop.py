@@ -1,6 +1,6 @@
 """The loop on real material: a clip that the network gets wrong, until it gets it right.
 
-    python -m benchmarks.loop --data ../shared/data [--epochs 12]
+    python -m benchmarks.loop --data ../shared/data [--epochs 40]
 
 The daemon (`transom run`, the starter, a real mosquitto on loopback) watches the real window clip,
 of each state's time the first half only, the whole picture and one pane, and keeps for half a
@@ -392,7 +392,7 @@ def _read(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--keep", type=Path, help="A new folder for all that is written.")
     arguments = parser.parse_args()
     if arguments.keep is not None:
