@@ -32,6 +32,7 @@ from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.notify import Notifier
 from edge_runtime.replay import ClipClock, Recorder
+from edge_runtime.wake import Wake
 from tests.edge_runtime.conftest import draw_scene, tiny_goldens, tiny_manifest, tiny_model
 from train.charts import Dot, dot_chart
 from transom.bundle import Bundle, read_bundle, write_bundle
@@ -55,8 +56,8 @@ STYLE = (
 class CountedCamera(CameraProcess):
     """A camera whose frames are counted, with those that nobody asked for in time."""
 
-    def __init__(self, config: CameraConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: CameraConfig, wake: Wake) -> None:
+        super().__init__(config, wake=wake)
         self.frames = 0
         self.drops = 0
         self.fresh_ns: int | None = None
@@ -167,10 +168,19 @@ def processor_s(process_id: int | None) -> float:
 def run(bundle: Bundle, clip: Path, cameras: int, zones: int, seconds: float) -> dict[str, Any]:
     """Run the daemon and return what it cost after it had settled."""
     config = configuration(clip, cameras, zones, "state")
-    counted = [CountedCamera(camera) for camera in config.cameras]
+    wake = Wake()
+    counted = [CountedCamera(camera, wake) for camera in config.cameras]
     recorder = Recorder(Topics("transom", "bench"), ClipClock(), lambda _s, _message: None)
     daemon = TimedDaemon(
-        config, bundle, counted, recorder, recorder, Clock(), Notifier({}), processes=None
+        config,
+        bundle,
+        counted,
+        recorder,
+        recorder,
+        Clock(),
+        Notifier({}),
+        processes=None,
+        wake=wake,
     )
     daemon.counted, daemon.latencies_ms = counted, []
     moments: list[Moment] = []

@@ -1,7 +1,9 @@
 """What importing the daemon costs on a device."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +30,18 @@ def test_running_the_daemon_does_not_load_the_tools_beside_it() -> None:
     # Nor the page, which is off: neither its own code nor its libraries.
     page = ("edge_runtime.web", "starlette", "uvicorn", "tomlkit")
     assert not sorted(name for name in loaded if name.startswith(page))
+
+
+def test_a_session_leaves_nothing_in_its_users_home_and_sends_nothing_of_its_use(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "from edge_runtime.classifier import Classifier\n"
+        "from transom.bundle import read_bundle\n"
+        "from transom.starter import STARTER, bundle_path\n"
+        "Classifier(read_bundle(bundle_path(STARTER), None))"
+    )
+    # Without what tells onnxruntime that it is tested: then it keeps quiet by itself.
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
