@@ -59,7 +59,7 @@ class PulledDataset:
         rows: By device, zone and the picture's digest.
 
     Raises:
-        DatasetError: The folder holds a data set with rows that cannot be read, or something else.
+        DatasetError: The folder holds a data set that cannot be read whole, or something else.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,9 +68,12 @@ class PulledDataset:
         self._tasks = TaskSet([])
         self._serving: dict[str, Any] = {}
         self.rows: dict[tuple[str, str, str], Row] = {}
+        self._known: dict[tuple[str, str, str], Row] = {}  # as they stand in the file
+        self._stamp: tuple[int, int] | None = None
         self._changed = False
         if (folder / "dataset.toml").exists():
             self._read()
+            self._read_serving()
         elif folder.exists() and any(folder.iterdir()):
             raise DatasetError(
                 f"{folder}: is neither empty nor a data set; name another folder for what is pulled"
@@ -86,12 +89,33 @@ class PulledDataset:
                 f"{wrong[0]}\n{self.folder}: has {len(wrong)} rows that cannot be used, which "
                 "pulling would lose; mend them first (transom data check)"
             )
-        self._name, self._tasks = dataset.name, dataset.tasks
-        for row in dataset.rows:
-            self.rows[_key_of(row)] = row
+        self._name, self._tasks = dataset.name, dataset.tasks.joined(self._tasks)
+        for row in (replace(row, line=0) for row in dataset.rows):
+            key = _key_of(row)
+            known = self._known.get(key)
+            if row != known:
+                self.rows[key] = row if known is None else _edited(row, known, self.rows[key])
+                self._known[key] = row
+        self._stamp = self._stamp_now()
+
+    def _read_serving(self) -> None:
         path = self.folder / SERVING
-        if path.exists():
+        try:
             self._serving = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            raise DatasetError(
+                f"{path}: is not JSON: {error}; delete it, and pulling writes a new one"
+            ) from error
+
+    def _stamp_now(self) -> tuple[int, int] | None:
+        """Return what changes when somebody writes labels; None where there are none."""
+        path = self.folder / "labels.csv"
+        if not path.exists():
+            return None
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns
 
     def meet(self, device: str, offer: SamplesOffer) -> None:
         """Take in which bundle a device serves, and the tasks of it.
@@ -165,7 +189,7 @@ class PulledDataset:
         return path
 
     def save(self) -> None:
-        """Write the data set, where anything has changed.
+        """Write the data set, where anything has changed; what others have written meanwhile stays.
 
         Raises:
             DatasetError: It would not be read back.
@@ -173,12 +197,15 @@ class PulledDataset:
         """
         if not self._changed or not len(self._tasks):
             return
+        if self._stamp_now() != self._stamp:
+            self._read()
         rows = list(hold_out_days(self.rows.values()))
         write_dataset(self.folder, name=self._name, tasks=self._tasks, rows=rows)
         write_file(
             self.folder / SERVING, msgspec.json.format(msgspec.json.encode(self._serving)) + b"\n"
         )
         self.rows = {_key_of(row): row for row in rows}
+        self._known, self._stamp = dict(self.rows), self._stamp_now()
         self._changed = False
 
     def _check_label(self, sample: SharedSample) -> None:
@@ -293,6 +320,17 @@ def _beside(before: Row, row: Row, task: Task) -> Row:
         split=before.split,
         labels={**labels, **its},
         extra={**before.extra, **said},
+    )
+
+
+def _edited(row: Row, known: Row, ours: Row) -> Row:
+    """Return a row that somebody has written into since it was known, with what came of it here."""
+    return replace(
+        ours,
+        group=row.group,
+        split=row.split,
+        labels=ours.labels if row.labels == known.labels else row.labels,
+        extra={**row.extra, **ours.extra},
     )
 
 

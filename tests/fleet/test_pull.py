@@ -1,5 +1,6 @@
 """`transom pull` from real stores of samples, over a real broker."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -21,7 +22,8 @@ from edge_runtime.outbox import Outbox
 from edge_runtime.sample import Sample
 from edge_runtime.samples import SampleStore
 from edge_runtime.sharing import Sharing
-from fleet.pulled import check_picture, hold_out_days
+from edge_runtime.web.labels_file import named_rows, write_labels
+from fleet.pulled import PulledDataset, check_picture, hold_out_days
 from tests.edge_runtime.broker import Broker, wait_until
 from tests.edge_runtime.test_samples import sample
 from tests.edge_runtime.updating import TOPICS, TinyBundle
@@ -30,8 +32,10 @@ from transom.chunks import CHUNK_BYTES
 from transom.cli import main
 from transom.config import CameraConfig, Config, OutboxConfig, SamplesConfig, ZoneConfig
 from transom.dataset import Row, read_dataset, write_dataset
+from transom.errors import DatasetError
 from transom.geometry import Zone
 from transom.messages import Topics
+from transom.sharing import SamplesOffer, SharedSample, SharedTask
 from transom.tasks import Task, TaskSet
 
 ZONE = ZoneConfig(name="door", polygon=((0.3, 0.1), (0.6, 0.1), (0.6, 0.9), (0.3, 0.9)))
@@ -187,6 +191,41 @@ def test_what_somebody_has_added_to_a_row_stays(
     pull()
     (after,) = rows(tmp_path / "home")
     assert {name: getattr(after, name) for name in more} == more
+
+
+def test_labels_that_are_written_while_it_pulls_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    classes = ("closed", "open")
+    offer = SamplesOffer(samples=2, labelled=0, model="m", sequence=1, digest="0" * 64,
+                         tasks={"state": SharedTask(classes=classes, ordinal=False)})  # fmt: skip
+    pulled = PulledDataset(folder)
+    pulled.meet("pi", offer)
+    for number in (1, 2):
+        data = picture(number)
+        pulled.take("pi", shared(number, data), data)
+        pulled.save()
+        names = list(named_rows(read_dataset(folder).rows))
+        write_labels(folder, "state", {names[-1]: classes[number - 1]})
+    pulled.meet("pi", offer)
+    pulled.save()
+    assert [row.labels["state"] for row in rows(folder)] == ["closed", "open"]
+
+
+def shared(number: int, data: bytes) -> SharedSample:
+    return SharedSample(
+        id=number, camera="hall", zone="door", task="state", why="unsure",
+        taken_at=f"2026-11-01T12:00:{number:02}.000Z", shape="", model="0" * 64,
+        classes=("closed", "open"), probabilities=(0.5, 0.5), copies=1, drawn=0,
+        sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data),
+    )  # fmt: skip
+
+
+def test_a_record_of_what_serves_that_is_damaged_is_said(tmp_path: Path) -> None:
+    tasks = TaskSet([Task(name="state", classes=("closed", "open"))])
+    write_dataset(tmp_path, name="home", tasks=tasks, rows=[])
+    (tmp_path / "serving.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"serving\.json: is not JSON.* delete it"):
+        PulledDataset(tmp_path)
 
 
 def test_a_label_that_leaves_classes_open_labels_nothing(
