@@ -15,6 +15,7 @@ import torch
 
 from export.figures import with_hardest_groups
 from train.run import METRICS, RECIPE, read_run
+from train.unlike import NAME as DISTANCE
 from transom.atomic import write_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +50,7 @@ def ship_run(folder: Path, target: Path) -> None:
         for name, tensor in run.network().state_dict().items()
     }
     write_file(target / "weights.safetensors", safetensors.torch.save(tensors))
+    shutil.copy(folder / DISTANCE, target / DISTANCE)
     for name in (RECIPE, METRICS):
         # Where the training's data lay is no business of who installs the package.
         text = (folder / name).read_text("utf-8")
