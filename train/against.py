@@ -24,6 +24,7 @@ from train.evaluate import Evaluation, evaluate
 from train.evaluate_commands import load_predictor
 from train.metrics import Indices, group_indices, mean_interval
 from transom.dataset import Row
+from transom.errors import DatasetError
 from transom.starter import STARTER, bundle_path
 
 SERVING = "serving.json"
@@ -171,21 +172,40 @@ def find_serving(folders: Sequence[Path]) -> str | None:
 
     It is looked for among the bundles in the data sets' folders, beside them and in the current
     folder; the starter is always at hand. Devices that serve several have no one answer.
+
+    Raises:
+        DatasetError: What `transom pull` has written of it is damaged.
     """
-    digests = {
-        entry["digest"]
-        for folder in folders
-        if (folder / SERVING).exists()
-        for entry in msgspec.json.decode((folder / SERVING).read_bytes()).values()
-    }
+    digests = {digest for folder in folders for digest in _digests(folder / SERVING)}
     if len(digests) != 1:
         return None
     places = [Path(), *folders, *(folder.resolve().parent for folder in folders)]
     at_hand = [path for place in places for path in sorted(place.glob("*.bundle"))]
-    for path in (bundle_path(STARTER), *at_hand):
+    for path in (bundle_path(STARTER), *filter(Path.is_file, at_hand)):
         if sha256(path.read_bytes()).hexdigest() in digests:
             return STARTER if path == bundle_path(STARTER) else str(path)
     return None
+
+
+def _digests(path: Path) -> list[str]:
+    """Return the digests of what the devices of a data set serve.
+
+    Raises:
+        DatasetError: The file is damaged.
+    """
+    try:
+        told = msgspec.json.decode(path.read_bytes(), type=dict[str, _Serving])
+    except FileNotFoundError:
+        return []
+    except msgspec.DecodeError as error:
+        raise DatasetError(
+            f"{path}: does not say which bundles serve: {error}; delete it, and pull again"
+        ) from error
+    return [entry.digest for entry in told.values()]
+
+
+class _Serving(msgspec.Struct, frozen=True):
+    digest: str
 
 
 def put_beside(bundle: str, old: Evaluation, new: Evaluation, everything: Corpus) -> list[Against]:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from train.against import Against, find_serving, put_beside
@@ -15,6 +16,7 @@ from train.evaluate import Evaluation, judge
 from train.predictor import Said
 from transom.bundle import TaskSpec, read_bundle
 from transom.dataset import Row, read_dataset, write_dataset
+from transom.errors import DatasetError
 from transom.starter import bundle_path
 from transom.tasks import Task, TaskSet
 
@@ -178,7 +180,14 @@ def test_finds_what_the_devices_serve_where_it_is_at_hand(tmp_path: Path) -> Non
     assert find_serving(serving(pi="0" * 64)) is None
     assert find_serving(serving(pi=starter, other="0" * 64)) is None
     (tmp_path / "own.bundle").write_bytes(b"own")
+    (tmp_path / "folder.bundle").mkdir()
     assert find_serving(serving(pi=sha256(b"own").hexdigest())) == str(tmp_path / "own.bundle")
+
+
+def test_what_a_pull_has_written_and_is_damaged_is_named(tmp_path: Path) -> None:
+    (tmp_path / "serving.json").write_text('{"pi": {}}')
+    with pytest.raises(DatasetError, match=r"serving\.json: .*digest.*; delete it"):
+        find_serving([tmp_path])
 
 
 def test_the_command_compares_with_what_the_devices_serve(make_dataset, tmp_path: Path) -> None:
