@@ -5,8 +5,10 @@ r"""Run the daemon for long at twenty times its pace, and look whether anything 
 
 `transom run` with the starter and a real mosquitto. Four cameras play a clip in which a door opens
 and shuts every few seconds, at 25 frames a second each: a hundred frames a second, where one camera
-of a house has five, and a hundred times the events of a busy door. Every five seconds memory (PSS),
-descriptors and threads of the daemon and of its cameras' processes are noted, after a warm-up.
+of a house has five; where a machine is too busy for that, the figures say what pace it was. Every
+five seconds memory, descriptors and threads of the daemon and of its cameras' processes are noted,
+after a warm-up. Memory is what a process has for itself (anonymous pages): what it shares with
+others looks smaller and larger as they come and go.
 
 The slope is that of a straight line through the sum of their memory, per hour of the run; its 95 %
 interval is from a bootstrap over whole minutes, which neighbouring values share.
@@ -27,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import paho.mqtt.client as mqtt
 
-from benchmarks.daemon_clip import CONFIG, ZONE, draw_clip, memory_mib
+from benchmarks.daemon_clip import CONFIG, ZONE, draw_clip
 from benchmarks.scale import STYLE
 from tests.edge_runtime.broker import Broker
 from train.charts import Dot, dot_chart
@@ -57,7 +59,7 @@ class Moment:
 
     Attributes:
         minute: Since the end of the warm-up.
-        main_mib: Proportional memory of the main process.
+        main_mib: Memory of the main process that is its own.
         cameras_mib: The same of all cameras' processes.
         descriptors: Open in all of them.
         threads: Running in all of them.
@@ -107,11 +109,19 @@ class Listener:
             self.fps.append(sum(figures.fps.values()))
 
 
+def own_mib(process: int) -> float:
+    """Return the memory that a process has for itself, MiB."""
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) / 1024.0
+    raise AssertionError("every kernel since 4.14 tells it")
+
+
 def look(process: int, minute: float) -> Moment:
     """Return what a daemon and its children hold now."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     everyone = [process, *map(int, children)]
-    memory = [memory_mib(number)["pss_mib"] for number in everyone]
+    memory = [own_mib(number) for number in everyone]
     return Moment(
         minute,
         memory[0],
