@@ -97,7 +97,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         origin = headers.get("origin")
         if origin is not None and origin != f"{self.scheme}://{host}":
             return Denial(403, "another page asks; only this one may")
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        site = headers.get("sec-fetch-site", "none")
+        if site not in ("none", "same-origin") and not _is_followed_link(headers):
             return Denial(403, "another page asks; only this one may")
         return None
 
@@ -151,3 +152,11 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     def _seal(self, what: str, said: str) -> str:
         return hmac.new(self.token.encode(), f"{what}:{said}".encode(), hashlib.sha256).hexdigest()
+
+
+def _is_followed_link(headers: Mapping[str, str]) -> bool:
+    """Return whether somebody follows a link from elsewhere: the page comes, without its cookie."""
+    return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == (
+        "navigate",
+        "document",
+    )

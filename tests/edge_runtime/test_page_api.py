@@ -180,6 +180,20 @@ def test_another_page_cannot_act_in_a_browsers_name(
     assert client.ask("POST", "/api/labels", {"labels": {"1": "open"}}, sent).status == 403
 
 
+def test_a_link_from_elsewhere_opens_the_page_and_nothing_else_does(gate: ServedDaemon) -> None:
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    link = elsewhere | {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    stranger, (_, own) = Client(gate.server.port), browser(gate)
+    assert stranger.ask("GET", "/", headers=link).status == 200
+    assert stranger.ask("GET", "/api/status", headers=link).status == 401
+    for mode, kind in (("navigate", "iframe"), ("no-cors", "image"), ("no-cors", "script")):
+        sent = elsewhere | {"Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": kind}
+        assert stranger.ask("GET", "/js/main.js", headers=sent).status == 403
+    form = own | link | {"Origin": "http://evil.example"}
+    body = {"labels": {"1": "open"}}
+    assert stranger.ask("POST", "/api/labels", body, form).status == 403
+
+
 def test_a_form_of_another_page_is_not_read(gate: ServedDaemon) -> None:
     client, own = browser(gate)
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
