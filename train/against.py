@@ -333,7 +333,6 @@ def _section(against: Against) -> str:
         f'<td class="number">{100 * part.gain:+.1f}{_span(part.interval)}</td></tr>'
         for part in (against.whole, *against.zones[:_MOST_ZONES])
     )
-    wishes = "".join(f"<li>{escape(wish)}</li>" for wish in against.wishes)
     return f"""
 <section><h2>Beside the bundle that is out there: {escape(against.task)}</h2>
 <div class="card"><h3>{escape(against.verdict)}</h3>
@@ -342,7 +341,12 @@ def _section(against: Against) -> str:
 <div class="scroll"><table><thead><tr><th>zone</th><th class="number">pictures</th>
 <th class="number">days</th><th class="number">serves, right</th><th class="number">new, right</th>
 <th class="number">points more</th></tr></thead><tbody>{body}</tbody></table></div>
-{f"<h3>What to label next</h3><ul>{wishes}</ul>" if wishes else ""}</div></section>"""
+{_next(against.wishes)}</div></section>"""
+
+
+def _next(wishes: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(wish)}</li>" for wish in wishes)
+    return f'<h3 style="margin-top:16px">What to label next</h3><ul>{items}</ul>' if items else ""
 
 
 def _span(interval: Interval) -> str:
