@@ -59,7 +59,7 @@ def write_labels(folder: Path, task: str, labels: Mapping[str, str | None]) -> D
         DatasetError: The file cannot be read as a data set's; it is left as it is.
         OSError: It cannot be written.
     """
-    path = folder / "labels.csv"
+    path = (folder / "labels.csv").resolve()  # a link itself would be replaced by a file
     data = path.read_bytes()
     rows = named_rows(read_dataset(folder).rows)
     by_line = {rows[name].line: label for name, label in labels.items() if name in rows}

@@ -83,7 +83,8 @@ def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
     lines = _lines(table)
     try:
         _check_writable(path)
-        write_file(path, new.encode(), path.stat().st_mode & 0o777)
+        # What a link leads to: a link itself would be replaced by a file.
+        write_file(path.resolve(), new.encode(), path.stat().st_mode & 0o777)
     except OSError as error:
         why = f"{path} cannot be written by the daemon: {error.strerror}"
         return Saved(saved=False, file=str(path.absolute()), toml=lines, why=why)

@@ -368,6 +368,16 @@ def test_a_zone_that_transom_check_would_refuse_is_refused_and_nothing_is_writte
     assert (served.config_file.read_bytes(), served.reloads) == (before, 0)
 
 
+def test_zones_go_to_where_a_link_leads(served: ServedDaemon, tmp_path: Path) -> None:
+    link = tmp_path / "link.toml"
+    link.symlink_to(served.config_file)
+    call = Call(what="zones", of="hall", body=json.dumps(
+        {"zones": [{"name": "door", "polygon": POLYGON}]}).encode())  # fmt: skip
+    assert served.desk_of(link).answer(call).status == 200
+    assert link.is_symlink()
+    assert load_config(served.config_file).cameras[0].zones[0].polygon[0] == (0.1, 0.1)
+
+
 def test_a_file_that_cannot_be_written_gives_the_lines_to_paste(
     serve: Callable[..., ServedDaemon],
 ) -> None:

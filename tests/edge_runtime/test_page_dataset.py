@@ -85,6 +85,17 @@ def test_a_label_changes_its_cell_and_no_other_byte(folder: Path) -> None:
     assert (folder / "labels.csv").read_bytes().decode() == before.replace('door,""', "door,")
 
 
+def test_labels_go_to_where_a_link_leads(folder: Path) -> None:
+    there = folder / "kept" / "all.csv"
+    there.parent.mkdir()
+    (folder / "labels.csv").rename(there)
+    (folder / "labels.csv").symlink_to(there)
+    names = list(named_rows(read_dataset(folder).rows))
+    write_labels(folder, "state", {names[0]: "open"})
+    assert (folder / "labels.csv").is_symlink()
+    assert "hall ,,door,open" in there.read_text()
+
+
 def test_a_task_without_a_column_gets_one(folder: Path) -> None:
     (folder / "labels.csv").write_text('image,kind\na.jpg,door\nb.jpg,"win\nbroken\nb.jpg,door\n')
     rows = read_dataset(folder).rows
