@@ -382,11 +382,11 @@ def test_a_file_that_cannot_be_written_gives_the_lines_to_paste(
     serve: Callable[..., ServedDaemon],
 ) -> None:
     served = serve()
-    with served.config_file.open() as held:
-        # Nobody, not even root, makes a file beside this one.
-        desk = served.desk_of(Path(f"/proc/self/fd/{held.fileno()}"))
-        body = json.dumps({"zones": [{"name": "door", "polygon": POLYGON}]}).encode()
-        found = json.loads(desk.answer(Call(what="zones", of="hall", body=body)).body)
+    # Nobody, not even root, makes a file beside this one whose name begins like its.
+    file = served.config_file.rename(served.config_file.with_name("t" * 250 + ".toml"))
+    body = json.dumps({"zones": [{"name": "door", "polygon": POLYGON}]}).encode()
+    reply = served.desk_of(file).answer(Call(what="zones", of="hall", body=body))
+    found = json.loads(reply.body)
     assert found["saved"] is False
     assert "cannot be written" in found["why"]
     assert "[[cameras.zones]]" in found["toml"]
