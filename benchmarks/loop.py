@@ -13,7 +13,8 @@ Accuracy is of the frames of the second halves, which nobody was taught from: by
 with the head that the device has learnt from the labels, by the bundle that was deployed, and by it
 with the head, which is what the device does then. Each class counts alike. The frames are of one
 window within ten seconds, so there is no interval: it shows that the loop works, not what to expect
-of another window. Beside it, what the daemon says of the whole clip in its own time (`transom
+of another window. With `--whole` all frames teach and all are judged: what it takes until the same
+clip is right. Beside it, what the daemon says of the whole clip in its own time (`transom
 replay`, without the head), as the share of time in which it is right.
 """
 
@@ -103,9 +104,14 @@ OTHERS = {"train": 240, "val": 120}
 
 
 class Clip:
-    """The real clip, its states, and which frames teach."""
+    """The real clip, its states, and which frames teach.
 
-    def __init__(self, data: Path) -> None:
+    Args:
+        data: Folder of the real data.
+        is_whole: Whether all frames teach, and all are judged.
+    """
+
+    def __init__(self, data: Path, *, is_whole: bool) -> None:
         folder = data / "window_clip"
         spans = list(csv.DictReader((folder / "states.csv").read_text().splitlines()))
         self.path = folder / spans[0]["clip"]
@@ -121,8 +127,8 @@ class Clip:
         for span, start, end in zip(spans, starts, ends, strict=True):
             middle = (start + end) // 2
             self.states += [span["state"]] * (end - start)
-            self.teaching += range(start, middle)
-            self.judging += range(middle, end)
+            self.teaching += range(start, end if is_whole else middle)
+            self.judging += range(start if is_whole else middle, end)
 
     def write(self, path: Path, numbers: list[int]) -> None:
         """Write some of the frames as a clip."""
@@ -281,8 +287,8 @@ class _Steps:
         print(f"{name}: {self.seconds[name]} s", file=sys.stderr)
 
 
-def run(data: Path, epochs: int, folder: Path) -> dict[str, Any]:
-    clip, steps = Clip(data), _Steps()
+def run(data: Path, epochs: int, folder: Path, *, is_whole: bool) -> dict[str, Any]:
+    clip, steps = Clip(data, is_whole=is_whole), _Steps()
     clip.write(folder / "teach.mp4", clip.teaching)
     (folder / "trusted_keys").mkdir()
     new_key(folder / "home.pem")
@@ -394,13 +400,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--keep", type=Path, help="A new folder for all that is written.")
+    parser.add_argument(
+        "--whole", action="store_true", help="Teach from all of the clip, and judge on all of it."
+    )
     arguments = parser.parse_args()
-    if arguments.keep is not None:
-        arguments.keep.mkdir(parents=True)
-        told = run(arguments.data.resolve(), arguments.epochs, arguments.keep.resolve())
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            told = run(arguments.data.resolve(), arguments.epochs, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if arguments.keep is None else arguments.keep.resolve()
+        folder.mkdir(parents=True, exist_ok=arguments.keep is None)
+        told = run(arguments.data.resolve(), arguments.epochs, folder, is_whole=arguments.whole)
     print(json.dumps(told))
 
 
