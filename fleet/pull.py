@@ -26,6 +26,7 @@ from transom.errors import DatasetError, MessageError
 from transom.messages import Message, Payload, Topics, decode, encode
 from transom.sharing import (
     MOST_BYTES,
+    PAGE,
     AskList,
     AskOffer,
     AskPicture,
@@ -38,6 +39,9 @@ from transom.sharing import (
 
 WINDOW = 4
 """Pictures that are asked for at once: what a transfer holds in memory."""
+
+MOST_SAMPLES = 20_000
+"""Of a device, in one pull."""
 
 _TURN_S = 0.5
 _ASK_AGAIN_S = 5.0
@@ -182,10 +186,18 @@ class Pull:
         try:
             self._dataset.meet(outcome.device, offer)
             self._dataset.save()  # after a kill, its pictures must be known for a data set's
-            after, is_last = 0, False
+            after, listed, is_last = 0, 0, False
+            # Some may be kept while others are fetched.
+            most = min(offer.samples + PAGE, MOST_SAMPLES)
             while not is_last:
                 page = self._page(outcome.device, after)
                 is_last = page.is_last or not page.samples
+                listed += len(page.samples)
+                if listed > most:
+                    raise MessageError(
+                        f"{outcome.device}: tells of more than {most:,} samples, it has offered "
+                        f"{offer.samples:,}; what came is kept"
+                    )
                 samples, after = _read_page(page, after, outcome)
                 self._take_all(outcome, samples, lambda: show(outcome, offer.samples))
                 self._dataset.save()

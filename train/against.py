@@ -293,8 +293,8 @@ def _wishes(task: str, corpus: Corpus, zones: Sequence[Beside]) -> list[str]:
     ]
     found = [text for _, text in sorted(wishes)]
     found += [
-        f"{zone}: labelled pictures are of {len(days.get(zone, ()))} days; label other days, whole "
-        "ones are held out"
+        f"{zone}: labelled pictures are of {len(days.get(zone, ()))} of at least {FEW_DAYS} days; "
+        "label other days, whole ones are held out"
         for zone in labels
         if len(days.get(zone, ())) < FEW_DAYS
     ]

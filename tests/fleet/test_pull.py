@@ -315,6 +315,18 @@ def test_what_is_damaged_or_too_large_is_put_aside_by_name_and_the_rest_comes(
     assert len(rows(tmp_path / "home")) == 1
 
 
+def test_a_device_that_tells_of_more_than_may_be_is_not_followed(
+    tmp_path: Path, device: SharingDevice, pull: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        device.store.add(seen(number))
+    monkeypatch.setattr("fleet.pull.MOST_SAMPLES", 2)
+    code, told = pull()
+    assert code == 1
+    assert "tells of more than 2 samples" in told["devices"]["hall-pi"]["reason"]
+    assert not list((tmp_path / "home" / "images").glob("**/*.jpg"))
+
+
 def test_a_picture_is_measured_before_it_is_decoded() -> None:
     small = bytearray(picture(1))
     place = small.index(b"\xff\xc0")

@@ -103,7 +103,7 @@ def test_one_day_proves_nothing_however_many_pictures_it_has() -> None:
     corpus = pulled(days=1, per_day=200, zones=("door",))
     found = beside(corpus, wrong_on(corpus, *range(100)), wrong_on(corpus))
     assert found.verdict.startswith("Cannot tell")
-    assert any("1 days; label other days" in wish for wish in found.wishes)
+    assert any("1 of at least 3 days; label other days" in wish for wish in found.wishes)
 
 
 def test_one_day_of_many_zones_proves_no_more() -> None:
