@@ -43,7 +43,9 @@ class Admission:
         """
         refused = self._handover.ledger.refused.get(wish.digest)
         if refused is not None and not self._terms.allow_older:
-            raise UpdateError(f"was refused before: {refused}")
+            raise UpdateError(
+                f"was refused before: {refused}; export it again, or set updates.allow_older = true"
+            )
         self._check_sequence(wish.sequence)
         if wish.size_bytes > self._terms.max_bytes:
             raise UpdateError(

@@ -1,5 +1,6 @@
 """`transom doctor`: what is wrong with this machine, its camera, its broker, and what to do."""
 
+import logging
 import os
 import platform
 import shutil
@@ -51,6 +52,7 @@ def doctor_command(config_file: Path | None, as_json: bool) -> int:
     Example:
         transom doctor --config /etc/transom/transom.toml
     """
+    logging.getLogger().addHandler(logging.NullHandler())  # what matters is among the findings
     if config_file is None and DEFAULT_CONFIG.exists():
         config_file = DEFAULT_CONFIG
     found = []
@@ -77,6 +79,11 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
     yield check_clock(clock)
     yield from check_heat(Machine(clock))
     if config_file is None:
+        yield Check(
+            check="configuration",
+            ok=True,
+            what=f"no {DEFAULT_CONFIG}: --config FILE has broker, bundle and cameras looked at",
+        )
         return
     try:
         config = load_config(config_file)
@@ -86,7 +93,7 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
     cameras = ", ".join(camera.name for camera in config.cameras)
     yield Check(check="configuration", ok=True, what=f"device {config.device}, cameras {cameras}")
     yield check_disk(Path(config.state_directory))
-    yield check_keys(config.models)
+    yield check_keys(config.models, takes_updates=config.updates is not None)
     yield check_outbox(config)
     bundle = check_bundle(config)
     yield bundle
@@ -186,13 +193,15 @@ def check_outbox(config: Config) -> Check:
     return Check(check="outbox", ok=False, what=what, do=do)
 
 
-def check_keys(models: ModelsConfig) -> Check:
-    """Return whether there is a key to trust bundles by, where one is needed."""
+def check_keys(models: ModelsConfig, *, takes_updates: bool) -> Check:
+    """Return whether there is a key to trust bundles by, where one is or will be needed."""
     from edge_runtime.keyring import Keyring
     from edge_runtime.models import needs_keys
 
-    if not needs_keys(models):
-        return Check(check="keys", ok=True, what="none needed: no bundle of your own is installed")
+    if not needs_keys(models) and not takes_updates:
+        return Check(
+            check="keys", ok=True, what="none needed: no bundle of your own is installed or taken"
+        )
     folder = Path(models.trusted_keys)
     try:
         keys = Keyring(models).trusted()

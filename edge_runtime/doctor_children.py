@@ -102,7 +102,9 @@ def check_camera(camera: CameraConfig, config_file: Path) -> Check:
         return Check(check=name, ok=True, what=f"{shown}: {size}")
     how = "gives no picture in time" if child is None else _how_it_ended(child)
     what = redact(f"{shown}: {how}", (secret,) if secret else ())
+    is_clip = camera.source.startswith("file:")
     do = "check that it is on and that another program does not hold it"
+    do = "mend source, or put the clip there" if is_clip else do
     return Check(check=name, ok=False, what=what, do=do)
 
 

@@ -160,6 +160,8 @@ def fleet_group(
     else:
         for line in as_table(members):
             click.echo(line)
+        if not members:
+            click.echo("the broker knows no device; is --prefix theirs, and has one been started?")
 
 
 @fleet_group.command("record")

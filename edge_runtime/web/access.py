@@ -25,6 +25,7 @@ import msgspec
 SESSION_S = 30 * 86400
 CSRF_HEADER = "x-csrf-token"
 LOCAL_NAMES = ("localhost",)
+SIGN_IN_ANEW = "the token is another; open the link that transom page or transom label prints"
 
 _SAFE = ("GET", "HEAD")
 _AUTHORITY = re.compile(r"[\w.:\[\]-]*", re.ASCII)
@@ -112,7 +113,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         """
         scheme, _, said = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return None if self.is_token(said.strip()) else Denial(401, "the token is another")
+            return None if self.is_token(said.strip()) else Denial(401, SIGN_IN_ANEW)
         session = self.session_of(headers)
         if not session or not self.is_session(session, now_s):
             return Denial(401, "a token is needed")

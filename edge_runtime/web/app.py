@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge_runtime.web.access import SESSION_S, Access
+from edge_runtime.web.access import SESSION_S, SIGN_IN_ANEW, Access
 from edge_runtime.web.call import JSON, Call, Reply, refusal
 
 MOST_BODY_BYTES = 1 << 20
@@ -187,7 +187,7 @@ def _open_session(access: Access) -> Endpoint:
         token = (await _body(request)).decode("utf-8", "replace").strip().strip('"')
         if not access.is_token(token):
             await asyncio.sleep(_DENIAL_S)
-            return _response(refusal(401, "the token is another"))
+            return _response(refusal(401, SIGN_IN_ANEW))
         session = access.new_session(time.time())
         response = Response(status_code=204)
         response.set_cookie(

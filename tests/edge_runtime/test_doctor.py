@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edge_runtime import doctor_children
+from edge_runtime import doctor, doctor_children
 from edge_runtime.clock import Clock
 from edge_runtime.diagnostics import Machine
 from edge_runtime.doctor import check_clock, check_disk, check_heat, check_keys, check_outbox
@@ -184,6 +184,27 @@ def test_a_configuration_that_cannot_be_used_is_a_finding(tmp_path: Path) -> Non
     assert "do: mend the file" in done.stdout
 
 
+def test_the_findings_are_all_that_is_printed_and_name_a_clip_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "transom.toml"
+    values = {"host": "localhost", "port": free_port(), "keys": tmp_path, "task": "state"}
+    values |= {"source": f"file:{tmp_path}/nowhere.mp4", "camera": "", "bundle": "starter"}
+    (tmp_path / "secret").write_text(CANARY)
+    text = _TOML.format(path=tmp_path, **values)
+    path.write_text(text.replace('bundle = "starter"', f'store = "{tmp_path}/models"'))
+    done = _doctor("--config", str(path))
+    assert done.stderr == ""
+    assert "do: mend source, or put the clip there" in done.stdout
+
+
+def test_says_that_nothing_of_a_configuration_was_looked_at_where_there_is_none() -> None:
+    newest = list(doctor.examine(None, Clock()))[-1]
+    assert (newest.check, newest.ok) == ("configuration", True)
+    assert "--config FILE" in newest.what
+
+
 def test_onnxruntime_of_this_machine_is_well() -> None:
     assert check_onnxruntime().ok
 
@@ -224,10 +245,11 @@ def test_keys_are_asked_for_only_where_a_bundle_of_ones_own_must_be_trusted(
     tmp_path: Path,
 ) -> None:
     models = ModelsConfig(store=str(tmp_path), trusted_keys=str(tmp_path / "nobody"))
-    assert check_keys(models).ok
-    assert check_keys(msgspec.structs.replace(models, bundle="starter")).ok
+    assert check_keys(models, takes_updates=False).ok
+    assert check_keys(msgspec.structs.replace(models, bundle="starter"), takes_updates=False).ok
+    assert not check_keys(models, takes_updates=True).ok
     (tmp_path / "home.bundle").touch()
-    assert not check_keys(models).ok
+    assert not check_keys(models, takes_updates=False).ok
 
 
 @pytest.mark.parametrize(

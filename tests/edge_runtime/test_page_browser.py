@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from edge_runtime.web.access import Access
+from edge_runtime.web.access import SIGN_IN_ANEW, Access
 from edge_runtime.web.address import listen_at
 from edge_runtime.web.app import make_app
 from edge_runtime.web.dataset import DatasetDesk
@@ -139,10 +139,13 @@ def test_without_the_token_the_page_asks_for_it_and_shows_nothing(
     served: ServedDaemon, browser: Browser
 ) -> None:
     page = browser.new_context().new_page()  # its console rightly names the refusals
+    page.goto(f"http://127.0.0.1:{served.server.port}/#of-yesterday")
+    expect(page.get_by_role("status").first).to_have_text(SIGN_IN_ANEW)
+    page.goto("about:blank")
     page.goto(f"http://127.0.0.1:{served.server.port}/")
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Open").click()
-    expect(page.get_by_role("status").first).to_have_text("the token is another")
+    expect(page.get_by_role("status").first).to_have_text(SIGN_IN_ANEW)
     expect(page.locator(".camera")).to_have_count(0)
     page.get_by_label("Token").fill(served.token)
     page.get_by_role("button", name="Open").click()

@@ -191,6 +191,13 @@ def test_the_table_is_for_people(
     assert line.split() == ["hall-pi", "online", "tiny", "1"]
 
 
+def test_the_table_says_that_no_device_is_known(
+    broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fleet", "--host", "localhost", "--port", str(broker.port), "--no-tls"]) == 0
+    assert "the broker knows no device" in capsys.readouterr().out
+
+
 def test_a_broker_that_is_not_there_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fleet", "--host", "localhost", "--port", "1", "--no-tls"]) == 1
     assert "localhost:1 cannot be reached" in capsys.readouterr().err

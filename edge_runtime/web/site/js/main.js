@@ -83,9 +83,15 @@ async function start() {
   cameras = new Cameras(byId("cameras"), attempt);
   labelling = new Labelling(byId("label"), attempt);
   const token = location.hash.slice(1);
+  let refused = "";
   if (token && !VIEWS.includes(token)) {
     history.replaceState(null, "", location.pathname);
-    await attempt(() => api.open(token));
+    try {
+      await api.open(token);
+    } catch (error) {
+      if (!(error instanceof api.Refused)) throw error;
+      refused = error.message;
+    }
   }
   try {
     await api.resume();
@@ -93,7 +99,7 @@ async function start() {
   } catch (error) {
     if (!(error instanceof api.Refused)) throw error;
     signIn();
-    if (error.status !== 401) say(error.message);
+    if (refused || error.status !== 401) say(refused || error.message);
   }
   turn();
 }
