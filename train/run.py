@@ -199,7 +199,7 @@ def read_run(folder: Path) -> Run:
     missing = [name for name in (RECIPE, WEIGHTS, METRICS) if not (folder / name).is_file()]
     if missing:
         what = (
-            "the training is not finished; go on with --resume"
+            "the training is not finished; go on with transom train --resume"
             if (folder / RECIPE).is_file()
             else "is that the folder of a run?"
         )

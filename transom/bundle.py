@@ -367,6 +367,10 @@ def _unzip(data: bytes) -> dict[str, bytes]:
     offset = 0
     for name in MEMBERS:
         found, size, start = _read_member_header(data, offset)
+        if found is None and not members:
+            raise BundleError(
+                "is no bundle; name the file that transom export wrote, or fetch it again"
+            )
         if found != name:
             raise BundleError(
                 f"must hold {', '.join(MEMBERS)} in this order, "

@@ -316,7 +316,7 @@ def test_a_million_entries_of_a_directory_cost_no_memory(
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 5000, b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_bundle_at_all_is_refused(content: bytes, trusted: list[PublicKey]) -> None:
-    assert "has no member where manifest.json belongs; fetch it again" in refusal(content, trusted)
+    assert "is no bundle; name the file that transom export wrote" in refusal(content, trusted)
 
 
 def test_a_file_too_large_is_refused_before_it_is_read(
