@@ -196,7 +196,9 @@ class _OfOnePlace(nn.Conv2d):
     ) -> torch.Tensor:
         y: torch.Tensor
         if self.training:
-            y = nn.functional.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
+            # Channels last, as the weight lies in memory: its gradient shall lie likewise.
+            matrix = weight.permute(0, 2, 3, 1).flatten(1)
+            y = nn.functional.linear(x.flatten(1), matrix, bias)[:, :, None, None]
         else:
             y = super()._conv_forward(x, weight, bias)
         return y
