@@ -79,9 +79,9 @@ def export_command(
 
     \b
     Example:
-        transom keys new home.key
-        transom export runs/hall --key home.key --out hall.bundle
-        transom export runs/hall --key home.key --set limits.drop=0.002 --set 'fallbacks=["qat"]'
+        transom keys new home.pem
+        transom export runs/hall --key home.pem --out hall.bundle
+        transom export runs/hall --key home.pem --set limits.drop=0.002 --set 'fallbacks=["qat"]'
     """
     from export.pipeline import export_run  # torch: seconds, not for bench on a device
     from train.commands import read_settings
@@ -91,7 +91,7 @@ def export_command(
     if key is None:
         raise click.UsageError(
             "a bundle must be signed, and --key is missing; make a key with: "
-            "transom keys new home.key"
+            "transom keys new home.pem"
         )
     recipe = _recipe(recipe_file, {**read_settings(settings), **_given(images)})
     signer = load_private_key(key)
@@ -155,7 +155,7 @@ def keys_group() -> None:
 
     \b
     Example:
-        transom keys new home.key
+        transom keys new home.pem
     """
 
 
@@ -169,7 +169,7 @@ def keys_new_command(path: Path, as_json: bool) -> None:
 
     \b
     Example:
-        transom keys new home.key
+        transom keys new home.pem
     """
     public = new_key(path)
     if as_json:
