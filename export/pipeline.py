@@ -36,7 +36,7 @@ from train.unlike import fit_distance, reference_rows
 from transom import __version__
 from transom.bundle import Logits, Manifest, TaskSpec, read_bundle, write_bundle
 from transom.crop import Image
-from transom.errors import ExportError
+from transom.errors import BundleError, ExportError
 from transom.signing import PrivateKey
 
 Precision = Literal["int8", "float32", "auto"]
@@ -177,7 +177,13 @@ def _check_corpus(run: Run, corpus: Corpus) -> None:
 
 def _next_sequence(path: Path, run: Run) -> int:
     if path.exists():
-        return read_bundle(path, None).manifest.sequence + 1
+        try:
+            return read_bundle(path, None).manifest.sequence + 1
+        except BundleError as error:
+            raise ExportError(
+                f"{path}: is there and no bundle that another could follow; write to another file "
+                "or move it away"
+            ) from error
     return int(run.created.timestamp())
 
 

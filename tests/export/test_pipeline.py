@@ -19,7 +19,7 @@ from train.run import Run, read_run
 from train.unlike import fit_distance, reference_rows
 from transom import __version__
 from transom.bundle import Bundle, read_bundle
-from transom.errors import BundleError, ExportError
+from transom.errors import ExportError
 from transom.prediction import predict, softmax
 from transom.signing import load_private_key, public_half
 
@@ -191,7 +191,7 @@ def test_what_is_no_bundle_is_not_overwritten(
 ) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("dear diary")
-    with pytest.raises(BundleError, match="must hold manifest"):
+    with pytest.raises(ExportError, match=r"letter\.txt: is there and no bundle .* another file"):
         export_run(run, corpus, path, load_private_key(key), name="bars")
     assert path.read_text() == "dear diary"
 
