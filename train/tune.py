@@ -10,6 +10,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,10 @@ class Search:
         return self.recipe.with_values(self.complete[0].values)
 
 
+_MADE_AT_FIRST = ("tables", "version of the study", "version of the tables")
+"""What Optuna makes in an empty database, one after the other."""
+
+
 def open_storage(where: str, folder: Path) -> BaseStorage:
     """Open where a study is kept.
 
@@ -146,11 +151,12 @@ def open_storage(where: str, folder: Path) -> BaseStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         try:
-            try:
-                return connect()
-            except sqlalchemy.exc.DBAPIError:
-                # Another worker made the tables at this very moment; now they are there.
-                return connect()
+            # Another worker may make the same thing at this very moment; then it is there.
+            for _ in _MADE_AT_FIRST:
+                with suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError,
+                              sqlalchemy.exc.OperationalError):  # fmt: skip
+                    return connect()
+            return connect()
         except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
             # Neither the URL nor the driver's message: both may hold the password.
             raise ConfigurationError(

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy.exc
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
@@ -74,3 +76,20 @@ def test_a_wrong_password_is_said_without_any_password(postgres: Postgres, tmp_p
 def test_a_driver_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"postgresql\+pg8000"):
         open_storage("postgresql+asyncpg3://nobody@127.0.0.1/none", tmp_path)
+
+
+def test_what_other_workers_make_at_the_same_moment_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collisions = ["tables", "version of the study", "version of the tables"]
+
+    def collide(*arguments: Any, **keywords: Any) -> RDBStorage:
+        if collisions:
+            raise sqlalchemy.exc.IntegrityError("INSERT", {}, Exception(collisions.pop()))
+        return RDBStorage(*arguments, **keywords)
+
+    monkeypatch.setattr("train.tune.RDBStorage", collide)
+    assert isinstance(open_storage("", tmp_path), RDBStorage)
+    collisions = ["again"] * 9
+    with pytest.raises(ConfigurationError, match="IntegrityError"):
+        open_storage("", tmp_path)
