@@ -16,7 +16,7 @@ import numpy.typing as npt
 from train.corpus import MISSING, Corpus, load_corpus
 from train.evaluate import ask_crops
 from train.evaluate_commands import load_predictor
-from train.metrics import group_indices, interval, resamples
+from train.metrics import group_indices, mean_interval
 from train.predictor import Predictor
 from transom.prediction import softmax
 
@@ -51,7 +51,7 @@ def main() -> None:
         mean = np.mean([once, *others], axis=0)
         agree = np.all([other.argmax(1) == once.argmax(1) for other in others], axis=0)[judged]
         right = (mean.argmax(1) == targets)[judged]
-        low, high = change_interval(right.astype(float) - alone, groups)
+        low, high = mean_interval(right.astype(float) - alone, groups) or (np.nan, np.nan)
         print(
             f"{name}: {right.mean():.1%}, {100 * (right.mean() - alone.mean()):+.1f} points "
             f"({100 * low:+.1f} to {100 * high:+.1f}); all looks agree on {agree.mean():.1%}, of "
@@ -72,13 +72,6 @@ def said(predictor: Predictor, corpus: Corpus, *, mirrored: bool = False) -> Flo
     crops = np.asarray(corpus.crops)
     crops = np.ascontiguousarray(crops[:, :, ::-1]) if mirrored else crops
     return np.asarray(softmax(ask_crops(predictor, crops).logits[TASK]), np.float64)
-
-
-def change_interval(change: Floats, groups: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of a change (N,), over groups (N,)."""
-    sums, counts = np.bincount(groups, change), np.bincount(groups)
-    drawn = [(draws @ sums) / (draws @ counts) for draws in resamples(len(sums))]
-    return interval(np.concatenate(drawn)) or (np.nan, np.nan)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from edge_runtime.capture import CameraProcess
 from edge_runtime.capture_thread import CameraThread
 from edge_runtime.classifier import give_back_memory
 from edge_runtime.clock import Clock
+from edge_runtime.config_option import CONFIG_FILE, config_option
 from edge_runtime.daemon import Daemon
 from edge_runtime.decision import StateFilter
 from edge_runtime.handover import Handover
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from edge_runtime.updater import Updater
     from edge_runtime.web.running import Page
 
-DEFAULT_CONFIG = Path("/etc/transom/transom.toml")
-
 # Commands of other modules, imported when they are asked for: `transom run` needs none of them.
 _ELSEWHERE = {
     "watch_command": "edge_runtime.watch",
@@ -64,21 +63,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-_CONFIG_FILE = click.Path(path_type=Path, dir_okay=False)
-
-
 # ---------------------------------------------------------------- transom run
 
 
 @click.command("run")
-@click.option(
-    "--config",
-    "config_file",
-    type=_CONFIG_FILE,
-    default=DEFAULT_CONFIG,
-    show_default=True,
-    help="The configuration.",
-)
+@config_option
 @click.option("--verbose", is_flag=True, help="Log what happens between transitions too.")
 def run_command(config_file: Path, verbose: bool) -> None:
     """Watch the doors and windows of a configuration file until told to stop.
@@ -251,7 +240,7 @@ def _processes(cameras: Sequence[CameraProcess | CameraThread], page: "Page | No
 
 
 @click.command("check")
-@click.argument("config_file", type=_CONFIG_FILE)
+@click.argument("config_file", type=CONFIG_FILE)
 def check_command(config_file: Path) -> int:
     """Show what a configuration file says, or every mistake in it (exit code 78).
 
@@ -335,14 +324,7 @@ def _describe_decisions(config: Config) -> str:
 
 
 @click.command("replay")
-@click.option(
-    "--config",
-    "config_file",
-    type=_CONFIG_FILE,
-    default=DEFAULT_CONFIG,
-    show_default=True,
-    help="The configuration.",
-)
+@config_option
 @click.option(
     "--clip",
     "clips",

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from edge_runtime.clock import Clock
+from edge_runtime.config_option import CONFIG_FILE, DEFAULT_CONFIG
 from edge_runtime.diagnostics import SINCE_BOOT, UNDERVOLTAGE, Machine
 from edge_runtime.doctor_broker import check_broker
 from edge_runtime.doctor_children import check_camera, check_onnxruntime, check_speed
@@ -28,8 +29,6 @@ from transom.errors import (
 )
 from transom.messages import Message
 
-DEFAULT_CONFIG = Path("/etc/transom/transom.toml")
-
 _LEAST_FREE_BYTES = 128 * 1024 * 1024
 _HOT_C = 80.0
 
@@ -38,7 +37,7 @@ _HOT_C = 80.0
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=CONFIG_FILE,
     help=f"Configuration to check with.  [default: {DEFAULT_CONFIG}, where it exists]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON list of findings.")

@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -100,6 +101,10 @@ class Received:
     payload: bytes
     retain: bool
     mid: int = 0
+
+
+Take = Callable[[Received], None]
+"""Called in the connection's thread with a message that has come: it may only put it aside."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import os
 import random
 import ssl
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +30,7 @@ from edge_runtime.link import (
     Lost,
     Received,
     Subscribed,
+    Take,
     wait_for_wake,
 )
 from edge_runtime.outbox import Entry, Outbox
@@ -44,9 +44,6 @@ FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
 STABLE_AFTER_S = 10.0
 """A connection that lasted this long has ended for a new reason, which is worth a log line."""
-
-Take = Callable[[Received], None]
-"""Called in the connection's thread with a message that has come: it may only put it aside."""
 
 _TURN_S = 0.5
 _QUOTA_PAUSE_S = 10.0

@@ -9,12 +9,12 @@ import hashlib
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol, Self
 
 import msgspec
 
-from edge_runtime.link import Received
+from edge_runtime.link import Received, Take
 from edge_runtime.sample import Sample
 from edge_runtime.samples import SampleStore
 from transom.bundle import Bundle
@@ -42,8 +42,6 @@ _INBOX = 32
 _MOST_WAITING = 2
 _LOOK_AGAIN_S = 0.02
 _JOIN_S = 1.0
-
-Take = Callable[[Received], None]
 
 
 class Voice(Protocol):

@@ -181,8 +181,7 @@ def _next_sequence(path: Path, run: Run) -> int:
             return read_bundle(path, None).manifest.sequence + 1
         except BundleError as error:
             raise ExportError(
-                f"{path}: is there and no bundle that another could follow; write to another file "
-                "or move it away"
+                f"{path}: is no bundle that another could follow; write to another file"
             ) from error
     return int(run.created.timestamp())
 

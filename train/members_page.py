@@ -163,7 +163,7 @@ def _picture(task: str, names: Sequence[str], voice: Voice, kept_aside: Corpus, 
     )
     mark = "true" if said == truth else "said"
     return (
-        f'<figure><img src="{jpeg_url(kept_aside.crops[row])}" alt="{escape(truth)}" '
-        f'loading="lazy"><figcaption>ensemble <span class="{mark}">{escape(said)}</span>, is '
+        f'<figure><img src="{jpeg_url(kept_aside.crops[row])}" alt="{escape(truth)}">'
+        f'<figcaption>ensemble <span class="{mark}">{escape(said)}</span>, is '
         f'<span class="true">{escape(truth)}</span><small>{members}</small></figcaption></figure>'
     )

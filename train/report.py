@@ -245,7 +245,7 @@ def _picture(name: str, evaluation: Evaluation, index: int) -> str:
     unsure = task.prediction.classes[index] == UNKNOWN_INDEX
     note = "; on a device this is <code>unknown</code>" if unsure else ""
     return (
-        f'<figure><img src="{jpeg_url(corpus.crops[index])}" alt="{escape(truth)}" loading="lazy">'
+        f'<figure><img src="{jpeg_url(corpus.crops[index])}" alt="{escape(truth)}">'
         f'<figcaption>says <span class="said">{escape(said)}</span> '
         f'({percent(float(probabilities.max()))}), is <span class="true">{escape(truth)}</span>'
         f"{note}<small>{escape(corpus.origins[index])}/{escape(corpus.rows[index].image)}</small>"

@@ -103,8 +103,8 @@ def _picture(task: str, evaluation: Evaluation, name: str, row: int, sure: float
     said = found.spec.classes[int(found.prediction.classes[row])]
     image = evaluation.corpus.rows[row].image
     return (
-        f'<figure><img src="{jpeg_url(evaluation.corpus.crops[row])}" alt="{escape(name)}" '
-        f'loading="lazy"><figcaption>says <span class="said">{escape(said)}</span> '
+        f'<figure><img src="{jpeg_url(evaluation.corpus.crops[row])}" alt="{escape(name)}">'
+        f'<figcaption>says <span class="said">{escape(said)}</span> '
         f"({percent(sure)})<small>{escape(_short(name))}: {escape(image)}</small>"
         "</figcaption></figure>"
     )

@@ -7,24 +7,16 @@ from pathlib import Path
 
 import click
 
+from edge_runtime.config_option import config_option
 from edge_runtime.web.address import access_of, link_to, listen_at, read_token
 from transom.bundle import read_bundle
 from transom.config import PageConfig, load_config
 from transom.errors import PageError
 from transom.starter import bundle_path
 
-_CONFIG_FILE = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command("page")
-@click.option(
-    "--config",
-    "config_file",
-    type=_CONFIG_FILE,
-    default=Path("/etc/transom/transom.toml"),
-    show_default=True,
-    help="The configuration.",
-)
+@config_option
 def page_command(config_file: Path) -> None:
     """Print the link that opens the page of this device; its token is a secret.
 

@@ -191,7 +191,7 @@ def test_what_is_no_bundle_is_not_overwritten(
 ) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("dear diary")
-    with pytest.raises(ExportError, match=r"letter\.txt: is there and no bundle .* another file"):
+    with pytest.raises(ExportError, match=r"letter\.txt: is no bundle .* write to another file"):
         export_run(run, corpus, path, load_private_key(key), name="bars")
     assert path.read_text() == "dear diary"
 

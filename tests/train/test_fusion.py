@@ -10,6 +10,7 @@ from train.backbones import BACKBONES
 from train.cost import network_cost
 from train.fusion import FUSIONS, build_fusion
 from train.fusion.early import WithEarlyMaps
+from train.fusion.sharing import Embed
 from train.losses import cross_entropy
 from train.network import Network, build_network, to_image
 from train.recipe import Recipe
@@ -295,6 +296,19 @@ def test_the_cost_is_counted_by_hand_alike():
     cost = network_cost(Small(), 16)
     assert cost.macs == 8 * 8 * 8 * 27 + 16
     assert cost.parameters == 8 * 27 + 16 + 2
+
+
+def test_the_embedding_trains_as_the_convolution_that_is_exported():
+    torch.manual_seed(0)
+    project = Embed(24, 16).to(memory_format=torch.channels_last).train().project
+    maps = torch.randn(4, 24, 1, 1)
+    wanted = torch.nn.functional.conv2d(maps, project.weight)
+    (gradient,) = torch.autograd.grad(wanted.square().sum(), project.weight)
+    found = project(maps)
+    found.square().sum().backward()
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert torch.allclose(project.weight.grad, gradient, atol=1e-4)
+    assert project.weight.grad.stride() == project.weight.stride()
 
 
 def test_a_task_needs_a_place_in_the_embedding():

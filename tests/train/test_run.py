@@ -229,3 +229,26 @@ def test_a_memory_of_no_step_keeps_the_last_weights():
     mine = dict(average.network.named_parameters())
     assert all(torch.equal(p, mine[n]) for n, p in network.named_parameters())
     assert not any(p.requires_grad for p in mine.values())
+
+
+def test_statistics_are_averaged_where_they_move_and_nothing_else_that_rests():
+    tasks = TaskSet([Task(name="state", classes=("closed", "open"))])
+    network = build_network(Recipe(backbone="tiny", size=16), tasks)
+    rests = network.fusion.trunk.stages[0].requires_grad_(False).eval()
+    average = Average(network, steps=0)
+    resting, moving = dict(rests.named_buffers()), dict(network.fusion.embed.named_buffers())
+    assert resting
+    assert moving
+    with torch.no_grad():
+        for buffer in [*resting.values(), *moving.values(), *rests.parameters()]:
+            buffer.add_(1)
+    average.update(1)
+    mine = average.network.fusion
+    for name, buffer in mine.embed.named_buffers():
+        assert torch.equal(buffer, moving[name]), name
+    for name, tensor in mine.trunk.stages[0].state_dict().items():
+        assert torch.equal(tensor + 1, rests.state_dict()[name]), name
+    average.follow(network.train())
+    average.update(2)
+    for name, buffer in mine.trunk.stages[0].named_buffers():
+        assert torch.equal(buffer, resting[name]), name
