@@ -2,6 +2,7 @@
 #   make demo    the whole way on this machine, with a summary at its end
 #   make test    static checks and all tests
 #   make check   static checks only: format, lint, types, imports
+#   make faults  every promise of docs/reliability.md with its full numbers, and that page (hours)
 #   make bench   every figure of the documentation, one after the other (long)
 #   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
 #   make starter train the network that is shipped in the package (long)
@@ -19,9 +20,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools
 
-.PHONY: demo test check bench vm starter sizes arm64 rooms clean help
+.PHONY: demo test check faults bench vm starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,11s/^# *//p' Makefile
+	@sed -n '2,12s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -54,6 +55,12 @@ check: $(VENV)/.dev
 test: check
 	@sh tools/system-packages.sh test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# FAULTS=20 takes 20 % of the full numbers.
+FAULTS ?= full
+faults: $(VENV)/.dev
+	@sh tools/system-packages.sh test
+	OMP_NUM_THREADS=1 $(BIN)/pytest --faults $(FAULTS) --faults-record -p no:randomly
 
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test

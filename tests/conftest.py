@@ -20,6 +20,8 @@ from transom.tasks import Task, TaskSet
 settings.register_profile("transom", deadline=None)
 settings.load_profile("transom")
 
+pytest_plugins = ("tests.faults.proof",)
+
 LONGEST = (
     "test_whole_way.py",
     "test_backbone_matrix.py",

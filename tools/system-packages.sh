@@ -23,6 +23,9 @@ test)
     need ffmpeg ffmpeg
     need systemd-analyze systemd
     need git git
+    need strace strace
+    need ip iproute2
+    need iptables iptables
     need chromium chromium
     # Debian keeps the server's programs out of the search path.
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
