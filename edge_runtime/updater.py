@@ -317,7 +317,7 @@ class Updater:
     def _answer_for_serving(self, wish: Install) -> None:
         probation = self._handover.ledger.probation
         if probation is not None and probation.request != wish.request:
-            self._handover.remember(probation=wish)
+            self._handover.remember(wish=wish)
             self._tell("started", wish)
         elif probation is None:
             self._finish("committed", wish)

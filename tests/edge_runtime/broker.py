@@ -64,6 +64,7 @@ class Broker:
         certificates: What it shows, for TLS.
         requires_certificate: Whether clients must show one of the same authority.
         persistence: Whether retained messages and sessions outlive the process.
+        address: Where it listens beside the loopback, in a network of its own.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Broker:
         requires_certificate: bool = False,
         persistence: bool = False,
         options: Sequence[str] = (),
+        address: str | None = None,
     ) -> None:
         require_mosquitto()
         self.port = free_port()
@@ -83,7 +85,8 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
         self._certificates = certificates
         folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"listener {self.port} 127.0.0.1", "log_type all", "set_tcp_nodelay true"]
+        lines = [f"listener {self.port} {where}" for where in ("127.0.0.1", address) if where]
+        lines += ["log_type all", "set_tcp_nodelay true"]
         lines += [f"allow_anonymous {'false' if users else 'true'}", *options]
         if os.geteuid() == 0:
             lines.append("user root")  # it would give up its rights and not read its own files
@@ -184,12 +187,21 @@ class Broker:
 
     @contextmanager
     def subscriber(
-        self, topic_filter: str = "#", user: str | None = None, password: str | None = None
+        self,
+        topic_filter: str = "#",
+        user: str | None = None,
+        password: str | None = None,
+        *,
+        is_lasting: bool = False,
     ) -> Iterator["Subscriber"]:
-        """Collect what a subscriber with QoS 1 receives; ready when the block begins."""
+        """Collect what a subscriber with QoS 1 receives; ready when the block begins.
+
+        One that is lasting gets, after the broker was away, what came in between.
+        """
         name = f"subscriber-{next(_numbers)}"
         command = ["mosquitto_sub", "-h", "localhost", "-p", str(self.port), "-i", name]
         command += ["-q", "1", "-V", "mqttv5", "-t", topic_filter, "-F", "%j"]
+        command += ["-c", "-x", "86400"] if is_lasting else []
         if user is not None:
             command += ["-u", user, "-P", password or ""]
         if self._certificates is not None:

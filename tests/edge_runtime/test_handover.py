@@ -20,6 +20,7 @@ from tests.edge_runtime.updating import (
     steps,
     wait_for_step,
     way_back_from,
+    wish_for,
 )
 from transom.signing import new_key
 from transom.updates import Install
@@ -89,6 +90,16 @@ def test_a_bundle_is_kept_once_the_device_was_well_with_it_for_long_enough(home:
         wait_for_step(home.heard, "committed", wish.request)
     assert home.device.handover.ledger.probation is None
     assert home.sequence_after_a_start() == 2
+
+
+def test_who_asks_again_for_a_bundle_on_probation_is_told_how_it_ends(home: Home) -> None:
+    home.hand_over(2)
+    with home.device as device:
+        again = wish_for(home.bundle(2))
+        home.offer.wish(again)
+        wait_for_step(home.heard, "started", again.request)
+        device.work_well(61.0)
+        wait_for_step(home.heard, "committed", again.request)
 
 
 def test_a_device_that_does_not_get_well_goes_back(home: Home) -> None:
