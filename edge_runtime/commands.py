@@ -38,6 +38,7 @@ from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import CameraConfig, Config, load_config, read_secret
 from transom.errors import EXIT_CONFIGURATION, ClassifierError, ConfigurationError
 from transom.messages import Message, Topics, ZoneEvent, decode
+from transom.printable import printable
 
 if TYPE_CHECKING:
     from edge_runtime.updater import Updater
@@ -198,11 +199,19 @@ def start_logging(*, verbose: bool = False) -> None:
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
+class _Formatter(logging.Formatter):
+    """Keeps a message on one line: what a stranger sent must not look like a line of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 def _formatter() -> logging.Formatter:
-    return logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    return _Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
 
-class _JournalFormatter(logging.Formatter):
+class _JournalFormatter(_Formatter):
     """Puts the syslog level before each line, as sd-daemon(3) has it."""
 
     def __init__(self) -> None:

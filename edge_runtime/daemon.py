@@ -29,6 +29,7 @@ from edge_runtime.camera_watch import CameraWatch, Look
 from edge_runtime.capture import Camera
 from edge_runtime.classifier import Classifier, give_back_memory
 from edge_runtime.clock import Clock
+from edge_runtime.complaints import Complaints
 from edge_runtime.decision import GRACE_S
 from edge_runtime.diagnostics import Machine, collect
 from edge_runtime.history import ZoneHistory
@@ -157,6 +158,7 @@ class Daemon:
                     self._contacts.setdefault(its.contact.topic, []).append(zone)
         self._listened.update(self._contacts)
         self._heard: deque[tuple[Received, str]] = deque(maxlen=_MOST_HEARD)
+        self._complaints = Complaints(_log, clock)
         self._machine = Machine(clock)
         self.inference_ms: deque[float] = deque(maxlen=_TIMED_BATCHES)
         self._pause_s = _pause_s(config)
@@ -298,14 +300,14 @@ class Daemon:
         if corrected is None:
             return
         if message.retain:
-            _log.warning(
-                "retained correction is not used topic=%s; it says nothing of now", message.topic
+            self._complaints.say(
+                "retained correction is not used", message.topic, "it says nothing of now"
             )
             return
         try:
             corrected.correct(message.payload, now_ns, by)
         except MessageError as error:
-            _log.warning("correction is not used: %s", error)
+            self._complaints.say("correction is not used", message.topic, error)
 
     def _rest(self) -> None:
         """Wait for a frame, and where there are several cameras, for some of the others' too."""

@@ -33,6 +33,10 @@ CONNECT_TIMEOUT_S = 5.0
 
 CONNACK_TIMEOUT_S = 10.0
 ONE_NAME_EACH = "if another client has the same id, give each device its own name"
+MAX_PACKET_BYTES = 1 << 20
+"""What a broker may send at once (MQTT 5): a snapshot, the discovery of many zones. Without a limit
+anybody who may publish could have 256 MB put together in memory here."""
+
 SESSION_EXPIRY_S = 3600
 """How long the broker keeps the subscriptions of a client that is away (MQTT 5)."""
 
@@ -183,6 +187,7 @@ class Link:
         session_expiry_s: For how long it does, and keeps what comes for them (MQTT 5).
         acknowledges: Whether the caller answers what it receives, with `acknowledge`; the broker
             delivers again, to the next link of this name, what was not answered.
+        max_packet_bytes: The broker leaves out what is larger (MQTT 5).
     """
 
     def __init__(
@@ -195,6 +200,7 @@ class Link:
         is_lasting: bool = False,
         session_expiry_s: int = SESSION_EXPIRY_S,
         acknowledges: bool = False,
+        max_packet_bytes: int = MAX_PACKET_BYTES,
     ) -> None:
         self.is_connected = False
         self.heard_s = clock.monotonic_s()
@@ -203,6 +209,7 @@ class Link:
         self._is_lasting = is_lasting
         self._session_expiry_s = session_expiry_s
         self._acknowledges = acknowledges
+        self._max_packet_bytes = max_packet_bytes
         self._is_over = False
         self._opened_s = self.heard_s
         self._happened: list[Happening] = []
@@ -248,6 +255,7 @@ class Link:
         try:
             if self._is_v5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+                properties.MaximumPacketSize = self._max_packet_bytes
                 if self._is_lasting:
                     properties.SessionExpiryInterval = self._session_expiry_s
                 self._client.connect(

@@ -40,6 +40,9 @@ from transom.messages import OFFLINE, ONLINE, Message, Topics
 _log = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 15
+MAX_RECEIVED_BYTES = 128 * 1024
+"""A chunk of a bundle with its topic, and nothing larger: of what comes, hundreds may wait."""
+
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
 STABLE_AFTER_S = 10.0
@@ -210,7 +213,14 @@ class Publisher:
     def _live(self) -> float:
         """Hold one connection from its opening to its end; return the seconds it was up."""
         will = Message(self._status, OFFLINE.encode(), qos=1, retain=True)
-        link = Link(self._access, self._client_id, self._clock, will=will, is_lasting=True)
+        link = Link(
+            self._access,
+            self._client_id,
+            self._clock,
+            will=will,
+            is_lasting=True,
+            max_packet_bytes=MAX_RECEIVED_BYTES,
+        )
         connection = self._connection = _Connection(link)
         try:
             link.open()

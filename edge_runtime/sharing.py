@@ -14,6 +14,8 @@ from typing import Literal, Protocol, Self
 
 import msgspec
 
+from edge_runtime.clock import Clock
+from edge_runtime.complaints import Complaints
 from edge_runtime.link import Received, Take
 from edge_runtime.sample import Sample
 from edge_runtime.samples import SampleStore
@@ -79,6 +81,7 @@ class Sharing:
         zones = [(camera.name, zone) for camera in config.cameras for zone in camera.zones]
         self._cameras: Mapping[str, str] = {zone.name: camera for camera, zone in zones}
         self._tasks = {zone.task for _, zone in zones}
+        self._complaints = Complaints(_log, Clock())
         self._inbox: queue.Queue[Received | None] = queue.Queue(_INBOX)
         self._is_ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sharing", daemon=True)
@@ -110,7 +113,7 @@ class Sharing:
         try:
             ask = read_ask(received.payload, received.topic)
         except MessageError as error:
-            _log.warning("question about samples cannot be read reason=%s", error)
+            self._complaints.say("question about samples cannot be read", received.topic, error)
             return
         for topic, payload in self._answer(ask):
             if not self._wait_for_room():

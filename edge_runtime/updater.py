@@ -11,6 +11,7 @@ before the hand-over: the broker delivers it again, and the steps up to there ar
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from edge_runtime.admission import Admission
 from edge_runtime.camera_watch import Look
 from edge_runtime.classifier import Answers
 from edge_runtime.clock import Clock
+from edge_runtime.complaints import Complaints
 from edge_runtime.download import Exchange, PartFile, clear_parts, fetch_chunks
 from edge_runtime.handover import Handover
 from edge_runtime.keyring import Keyring
@@ -41,6 +43,9 @@ _WAITING_LOOKS = 4
 """Looks of the shadow are dropped beyond: a few crops a zone each, and more would only age."""
 
 _JOIN_S = 1.0
+_BETWEEN_REFUSALS_S = 1.0
+"""The newest of the wishes that come in this time is answered, the others were taken back."""
+
 _LATE_FACTOR = 5.0
 """So many times `updates.healthy_s` may pass before a device that is not well goes back."""
 
@@ -114,9 +119,11 @@ class Updater:
         self._keyring = Keyring(config.models)
         self._clock = clock
         self._store = Path(config.models.store)
+        self._complaints = Complaints(_log, clock)
         self._inbox: queue.Queue[_Thing] = queue.Queue(_INBOX)
         self._wish: Desired | None = None  # what is being carried out
         self._next: Desired | None = None  # what comes after it
+        self._refused_s = -_BETWEEN_REFUSALS_S
         self._step: Step = "accepted"
         self._is_asked = False
         self.shadow_input: InputSpec | None = None
@@ -231,7 +238,7 @@ class Updater:
         try:
             wish = read_desired(received.payload, received.topic)
         except MessageError as error:
-            _log.warning("what is desired cannot be read reason=%s", error)
+            self._complaints.say("what is desired cannot be read", received.topic, error)
             return
         current = self._wish
         if current is not None and wish is not None and _is_same(wish, current):
@@ -252,7 +259,7 @@ class Updater:
         try:
             self._keyring.take(received.payload, received.topic)
         except (SignatureError, MessageError, OSError) as error:
-            _log.warning("keys are not replaced reason=%s", error)
+            self._complaints.say("keys are not replaced", received.topic, error)
             self._show_keys(str(error))
         else:
             self._show_keys()
@@ -269,12 +276,16 @@ class Updater:
     def _run(self) -> None:
         try:
             while not self.wants_restart:
-                while self._next is None:
-                    self._wait(None)
+                while (pause_s := self._pause_s()) > 0.0 or self._next is None:
+                    self._wait(pause_s or None)
                 wish, self._next = self._next, None
                 self._take_up(wish)
         except _Stopped:
             return
+
+    def _pause_s(self) -> float:
+        """Return how long to wait after a refusal: each is kept on the card until it is heard."""
+        return max(self._refused_s + _BETWEEN_REFUSALS_S - time.monotonic(), 0.0)
 
     def _take_up(self, wish: Desired) -> None:
         ledger = self._handover.ledger
@@ -431,11 +442,14 @@ class Updater:
             raise _Stopped
 
     def _refuse(self, error: Exception) -> None:
+        self._refused_s = time.monotonic()
         wish = self._wish
         if wish is None:
             raise AssertionError("only a wish is refused")
-        _log.warning(
-            "bundle refused name=%s sequence=%d reason=%s", wish.name, wish.sequence, error
+        self._complaints.say(
+            f"bundle refused name={wish.name} sequence={wish.sequence}",
+            self._topics.model_desired,
+            error,
         )
         if isinstance(error, _UnfitError) and isinstance(wish, Install):
             self._handover.remember(

@@ -21,6 +21,7 @@ from transom.messages import (
     decode,
     decode_any,
 )
+from transom.printable import printable
 
 
 @click.command("watch")
@@ -132,6 +133,11 @@ def as_json_line(message: Received, at: str) -> str:
 
 def as_alert(message: Received, at: str) -> str | None:
     """Return a message as a line for people; None where it is no alert."""
+    told = _alert(message, at)
+    return None if told is None else printable(told)
+
+
+def _alert(message: Received, at: str) -> str | None:
     *_, device, subject, kind = ("", "", *message.topic.split("/"))  # may have few levels
     try:
         if kind == "event":

@@ -313,7 +313,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
 
 
@@ -332,7 +332,7 @@ def parse_setting(text: str) -> tuple[str, object]:
         raise ValueError(f"a setting must be key=value, got {text!r}")
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key, value
 
 

@@ -24,10 +24,10 @@ import safetensors.numpy
 from msgspec import Meta
 
 from transom.atomic import write_file
-from transom.errors import BundleError, SignatureError
+from transom.errors import BundleError, SignatureError, brief
 from transom.guard import Guard, check_guard, take_guard
 from transom.preprocess import Steps
-from transom.signing import PrivateKey, PublicKey, sign, verify
+from transom.signing import PrivateKey, PublicKey, is_as_written, sign, verify
 from transom.tasks import Task, TaskSet
 
 SCHEMA = 1
@@ -35,8 +35,14 @@ MEMBERS = ("manifest.json", "model.onnx", "goldens.safetensors", "report.json", 
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 """Larger files are refused before they are read: a Pi with 1 GB must survive any of them."""
 
+MOST_TEXT_BYTES = {"manifest.json": 1 << 20, "report.json": 4 << 20, "signature.json": 1 << 16}
+"""Of members that are read as JSON, which takes many times its size in memory. The signature is
+read before it is known who has signed."""
+
 EMBEDDING, DISTANCE = "embedding", "distance"
 """Outputs of a network beside its tasks' logits; the second only where a rule asks for it."""
+
+BundleName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 
 _SIGNED = MEMBERS[:-1]
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -140,7 +146,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     schema: Literal[1] = 1
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+    name: BundleName
     sequence: Annotated[int, Meta(ge=0, lt=2**53)]
     created: Annotated[
         str,
@@ -224,7 +230,7 @@ class Goldens:
             TypeError,
             ValueError,
         ) as error:
-            raise BundleError(f"goldens.safetensors cannot be read: {error!r}") from error
+            raise BundleError(f"goldens.safetensors cannot be read: {brief(error)}") from error
         guard = take_guard(tensors)
         foreign = sorted(name for name in tensors if not name.startswith(_LOGITS))
         if foreign:
@@ -282,6 +288,8 @@ def write_bundle(
         "goldens.safetensors": goldens.encode(),
         "report.json": _json(report),
     }
+    for name, content in members.items():
+        _check_size(name, len(content))
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
     members["signature.json"] = sign(digests, manifest.name, key)
     data = _zip(members)
@@ -323,7 +331,7 @@ def parse_bundle(data: bytes, name: str, trusted_keys: Sequence[PublicKey] | Non
             raise BundleError(f"has {len(data):,} bytes, {MAX_BUNDLE_BYTES:,} is the most")
         members = _unzip(data)
         _check_signature(members, trusted_keys)
-        if _zip(members) != data:
+        if not is_as_written(members["signature.json"], trusted_keys) or _zip(members) != data:
             raise BundleError(
                 "is not, byte for byte, what a writer of bundles writes; fetch it again"
             )
@@ -376,6 +384,7 @@ def _unzip(data: bytes) -> dict[str, bytes]:
                 f"must hold {', '.join(MEMBERS)} in this order, "
                 f"has {_shown(found)} where {name} belongs; fetch it again"
             )
+        _check_size(name, size)
         offset = start + size
         if offset > len(data):
             raise BundleError(
@@ -389,6 +398,12 @@ def _unzip(data: bytes) -> dict[str, bytes]:
             f"must hold {', '.join(MEMBERS)} and nothing else, holds {_shown(further)} too"
         )
     return members
+
+
+def _check_size(name: str, size: int) -> None:
+    most = MOST_TEXT_BYTES.get(name)
+    if most is not None and size > most:
+        raise BundleError(f"{name} has {size:,} bytes, {most:,} is the most; export again")
 
 
 def _read_member_header(data: bytes, offset: int) -> tuple[str | None, int, int]:
@@ -419,7 +434,8 @@ def _check_signature(
     digests = verify(members["signature.json"], trusted_keys)
     if set(digests) != set(_SIGNED):
         raise BundleError(
-            f"signature must cover {', '.join(_SIGNED)}, covers {', '.join(sorted(digests))}"
+            f"signature must cover {', '.join(_SIGNED)}, "
+            f"covers {_shown(', '.join(sorted(digests)))}"
         )
     for name in _SIGNED:
         found = hashlib.sha256(members[name]).hexdigest()
@@ -435,7 +451,8 @@ def _read_manifest(data: bytes) -> Manifest:
         schema = msgspec.json.decode(data, type=dict[str, Any]).get("schema")
         if schema != SCHEMA:
             raise BundleError(
-                f"manifest.json has schema {schema!r}, this Transom reads schema {SCHEMA}; "
+                f"manifest.json has schema {ascii(schema)[:64]}, this Transom reads schema "
+                f"{SCHEMA}; "
                 "update Transom or export again"
             )
         return msgspec.json.decode(data, type=Manifest)

@@ -8,6 +8,7 @@ import click
 
 from transom import __version__
 from transom.errors import EXIT_DONE, EXIT_FAILED, TransomError
+from transom.printable import printable_lines
 
 # Names, not imports: `transom run` on a device must not load torch, and this package must not
 # know the packages that build on it.
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome: Any = cli.main(args=arguments, prog_name="transom", standalone_mode=False)
     except TransomError as error:
-        click.echo(str(error), err=True)
+        click.echo(printable_lines(str(error)), err=True)
         return error.exit_code
     except click.ClickException as error:
         error.show()

@@ -95,3 +95,11 @@ class PageError(TransomError):
 
 class UpdateError(TransomError):
     """A bundle that was offered and is not installed."""
+
+
+def brief(error: Exception) -> str:
+    """Return a library's error in a line: its kind, and the beginning of what it says.
+
+    The `repr` of a UnicodeDecodeError holds all that could not be decoded.
+    """
+    return f"{type(error).__name__}: {str(error)[:200]}"

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from transom.atomic import write_file
-from transom.errors import BundleError, SignatureError
+from transom.errors import BundleError, SignatureError, brief
 
 PrivateKey = ec.EllipticCurvePrivateKey
 
@@ -171,20 +171,23 @@ def sign(digests: Mapping[str, str], name: str, key: PrivateKey) -> bytes:
     """
     payload = msgspec.json.encode(_statement(digests, name))
     signature = key.sign(_pae(payload), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
-    return msgspec.json.encode(
-        {
-            "mediaType": _BUNDLE_TYPE,
-            "verificationMaterial": {
-                "publicKey": {"hint": public_half(key).fingerprint},
-                "tlogEntries": [],
-            },
-            "dsseEnvelope": {
-                "payload": base64.b64encode(payload).decode(),
-                "payloadType": _PAYLOAD_TYPE,
-                "signatures": [{"sig": base64.b64encode(signature).decode(), "keyid": ""}],
-            },
-        }
-    )
+    return _write_envelope(_Envelope(payload, signature, public_half(key).fingerprint))
+
+
+def is_as_written(signature: bytes, trusted: Sequence[PublicKey] | None) -> bool:
+    """Return whether a signature file is, byte for byte, what `sign` writes.
+
+    Fields beside the statement are not signed: somebody on the way could write anything there, and
+    the file would verify all the same.
+
+    Args:
+        signature: The signature file, verified.
+        trusted: As in `verify`: the key that is named must be one of them.
+    """
+    envelope = _read_envelope(signature)
+    names = None if trusted is None else [key.fingerprint for key in trusted]
+    is_named = names is None or envelope.hint in names
+    return is_named and _write_envelope(envelope) == signature
 
 
 def verify(signature: bytes, trusted: Sequence[PublicKey] | None) -> dict[str, str]:
@@ -214,11 +217,29 @@ class _Envelope(NamedTuple):
     hint: str
 
 
+def _write_envelope(envelope: _Envelope) -> bytes:
+    return msgspec.json.encode(
+        {
+            "mediaType": _BUNDLE_TYPE,
+            "verificationMaterial": {
+                "publicKey": {"hint": envelope.hint},
+                "tlogEntries": [],
+            },
+            "dsseEnvelope": {
+                "payload": base64.b64encode(envelope.payload).decode(),
+                "payloadType": _PAYLOAD_TYPE,
+                "signatures": [{"sig": base64.b64encode(envelope.signature).decode(), "keyid": ""}],
+            },
+        }
+    )
+
+
 def _read_envelope(signature: bytes) -> _Envelope:
     try:
         file = msgspec.json.decode(signature)
         if file["mediaType"] != _BUNDLE_TYPE:
-            raise BundleError(f"signature must be of type {_BUNDLE_TYPE}, is {file['mediaType']!r}")
+            found = ascii(file["mediaType"])[:80]
+            raise BundleError(f"signature must be of type {_BUNDLE_TYPE}, is {found}")
         envelope = file["dsseEnvelope"]
         if envelope["payloadType"] != _PAYLOAD_TYPE or len(envelope["signatures"]) != 1:
             raise BundleError("signature must hold one signed in-toto statement")
@@ -236,7 +257,7 @@ def _read_envelope(signature: bytes) -> _Envelope:
         ValueError,
         AttributeError,
     ) as error:
-        raise BundleError(f"signature is not a model-signing signature: {error!r}") from error
+        raise BundleError(f"signature is not a model-signing signature: {brief(error)}") from error
 
 
 def _require_trust(envelope: _Envelope, trusted: Sequence[PublicKey]) -> None:
@@ -282,7 +303,7 @@ def _read_statement(payload: bytes) -> dict[str, str]:
         TypeError,
         ValueError,
     ) as error:
-        raise BundleError(f"signed statement cannot be read: {error!r}") from error
+        raise BundleError(f"signed statement cannot be read: {brief(error)}") from error
     return digests
 
 

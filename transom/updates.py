@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from transom.bundle import BundleName
 from transom.chunks import chunk_count, cut_file
 from transom.messages import Message, Payload, decode
 
@@ -44,7 +45,7 @@ class Wish(Payload, frozen=True, kw_only=True):
     """
 
     request: Request
-    name: Annotated[str, Meta(max_length=64)]
+    name: BundleName
     sequence: Annotated[int, Meta(ge=0, lt=2**53)]
 
 

@@ -77,5 +77,5 @@ def read_body(call: Call, of: type[Body]) -> Body:
     """
     try:
         return msgspec.json.decode(call.body, type=of)
-    except msgspec.DecodeError as error:  # also a ValidationError, with its path
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PageError(f"the body must be JSON: {error}", status=422) from error

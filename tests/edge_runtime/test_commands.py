@@ -172,7 +172,7 @@ def logged(environment: dict[str, str]) -> list[str]:
     code = (
         "import logging; from edge_runtime.commands import start_logging; start_logging();"
         "log = logging.getLogger('edge_runtime.test');"
-        "log.debug('quiet'); log.info('hello a=%d', 1); log.warning('two\\nlines')"
+        "log.debug('quiet'); log.info('hello a=%d', 1); log.warning('two', stack_info=True)"
     )
     environment = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"} | environment
     done = subprocess.run(
@@ -183,14 +183,26 @@ def logged(environment: dict[str, str]) -> list[str]:
 
 
 def test_logs_to_the_journal_with_levels_and_without_times() -> None:
-    assert logged({"JOURNAL_STREAM": "8:1"}) == [
-        "<6>edge_runtime.test: hello a=1",
-        "<4>edge_runtime.test: two",
-        "<4>lines",
-    ]
+    lines = logged({"JOURNAL_STREAM": "8:1"})
+    assert lines[:2] == ["<6>edge_runtime.test: hello a=1", "<4>edge_runtime.test: two"]
+    assert len(lines) > 2
+    assert all(line.startswith("<4>") for line in lines[2:])
 
 
 def test_logs_to_a_terminal_with_times() -> None:
     first = logged({})[0]
     assert first.endswith("INFO    edge_runtime.test: hello a=1")
     assert first[:4].isdecimal()
+
+
+@pytest.mark.parametrize("stream", [None, "8:1"], ids=["terminal", "journal"])
+def test_what_somebody_sends_cannot_look_like_a_line_of_the_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stream: str | None
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    if stream is not None:
+        monkeypatch.setenv("JOURNAL_STREAM", stream)
+    commands.start_logging()
+    logging.getLogger("x").warning("reason=%s", "no\n<0>class\x1b[2J")
+    assert capsys.readouterr().err.endswith("x: reason=no\\n<0>class\\x1b[2J\n")

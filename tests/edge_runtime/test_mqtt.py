@@ -594,3 +594,22 @@ def _events_program(
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def test_a_message_too_large_to_be_of_use_never_comes_and_the_next_one_does(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    topic = "transom/hall-pi/door/correct"
+    with Broker(tmp_path / "broker") as broker:
+        publisher = publish(broker.config())
+        heard: list[Received] = []
+        publisher.listen(topic, heard.append)
+        wait_until(lambda: f"{topic} (QoS" in broker.log())
+        payload = tmp_path / "payload"
+        payload.write_bytes(b"x" * (8 << 20))
+        command = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", topic]
+        subprocess.run([*command, "-f", payload], check=True)
+        subprocess.run([*command, "-m", "open"], check=True)
+        wait_until(lambda: heard)
+        assert [received.payload for received in heard] == [b"open"]
+        assert publisher.counters().reconnects == 0
