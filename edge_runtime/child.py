@@ -1,9 +1,11 @@
 """What a child process of the daemon does first: end with its parent, and go first."""
 
 import ctypes
+import math
 import os
 import resource
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,17 @@ def die_with(parent: int) -> None:
     if os.getppid() != parent:  # it went before the line above
         os._exit(0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_after(cpu_s: float | None) -> None:
+    """End when so many more seconds of processor time are used; None = no longer.
+
+    A busy board makes a process wait, which is no fault of it; computing without end is.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    used_s = time.process_time()
+    soft = most if cpu_s is None else math.ceil(used_s + cpu_s)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, most))
 
 
 def go_first(memory_bytes: int) -> None:

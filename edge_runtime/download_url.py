@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -14,6 +15,10 @@ from transom.updates import Install
 
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 5
+_SHOWN_LENGTH = 200  # of what a server says of itself
+_CHUNK_S = 300.0
+"""A server that takes longer for 64 KiB would hold the updates of the device for days."""
+
 _FULL_FILE, _PART_OF_FILE = 200, 206
 
 _log = logging.getLogger(__name__)
@@ -51,9 +56,10 @@ def fetch_url(
                 error.close()  # it holds the connection
         if part.is_whole:
             return
-        failures = 0 if part.have_bytes > before else failures + 1
+        # A server could give a byte an answer, and be asked for ever.
+        failures = 0 if part.have_bytes >= before + CHUNK_BYTES else failures + 1
         if failures == _ATTEMPTS or _is_final(failure):
-            why = failure or "file ends early"
+            why = str(failure)[:_SHOWN_LENGTH] if failure else "file ends early"
             raise UpdateError(f"{wish.url}: {why}; {part.have_bytes:,} bytes came") from failure
         _log.debug("download broken url=%s reason=%s", wish.url, failure)
         next_message(2.0**failures)
@@ -77,10 +83,18 @@ def _fetch_rest(
             raise UpdateError(f"{wish.url}: answers {answer.status}, must answer 200 or 206")
         if answer.status == _FULL_FILE and part.have_bytes:
             part.restart()  # the server knows no ranges
-        while data := answer.read(CHUNK_BYTES):
+        until_s, enough = time.monotonic() + _CHUNK_S, part.have_bytes + CHUNK_BYTES
+        while data := answer.read1(CHUNK_BYTES):  # what is there: a server that drips is no wait
             part.append(data)
             progress()
             next_message(0.0)
+            if part.have_bytes >= enough:
+                until_s, enough = time.monotonic() + _CHUNK_S, part.have_bytes + CHUNK_BYTES
+            elif time.monotonic() > until_s:
+                raise UpdateError(
+                    f"{wish.url}: {CHUNK_BYTES:,} bytes took more than {_CHUNK_S:.0f} s; "
+                    f"{part.have_bytes:,} bytes came"
+                )
 
 
 def _https_only(ca_file: str | None) -> urllib.request.OpenerDirector:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,8 @@ class Trial:
             code = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             return "network closed its output"
+        if code == -signal.SIGXCPU:
+            return "network takes too much processor time to load and to answer its goldens"
         if code < 0:
             return f"network ends its process with signal {-code}"
         self._errors.seek(0)

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edge_runtime.child import die_with, go_first
+from edge_runtime.child import die_with, end_after, go_first
 from edge_runtime.classifier import Answers, Classifier
 from transom.bundle import Bundle, parse_bundle
 from transom.crop import Image
@@ -25,6 +25,11 @@ from transom.prediction import UNKNOWN_INDEX
 from transom.tasks import UNKNOWN
 
 _TIMED_LOOKS = 20
+
+_NETWORK_CPU_S = 8.0
+_TIMES_THE_START = 12.0
+"""Processor time for loading the network, its golden vectors and the timed looks: so much, or so
+many times what Python and its libraries took to start on this board, whichever is more."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +79,13 @@ def main() -> int:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     die_with(order.parent)
     go_first(order.memory_bytes)
+    end_after(order.threads * max(_NETWORK_CPU_S, _TIMES_THE_START * time.process_time()))
     try:
         bundle = _load(order)
         classifier = Classifier(bundle, threads=order.threads)
         classifier.check_goldens()
         _say(Outcome(inference_ms=_median_ms(classifier, bundle.goldens.crops)))
+        end_after(None)  # from here on each answer has its own time
         while line := sys.stdin.buffer.readline():
             crops = _read_crops(msgspec.json.decode(line, type=Batch), bundle)
             _say(Verdicts(said=said_of(classifier.classify(crops), classifier)))

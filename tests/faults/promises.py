@@ -130,6 +130,23 @@ PROMISES = (
         "at 4 frames a second",
         "onnxruntime's default: 31.7 % of a processor, without spinning 11.5 %",
     ),
+    Promise(
+        21,
+        "Whoever may publish to a device's commands, or writes the files that it reads, can say "
+        "nonsense without end: nothing changes, no log and no memory fills",
+        "Frigate GHSA-qp3h-4q62-p428: a YAML file's loader ran what it said",
+    ),
+    Promise(
+        22,
+        "The page answers nobody without the token, serves no other file, lets no other page act, "
+        "and runs no script out of a name",
+        "motionEye CVE-2026-55488, -55863; go2rtc GO-2024-3052 to 3055; Frigate CVE-2026-33470",
+    ),
+    Promise(
+        23,
+        "What is installed is what was looked at: locked with digests, listed, its licences known, "
+        "and the same sources give the same wheel",
+    ),
 )
 
 BY_NUMBER = {promise.number: promise for promise in PROMISES}
