@@ -177,26 +177,33 @@ def open_ncnn(folder: Path, threads: int) -> Classify:
     return classify
 
 
-def open_job(folder: Path, threads: int) -> Classify:
-    """Return Transom's job: a zone of a frame as OpenCV gives it, to predictions."""
-    from edge_runtime.classifier import Classifier
-    from transom.bundle import read_bundle
-    from transom.crop import crop_zone
-    from transom.geometry import Zone
-    from transom.starter import STARTER, bundle_path
+def open_job(file: Path | None) -> Callable[[Path, int], Classify]:
+    """Return Transom's job with a bundle, None = the starter.
 
-    bundle = read_bundle(bundle_path(STARTER), None)
-    classifier, spec = Classifier(bundle, threads=threads), bundle.manifest.input
-    left, top, right, bottom = BOX
-    zone = Zone(((left, top), (right, top), (right, bottom), (left, bottom)))
-    frame = np.load(folder / FRAME)
+    It is a zone of a frame as OpenCV gives it, to predictions.
+    """
 
-    def classify(_crop: np.ndarray) -> Answer:
-        crop = crop_zone(frame, zone, spec.size, spec.margin)
-        found = classifier.classify(crop[None]).predictions
-        return {name: prediction.probabilities for name, prediction in found.items()}
+    def opened(folder: Path, threads: int) -> Classify:
+        from edge_runtime.classifier import Classifier
+        from transom.bundle import read_bundle
+        from transom.crop import crop_zone
+        from transom.geometry import Zone
+        from transom.starter import STARTER, bundle_path
 
-    return classify
+        bundle = read_bundle(file or bundle_path(STARTER), None)
+        classifier, spec = Classifier(bundle, threads=threads), bundle.manifest.input
+        left, top, right, bottom = BOX
+        zone = Zone(((left, top), (right, top), (right, bottom), (left, bottom)))
+        frame = np.load(folder / FRAME)
+
+        def classify(_crop: np.ndarray) -> Answer:
+            crop = crop_zone(frame, zone, spec.size, spec.margin)
+            found = classifier.classify(crop[None]).predictions
+            return {name: prediction.probabilities for name, prediction in found.items()}
+
+        return classify
+
+    return opened
 
 
 def open_frigate(is_planar: bool) -> Callable[[Path, int], Classify]:
@@ -268,7 +275,7 @@ NETWORKS = {
 """One network in each."""
 
 JOBS = {
-    "job": Runtime("Transom: zone of a frame to predictions", open_job, is_int8=True),
+    "job": Runtime("Transom: zone of a frame to predictions", open_job(None), is_int8=True),
     "frigate": Runtime(
         "Frigate: planar frame to probabilities",
         open_frigate(is_planar=True),
@@ -285,12 +292,24 @@ JOBS = {
 """One job, each side's own network and preprocessing."""
 
 
+BUNDLE_JOB = "job of "
+"""What a runtime's name begins with that is Transom's job with another bundle: its path follows."""
+
+
+def runtime_named(name: str) -> Runtime:
+    """Return the runtime of a name, of `NETWORKS`, of `JOBS` or of a bundle's file."""
+    if name.startswith(BUNDLE_JOB):
+        file = Path(name.removeprefix(BUNDLE_JOB))
+        return Runtime(f"Transom: the same with {file.name}", open_job(file), is_int8=True)
+    return (NETWORKS | JOBS)[name]
+
+
 def serve(name: str, folder: Path, threads: int) -> None:
     """Open a runtime, say what it answers to each crop, then time calls as they are asked for."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries write to standard output
     crops = np.load(folder / CROPS)
-    classify = (NETWORKS | JOBS)[name].open(folder, threads)
+    classify = runtime_named(name).open(folder, threads)
     found = [{k: v[0].tolist() for k, v in classify(crop).items()} for crop in crops]
     print(json.dumps(found), file=answers, flush=True)
     for line in sys.stdin:

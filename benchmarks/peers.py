@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.peer_files import NETWORKS, convert, size_of, write_networks
-from benchmarks.peer_runtimes import JOBS, Runtime
+from benchmarks.peer_runtimes import BUNDLE_JOB, JOBS, Runtime, runtime_named
 from benchmarks.peer_runtimes import NETWORKS as RUNTIMES
 from benchmarks.peers_picture import Bar, bar_chart
 from export.benchmark import machine
@@ -85,7 +85,7 @@ class Worker:
 
     def __init__(self, name: str, runtime: Runtime, folder: Path, threads: int, peers: str) -> None:
         python = peers if runtime.package else sys.executable
-        self._log = (folder / f"{name}.log").open("w+")
+        self._log = (folder / f"{name.replace('/', '_')}.log").open("w+")
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.peer_runtimes", name, str(folder), str(threads)],
             stdin=subprocess.PIPE,
@@ -237,6 +237,9 @@ def main() -> None:
     parser.add_argument("--peers", default=sys.executable, help="interpreter that has the peers")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, help="those, beside ours")
+    parser.add_argument(
+        "--bundles", nargs="+", type=Path, default=[], help="the job with these too"
+    )
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--files", type=Path, default=Path("build/peer-files"), help="kept here")
@@ -255,8 +258,10 @@ def main() -> None:
         rows += measure(network, runtimes, _OURS, folder, arguments)
         print(f"**{network}**\n\n{table(rows[-len(runtimes) :])}\n", flush=True)
     if STARTER in arguments.networks:
-        rows += measure("job", JOBS, _OUR_JOB, (arguments.files / STARTER).resolve(), arguments)
-        print(f"**one zone of a 640 x 480 frame**\n\n{table(rows[-len(JOBS) :])}")
+        others = [f"{BUNDLE_JOB}{file.resolve()}" for file in arguments.bundles]
+        jobs = JOBS | {name: runtime_named(name) for name in others}
+        rows += measure("job", jobs, _OUR_JOB, (arguments.files / STARTER).resolve(), arguments)
+        print(f"**one zone of a 640 x 480 frame**\n\n{table(rows[-len(jobs) :])}")
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
     if arguments.picture is not None:
