@@ -196,25 +196,37 @@ class Guidance(nn.Module):
         self._temperature = recipe.distill.temperature
 
     def forward(
-        self, losses: torch.Tensor, labelled: torch.Tensor, logits: Logits, answers: Answers
+        self,
+        losses: torch.Tensor,
+        labelled: torch.Tensor,
+        logits: Logits,
+        answers: Answers,
+        heard: torch.Tensor,
+        alone: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the losses (T,) with the teachers' part, and (T,) bool which tasks learn.
 
-        A task that no teacher knows keeps its loss as it is.
+        A task that no teacher knows keeps its loss as it is, and so does a row on which they are
+        not heard.
 
         Args:
             losses: (T,) mean loss on the labels.
             labelled: (T,) bool, whether the batch has a label of the task.
             logits: By task (N, C), the student's.
             answers: Of the teachers on the same pictures.
+            heard: (N,) float32, 1 for rows on which teachers are heard, 0 for others.
+            alone: (T,) the part of `losses` that comes from the others.
         """
         guided = []
         for place, task in enumerate(self._tasks):
             distances = [
-                divergence(
-                    logits[task.name][:, said[task.name].classes],
-                    said[task.name].logits,
-                    self._temperature,
+                (
+                    heard
+                    * divergence(
+                        logits[task.name][:, said[task.name].classes],
+                        said[task.name].logits,
+                        self._temperature,
+                    )
                 ).mean()
                 for said in answers
                 if task.name in said
@@ -222,10 +234,30 @@ class Guidance(nn.Module):
             loss = losses[place]
             if distances:
                 taught = torch.stack(distances).mean()
-                loss = (1.0 - self._weight) * loss + self._weight * taught
+                loss = (1.0 - self._weight) * loss + self._weight * (taught + alone[place])
             guided.append(loss)
         known = {name for said in answers for name in said}
         taught_tasks = torch.tensor([name in known for name in self._tasks.names])
         return torch.stack(guided), labelled | (
             taught_tasks.to(labelled.device) & (self._weight > 0)
         )
+
+
+def heard_rows(recipe: Recipe, origins: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return (N,) whether teachers are heard on a row.
+
+    Args:
+        recipe: Names the data sets on which they are.
+        origins: N names of data sets.
+
+    Raises:
+        ConfigurationError: It names a data set that is not there.
+    """
+    named = recipe.distill.datasets
+    for name in named:
+        if name not in origins:
+            raise ConfigurationError(
+                f"recipe: distill.datasets must name data sets that are trained on "
+                f"({', '.join(sorted(set(origins)))}), got {name!r}"
+            )
+    return np.isin(origins, named) if named else np.ones(len(origins), np.bool_)

@@ -18,7 +18,7 @@ from train.checkpoint import NAME as CHECKPOINT
 from train.checkpoint import Standing, load_checkpoint, save_checkpoint
 from train.conclude import conclude
 from train.corpus import MISSING, Corpus
-from train.distill import Answers, Guidance, Teachers
+from train.distill import Answers, Guidance, Teachers, heard_rows
 from train.engine import Engine, derived_seed, one_thread
 from train.evaluate import Evaluation
 from train.features import Features, FeatureStore
@@ -164,6 +164,7 @@ class Training:
         groups = [corpus.groups[row] for row in rows]
         origins = [corpus.origins[row] for row in rows]
         self._shares = row_shares(recipe.sampling, targets, groups, origins, recipe.dataset_weights)
+        self._heard = heard_rows(recipe, corpus.origins)
         self._val = corpus.split("val")
 
         # The first learner is the one that is kept; its peers learn beside it.
@@ -241,7 +242,7 @@ class Training:
                     learner.look(network, mixed.image)
                     for learner, network in zip(self._learners, networks, strict=True)
                 ]
-            loss, losses, counts = self._loss(said, mixed, self._targets_of(rows), answers)
+            loss, losses, counts = self._loss(said, mixed, rows, answers)
 
             self._optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -307,20 +308,25 @@ class Training:
         self,
         said: Sequence[tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]],
         mixed: Mixed[torch.Tensor] | Mixed[Seen],
-        targets: torch.Tensor,
+        rows: npt.NDArray[np.int64],
         answers: Answers,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the step's loss, and the kept network's summed losses and label counts (T,)."""
         mutual, parts, sums = self.recipe.mutual, [], []
+        targets = self._targets_of(rows)
         for place, (learner, (logits, embedding, painting)) in enumerate(
             zip(self._learners, said, strict=True)
         ):
             losses, counts = mixed.losses(self._losses, logits, targets)
             # Means over all processes: their average gradient is then that of one large batch.
             total = self.engine.total(counts)
-            means, learns = losses * self.engine.world / total.clamp(min=1), total > 0
+            share = self.engine.world / total.clamp(min=1)
+            means, learns = losses * share, total > 0
             if answers:
-                means, learns = self._guidance(means, learns, logits, answers)
+                heard = torch.from_numpy(self._heard[rows]).to(targets.device)
+                unheard = targets.masked_fill(heard[:, None], MISSING)
+                alone = mixed.losses(self._losses, logits, unheard)[0] * share
+                means, learns = self._guidance(means, learns, logits, answers, heard.float(), alone)
             if len(said) > 1:
                 others = disagreement([seen for seen, *_ in said], place, mutual.temperature)
                 means = means + mutual.weight * others

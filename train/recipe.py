@@ -95,10 +95,14 @@ class Distillation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         weight: Share of the teachers' answers in the loss, the labels have the rest. A task of
             which a row has no label is learnt there from the teachers alone.
         temperature: Softens what teachers and student say before they are compared.
+        datasets: Names of the data sets on whose pictures teachers are heard; on all others the
+            labels alone count, because a teacher is no help where it knows less than they.
+            Empty = on all.
     """
 
     weight: Share = 0.7
     temperature: Positive = 2.0
+    datasets: tuple[str, ...] = ()
 
 
 class Mutual(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

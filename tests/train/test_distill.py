@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ STILL = {
     "augment.zoom": 1.0,
 }
 CPU = torch.device("cpu")
+NOBODY = torch.zeros(2)
+ALL_HEARD = (torch.ones(4), NOBODY)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,13 +115,45 @@ def test_a_row_without_a_label_is_learnt_from_the_teacher(corpus, teacher):
     logits = {"side": torch.zeros(4, 2), "shade": torch.zeros(4, 3)}
     guidance = Guidance(SHORT.with_values({"distill.weight": 0.25}), corpus.tasks)
     losses, learns = guidance(
-        torch.tensor([2.0, 0.0]), torch.tensor([True, False]), logits, answers
+        torch.tensor([2.0, 0.0]), torch.tensor([True, False]), logits, answers, *ALL_HEARD
     )
     assert learns.tolist() == [True, True]
     said = answers[0]["side"].logits
     expected = 0.75 * 2.0 + 0.25 * float(divergence(logits["side"], said, 2.0).mean())
     assert float(losses[0]) == pytest.approx(expected)
     assert float(losses[1]) > 0.0
+
+
+def test_where_teachers_are_not_heard_labels_count_whole(corpus, teacher):
+    teachers = Teachers([teacher], SHORT, corpus.tasks, corpus.crops, CPU)
+    answers = teachers(to_image(torch.from_numpy(corpus.crops[:4])), np.arange(4))
+    logits = {"side": torch.zeros(4, 2), "shade": torch.zeros(4, 3)}
+    guidance = Guidance(SHORT.with_values({"distill.weight": 0.25}), corpus.tasks)
+    heard, alone = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([1.5, 0.0])
+    losses, _ = guidance(
+        torch.tensor([2.0, 0.0]), torch.tensor([True, False]), logits, answers, heard, alone
+    )
+    first = float(divergence(logits["side"], answers[0]["side"].logits, 2.0)[0])
+    assert float(losses[0]) == pytest.approx(1.5 + 0.75 * 0.5 + 0.25 * first / 4)
+
+
+def test_a_data_set_on_which_nobody_is_heard_is_learnt_as_without_teachers(
+    corpus, teacher, tmp_path
+):
+    origins = tuple("home" if split == "train" else "away" for split in corpus.splits)
+    corpus = replace(corpus, origins=origins)
+    recipe = SHORT.with_values({"epochs": 1})
+    alone = fit(recipe, corpus, tmp_path / "alone").network().state_dict()
+    recipe = recipe.with_values({"distill.datasets": ("away",)})
+    taught = fit(recipe, corpus, tmp_path / "taught", teachers=[teacher]).network().state_dict()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(taught[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_teachers_are_heard_on_data_sets_that_are_there_only(corpus, teacher, tmp_path):
+    recipe = SHORT.with_values({"distill.datasets": ("hoem",)})
+    with pytest.raises(ConfigurationError, match=r"distill\.datasets .*hoem"):
+        fit(recipe, corpus, tmp_path / "run", teachers=[teacher])
 
 
 def test_several_teachers_pull_towards_the_mean_of_their_distances():
@@ -130,7 +165,9 @@ def test_several_teachers_pull_towards_the_mean_of_their_distances():
     answers = [{"side": Answer(both, first)}, {"side": Answer(both, second)}]
     guidance = Guidance(SHORT.with_values({"distill.weight": 1.0}), tasks)
     logits = torch.zeros(1, 2, requires_grad=True)
-    loss, _ = guidance(torch.zeros(1), torch.tensor([False]), {"side": logits}, answers)
+    loss, _ = guidance(
+        torch.zeros(1), torch.tensor([False]), {"side": logits}, answers, torch.ones(1), NOBODY[:1]
+    )
     loss.sum().backward()
     torch.testing.assert_close(logits.grad, torch.zeros(1, 2))  # halfway already
 
