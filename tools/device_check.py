@@ -2,8 +2,9 @@
 
 Usage: python tools/device_check.py FOLDER
 
-FOLDER holds `transom.toml`, `clip.mp4` and `crops.npy`, (N, S, S, 3) uint8. Only what a device has
-is imported. See `tools/arm64.py`, which runs this here and on aarch64.
+FOLDER holds `transom.toml`, `clip.mp4`, its pictures without loss as `clip.mkv`, and `crops.npy`,
+(N, S, S, 3) uint8. Only what a device has is imported. See `tools/arm64.py`, which runs this here
+and on aarch64.
 """
 
 import hashlib
@@ -27,9 +28,11 @@ from transom.starter import STARTER, bundle_path, starter_keys
 
 _BATCH = 4
 
+Told = tuple[float, str, str]
+
 
 def main(folder: Path) -> None:
-    """Check the imports, the network and one clip."""
+    """Check the imports, the network, and one clip in two encodings."""
     parts: dict[str, float] = {}
     began = time.monotonic()
     bundle = read_bundle(bundle_path(STARTER), starter_keys())
@@ -37,8 +40,10 @@ def main(folder: Path) -> None:
     parts["goldens"] = time.monotonic() - began
     logits = run(bundle, np.concatenate([bundle.goldens.crops, np.load(folder / "crops.npy")]))
     parts["logits"] = time.monotonic() - began
-    events = transitions(folder, bundle)
-    parts["replay"] = time.monotonic() - began
+    same_pictures = messages(folder, "clip.mkv", bundle)
+    parts["replay of equal pictures"] = time.monotonic() - began
+    own_pictures = transitions(messages(folder, "clip.mp4", bundle))
+    parts["replay of a video"] = time.monotonic() - began
     json.dump(
         {
             "machine": platform.machine(),
@@ -49,7 +54,8 @@ def main(folder: Path) -> None:
                 name: hashlib.sha256(values.tobytes()).hexdigest()
                 for name, values in logits.items()
             },
-            "events": events,
+            "messages": same_pictures,
+            "transitions": own_pictures,
             "seconds": parts,
         },
         sys.stdout,
@@ -73,18 +79,26 @@ def run(bundle: Bundle, crops: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[i] for part in found]) for i, name in enumerate(names)}
 
 
-def transitions(folder: Path, bundle: Bundle) -> list[tuple[float, str, str, str]]:
-    """Return (second of the clip, topic, type, state) of every event of a replay."""
-    found: list[tuple[float, str, str, str]] = []
+def messages(folder: Path, clip: str, bundle: Bundle) -> list[Told]:
+    """Return every message of a clip's replay: second of the clip, topic, payload."""
+    found: list[Told] = []
 
     def tell(clip_s: float, message: Message) -> None:
-        if message.topic.endswith("/event"):
-            event = decode(message.payload, ZoneEvent, message.topic)
-            found.append((round(clip_s, 3), message.topic, event.event_type, event.state))
+        found.append((round(clip_s, 3), message.topic, message.payload.decode()))
 
     config = load_config(folder / "transom.toml")
-    replay(config, bundle, {config.cameras[0].name: folder / "clip.mp4"}, tell)
+    replay(config, bundle, {config.cameras[0].name: folder / clip}, tell)
     return found
+
+
+def transitions(told: list[Told]) -> list[tuple[float, str, str, str]]:
+    """Return (second of the clip, topic, type, state) of every event among messages."""
+    events = [item for item in told if item[1].endswith("/event")]
+    read = [decode(payload.encode(), ZoneEvent, topic) for _, topic, payload in events]
+    return [
+        (clip_s, topic, event.event_type, event.state)
+        for (clip_s, topic, _), event in zip(events, read, strict=True)
+    ]
 
 
 if __name__ == "__main__":

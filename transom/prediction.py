@@ -34,15 +34,25 @@ class Prediction:
 def softmax(logits: Floats) -> Floats:
     """Return probabilities, float32 (N, C), of logits (N, C)."""
     with np.errstate(invalid="ignore"):  # an infinite logit gives NaN, which is never believed
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
+        exponentials = _exponentials(logits)
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
 
 
 def energy(logits: Floats) -> Floats:
     """Return -logsumexp of each row, float32 (N,), of logits (N, C)."""
     with np.errstate(invalid="ignore"):
         top = logits.max(axis=1)
-        return np.asarray(-(top + np.log(np.exp(logits - top[:, None]).sum(axis=1))), np.float32)
+        return np.asarray(-(top + np.log(_exponentials(logits).sum(axis=1))), np.float32)
+
+
+def _exponentials(logits: Floats) -> npt.NDArray[np.float64]:
+    """Return e to the power of what each logit is less than its row's largest.
+
+    In float64, for numpy's exponential of float32 ends in another last bit on each processor, and
+    a device must come to what a workstation comes to.
+    """
+    exact = logits.astype(np.float64)
+    return np.asarray(np.exp(exact - exact.max(axis=1, keepdims=True)), np.float64)
 
 
 def predict(logits: Floats, spec: TaskSpec, distance: Floats | None = None) -> Prediction:

@@ -37,6 +37,13 @@ def test_probabilities_are_those_of_the_textbook(values: Floats) -> None:
 
 
 @given(logits)
+def test_probabilities_have_no_error_of_their_own_in_the_last_bits(values: Floats) -> None:
+    exponentials = np.exp(values.astype(np.longdouble) - values.max(axis=1, keepdims=True))
+    expected = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+    np.testing.assert_array_max_ulp(softmax(values), expected, maxulp=1)
+
+
+@given(logits)
 def test_energy_is_minus_the_log_of_the_sum_of_exponentials(values: Floats) -> None:
     expected = -np.log(np.exp(values.astype(np.longdouble)).sum(axis=1))
     assert energy(values).dtype == np.float32
