@@ -3,10 +3,12 @@
     python -m benchmarks.decision_against_frigate                 # the reported figures
     python -m benchmarks.decision_against_frigate --tuning        # the seeds defaults came from
     python -m benchmarks.decision_against_frigate --recorded      # drawn rooms, the starter's words
+    python -m benchmarks.decision_against_frigate --restless      # the same, under trees, in rain …
     python -m benchmarks.decision_against_frigate --clip FOLDER   # the real clip, with states.csv
 
 How streams are made: `benchmarks/decision_streams.py`. Where a stream says what moved, the filter
-is told; Frigate's rule has no use for it. The rows "without motion" withhold it from the filter.
+is told, as the daemon tells it; Frigate's rule has no use for it. In the rows "any motion" all
+motion is told as unusual, in "without motion" none is told.
 
 Frigate's rule (frigate/data_processing/real_time/custom_classification.py, state classification
 with its defaults): a look every 0.5 s; the probability rounded to two decimals; below 0.8 the look
@@ -28,12 +30,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from benchmarks.decision_streams import FPS, Bools, Ints, Scene, Stream, make_stream, record
+from benchmarks.restless_pictures import DISTURBANCES, Disturb, still
 from edge_runtime.decision import StateFilter
+from edge_runtime.motion import Motion, UsualMotion
 from train.scenes.clip import SUBJECTS, Move, generate_clip
 from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import DecisionConfig
@@ -61,6 +65,11 @@ SCENES = (
     Scene("swings, busy", 3.5, 0.5, 0.5, 6.0, has_motion=True, stirs_per_hour=60.0),
     Scene("swings, passers-by", 4.0, 0.3, 0.5, 6.0, has_motion=True),
     Scene("swings, slow passers", 4.0, 0.3, 0.5, 6.0, passing_s=2.0, has_motion=True),
+    Scene("trees", 3.5, 0.5, 1.0, 6.0, has_motion=True, sway=0.2),
+    Scene("trees in gusts", 3.5, 0.5, 1.0, 6.0, has_motion=True, sway=0.2, gusts=1.0),
+    Scene("wind now and then", 3.5, 0.5, 1.0, 6.0, has_motion=True, sway=0.2, sways_for_s=600.0),
+    Scene("rain", 3.0, 0.3, 0.5, 6.0, has_motion=True, sway=0.4, gusts=0.2),
+    Scene("shaken camera", 3.5, 0.5, 0.5, 6.0, has_motion=True, sway=0.8),
 )
 
 
@@ -77,23 +86,35 @@ class Score:
     unknown_share: float = 0.0
 
 
-def transom_rule(config: DecisionConfig, *, is_told_of_motion: bool = True) -> Rule:
+Knows = Literal["usual motion", "any motion", "no motion"]
+"""What the filter is told: motion as the daemon tells it, all of it as unusual, or none."""
+
+
+def transom_rule(config: DecisionConfig, knows: Knows = "usual motion") -> Rule:
     """Return the daemon's own filter as a rule."""
     spec = TaskSpec(name="state", classes=CLASSES, ordinal=True, thresholds=(0.6, 0.6, 0.6))
 
     def rule(stream: Stream) -> list[tuple[int, int]]:
         state_filter = StateFilter(spec, config)
         announced = []
-        moving = stream.moving if is_told_of_motion else None
+        motions = _motions(stream, knows)
         for index, row in enumerate(stream.probabilities):
-            is_moving = None if moving is None else bool(moving[index])
-            decision = state_filter.update(row, index / FPS, is_moving=is_moving)
+            decision = state_filter.update(row, index / FPS, motion=motions[index])
             if decision.changed:
                 state = -1 if decision.state == UNKNOWN else CLASSES.index(decision.state)
                 announced.append((index, state))
         return announced
 
     return rule
+
+
+def _motions(stream: Stream, knows: Knows) -> list[Motion | None]:
+    if stream.amounts is None or knows == "no motion":
+        return [None] * len(stream.truth)
+    if knows == "any motion":
+        return ["none" if amount == 0.0 else "unusual" for amount in stream.amounts]
+    usual = UsualMotion()
+    return [usual.judge(amount, n / FPS) for n, amount in enumerate(stream.amounts.tolist())]
 
 
 def frigate_rule(stream: Stream) -> list[tuple[int, int]]:
@@ -166,8 +187,9 @@ def summary(score: Score, other: Score) -> dict[str, float]:
 def compare(streams: list[Stream], config: DecisionConfig) -> dict[str, Any]:
     """Run the rules over the same streams; return their scores and what they cost."""
     rules: dict[str, Rule] = {"frigate": frigate_rule, "transom": transom_rule(config)}
-    if any(stream.moving is not None for stream in streams):
-        rules["without motion"] = transom_rule(config, is_told_of_motion=False)
+    if any(stream.amounts is not None for stream in streams):
+        rules["any motion"] = transom_rule(config, "any motion")
+        rules["without motion"] = transom_rule(config, "no motion")
     scores = {name: Score() for name in rules}
     right, spent_s, looks = 0.0, 0.0, 0
     for number, stream in enumerate(streams):
@@ -183,16 +205,22 @@ def compare(streams: list[Stream], config: DecisionConfig) -> dict[str, Any]:
     return {"frame_accuracy": right, "update_us": 1e6 * spent_s / looks, "scores": scores}
 
 
-def drawn_rooms(folder: Path, bundle: Bundle) -> Iterator[list[Stream]]:
+def drawn_rooms(
+    folder: Path, bundle: Bundle, disturbances: dict[str, Disturb]
+) -> Iterator[tuple[str, list[Stream]]]:
     """Yield what a bundle says of the door and the window of drawn rooms, a clip at a time."""
-    for seed in CLIP_SEEDS:
+    for number, seed in enumerate(CLIP_SEEDS):
         path = folder / f"{seed}.mp4"
         moves = _draw_moves(np.random.default_rng(seed))
         truth = generate_clip(path, seed=seed, seconds=CLIP_S, fps=CLIP_FPS, script=moves)
-        yield [
-            record(path, truth.zones[subject], bundle, "state", *_truth_of(moves, subject))
-            for subject in SUBJECTS
-        ]
+        for name, disturb in disturbances.items():
+            yield (
+                f"room {number}, {name}",
+                [
+                    record(path, truth.zones[of], bundle, "state", *_truth_of(moves, of), disturb)
+                    for of in SUBJECTS
+                ],
+            )
 
 
 def _draw_moves(random: np.random.Generator) -> list[Move]:
@@ -268,14 +296,14 @@ def show(name: str, accuracy: float | None, scores: dict[str, Score], as_json: b
 
 
 def _groups(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Stream]]]:
-    if arguments.recorded or arguments.clip:
+    if arguments.recorded or arguments.restless or arguments.clip:
         bundle = read_bundle(arguments.bundle or bundle_path(STARTER), None)
         if arguments.clip:
             yield "real clip", [real_clip(arguments.clip, Zone.from_text(arguments.zone), bundle)]
             return
+        seen = DISTURBANCES if arguments.restless else {"still": still}
         with tempfile.TemporaryDirectory() as folder:
-            for number, streams in enumerate(drawn_rooms(Path(folder), bundle)):
-                yield f"room {number}", streams
+            yield from drawn_rooms(Path(folder), bundle, seen)
         return
     seeds = TUNING_SEEDS if arguments.tuning else REPORTED_SEEDS
     for scene in SCENES:
@@ -287,6 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tuning", action="store_true", help="the seeds the defaults came from")
     parser.add_argument("--recorded", action="store_true", help="drawn rooms, judged by a bundle")
+    parser.add_argument("--restless", action="store_true", help="the same, under trees, in rain …")
     parser.add_argument("--clip", type=Path, help="folder of a real clip and its states.csv")
     parser.add_argument("--zone", default="0 0 1 0 1 1 0 1", help="of the clip, in fractions")
     parser.add_argument("--bundle", type=Path, help="who judges clips; default: the starter")

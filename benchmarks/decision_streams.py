@@ -6,12 +6,14 @@ which a part is white and a part keeps its value for a while (AR(1)); the probab
 exact posterior of one frame, so they are calibrated, as a bundle's are. In some streams somebody
 walks past: for a second or so the feature comes from another class.
 
-Some streams also say whether the zone moved. There a leaf swings for half a second to one and a
+Some streams also say how much the zone moved. There a leaf swings for half a second to one and a
 half, showing the old class, then the one between, then the new one; whoever walks past moves; so
 does the zone for a few seconds now and then without anything happening (a curtain, a shadow, a
-cat), and one moving frame in ten is not noticed.
+cat), and one moving frame in ten is not noticed. In some of these the zone moves all the time as
+well, from trees, rain or a shaken camera, in gusts.
 
-`record` plays a clip through the daemon's crop, network and motion gate instead.
+`record` plays a clip through the daemon's crop, network and motion gate instead, if wanted as a
+camera would see it whose picture never rests (`benchmarks/restless_pictures.py`).
 """
 
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.restless_pictures import Disturb, still
 from edge_runtime.capture import read_file
 from edge_runtime.capture_process import Pace
 from edge_runtime.classifier import Classifier
@@ -33,6 +36,12 @@ from transom.preprocess import preprocess
 FPS = 5.0
 STREAM_S = 21600.0
 DWELL_S = 600.0
+
+_NOTICED = 0.9
+"""Share of the frames with motion in which a gate sees it."""
+_AMOUNT_SPREAD = 0.4
+"""Of the logarithm of how much a leaf or a passer moves, from frame to frame."""
+_GUST_S = 3.0
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -52,6 +61,10 @@ class Scene:
         passing_s: How long that takes, on average.
         has_motion: Whether the stream says what moved, and leaves swing instead of jumping.
         stirs_per_hour: How often the zone moves without anything happening, for 3 s on average.
+        sway: How much it moves all the time, in the median, as a part of what a leaf or somebody
+            does; 0 = not at all.
+        gusts: Standard deviation of the logarithm of that.
+        sways_for_s: How long it goes on, on average, before as long a calm; None = for ever.
     """
 
     name: str
@@ -62,6 +75,9 @@ class Scene:
     passing_s: float = 1.0
     has_motion: bool = False
     stirs_per_hour: float = 10.0
+    sway: float = 0.0
+    gusts: float = 0.5
+    sways_for_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +88,13 @@ class Stream:
         truth: (N,) the true class, the new one from the moment a leaf begins to move.
         swings: (N,) whether a leaf is moving between two classes.
         probabilities: (N, C) float32.
-        moving: (N,) whether the zone moved; None = not known.
+        amounts: (N,) how much the zone moved, 0 = not at all; None = not known.
     """
 
     truth: Ints
     swings: Bools
     probabilities: Floats
-    moving: Bools | None = field(default=None)
+    amounts: Floats | None = field(default=None)
 
 
 def make_stream(scene: Scene, seed: int) -> Stream:
@@ -86,18 +102,33 @@ def make_stream(scene: Scene, seed: int) -> Stream:
     random = np.random.default_rng([seed, sum(scene.name.encode())])
     count = int(STREAM_S * FPS)
     truth = _truth(random, count)
-    shown, swings, moving = truth.copy(), np.zeros(count, bool), np.zeros(count, bool)
+    shown, swings, amounts = truth.copy(), np.zeros(count, bool), np.zeros(count)
     if scene.has_motion:
         _swing(random, truth, shown, swings)
-        moving |= swings
+        amounts += swings
         for start, length in _spells(random, count, scene.stirs_per_hour, 3.0):
-            moving[start : start + length] = True
+            amounts[start : start + length] = 1.0
     for start, length in _spells(random, count, scene.passers_per_hour, scene.passing_s):
         shown[start : start + length] = (truth[start] + int(random.integers(1, 3))) % 3
-        moving[start : start + length + 1] = True
-    moving &= random.random(count) < 0.9
+        amounts[start : start + length + 1] = 1.0
+    amounts[random.random(count) >= _NOTICED] = 0.0
     probabilities = _posteriors(random, shown, scene)
-    return Stream(truth, swings, probabilities, moving if scene.has_motion else None)
+    if not scene.has_motion:
+        return Stream(truth, swings, probabilities)
+    amounts *= random.lognormal(0.0, _AMOUNT_SPREAD, count)
+    if scene.sway:
+        amounts = np.hypot(amounts, _sway(random, count, scene))
+    return Stream(truth, swings, probabilities, amounts.astype(np.float32))
+
+
+def _sway(random: np.random.Generator, count: int, scene: Scene) -> npt.NDArray[np.float64]:
+    strength = _autoregressive(random, count, np.exp(-1.0 / (FPS * _GUST_S)))[:, 0]
+    amounts = scene.sway * np.exp(scene.gusts * strength)
+    amounts[random.random(count) >= _NOTICED] = 0.0
+    if scene.sways_for_s is not None:
+        turns = random.random(count) < 1.0 / (FPS * scene.sways_for_s)
+        amounts[np.cumsum(turns) % 2 == 1] = 0.0
+    return amounts
 
 
 def _truth(random: np.random.Generator, count: int) -> Ints:
@@ -152,7 +183,15 @@ def _autoregressive(
     return values
 
 
-def record(clip: Path, zone: Zone, bundle: Bundle, task: str, truth: Ints, swings: Bools) -> Stream:
+def record(
+    clip: Path,
+    zone: Zone,
+    bundle: Bundle,
+    task: str,
+    truth: Ints,
+    swings: Bools,
+    disturb: Disturb = still,
+) -> Stream:
     """Judge every frame of a clip that a camera of 5 frames a second would deliver.
 
     Args:
@@ -162,18 +201,19 @@ def record(clip: Path, zone: Zone, bundle: Bundle, task: str, truth: Ints, swing
         task: The task whose classes the truth counts.
         truth: (F,) class of every frame of the video.
         swings: (F,) whether a leaf is moving in it.
+        disturb: How the camera sees it.
     """
     classifier, gate, pace = Classifier(bundle), MotionGate(), Pace(FPS)
     spec = bundle.manifest.input
-    kept, rows, moving = [], [], []
+    kept, rows, amounts = [], [], []
     for number, picture in enumerate(read_file(clip)):
         if number >= len(truth) or not pace.is_due(int(picture.clip_s * 1e9)):
             continue
-        crop = crop_zone(picture.image, zone, spec.size, spec.margin)
-        grey = grey_zone(picture.image, zone, GATE_PX, spec.margin)
-        gate.is_due(grey, picture.clip_s)
+        image = disturb(picture.image, picture.clip_s)
+        crop = crop_zone(image, zone, spec.size, spec.margin)
+        gate.is_due(grey_zone(image, zone, GATE_PX, spec.margin), picture.clip_s)
         crops = preprocess(crop, spec.preprocess)[None]
         rows.append(classifier.classify(crops).predictions[task].probabilities[0])
-        moving.append(gate.is_moving)
+        amounts.append(gate.amount)
         kept.append(number)
-    return Stream(truth[kept], swings[kept], np.stack(rows), np.array(moving))
+    return Stream(truth[kept], swings[kept], np.stack(rows), np.array(amounts, np.float32))

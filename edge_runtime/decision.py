@@ -40,19 +40,24 @@ mistakes; against errors that last longer than tau (somebody stands in the door)
 pictures' probabilities helps but a longer tau.
 
 **What moves.** A door does not change without moving, and what passes in front of one moves as long
-as it is there. Where it is known whether the zone moved since the look before, both are used:
+as it is there. Where it is known how the zone moved since the look before, both are used. What
+counts is motion that the zone does not have anyway (`edge_runtime.motion.UsualMotion`): trees
+behind a window sway all day, and say nothing of who passes.
 
 - tau is `correlation_s` at rest, where only the noise is wrong for a while, and `passing_s` in
-  motion, where looks resemble each other for as long as something takes to pass (a pulse of length
-  D has the autocorrelation 1 - t / D, whose integral is D / 2). So a change is believed once the
-  picture has come to rest in it, or when what moves goes on for longer than anybody takes to walk
-  by. In a zone that moves most of the day motion tells little, and tau is shorter there.
-- Changes begin `MOTION_RATIO` times likelier in a second of motion than in one of rest. dt is
-  therefore counted as g dt in both statistics, with g the likelihood of a change in such a second
-  against its mean over the past day. The mean of g is 1, so that the time in which a false change
-  may happen stays the day's, and the budget holds however busy a zone is. A quiet zone, in which a
-  second of motion means most, needs the fewest looks after it; a change that nothing was seen to
-  move for needs ln(1 / g) nats more.
+  unusual motion, where looks resemble each other for as long as something takes to pass (a pulse of
+  length D has the autocorrelation 1 - t / D, whose integral is D / 2). So a change is believed once
+  the picture has come to rest in it, or to what is its rest. In usual motion tau is twice
+  `correlation_s`: what moves all the time is seen to be wrong for longer than a picture's noise.
+- What passes is gone again. A class that has been shown without interruption for `_PASSED_FACTOR`
+  times `passing_s` is not somebody who passes, and its looks count as in usual motion. So whatever
+  is told of motion, a class that is seen steadily is believed: at 0.9 within 4 s with the defaults.
+- Changes begin likelier in a second of motion than in one of rest (`MOTION_RATIO`). dt is therefore
+  counted as g dt in both statistics, with g the likelihood of a change in such a second against its
+  mean over the past day. The mean of g is 1, so that the time in which a false change may happen
+  stays the day's, and the budget holds however busy a zone is. A quiet zone, in which a second of
+  motion means most, needs the fewest looks after it; a change that nothing was seen to move for
+  needs ln(1 / g) nats more.
 
 Where nothing is known of motion, tau is twice `correlation_s` and g is 1; then no rule can tell
 somebody who looks like an open door from an open door, but by how long it lasts.
@@ -77,6 +82,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.motion import Motion
 from transom.bundle import TaskSpec
 from transom.config import DecisionConfig
 from transom.messages import Reason
@@ -90,13 +96,14 @@ GRACE_S = 2.0
 
 Longer than `picture.HEAL_S`, so that one bad picture is no news."""
 
-MOTION_RATIO = 50.0
-"""How much likelier a change begins in a second of motion than in a second of rest.
+MOTION_RATIO: dict[Motion, float] = {"none": 1.0, "usual": 5.0, "unusual": 50.0}
+"""How much likelier a change begins in a second with such motion than in a second of rest.
 
-Not endless: a door may move while the camera is away, or too slowly for the gate."""
+Not endless: a door may move while the camera is away, or too slowly for the gate, or by no more
+than the trees behind it."""
 
-FIRST_MOVING_SHARE = 0.03
-"""The share of a day in motion, about three quarters of an hour, that a filter expects at first."""
+FIRST_MEAN_RATIO = 2.5
+"""Its mean that a filter expects at first: three quarters of an hour of unusual motion a day."""
 
 HARD_REASONS: frozenset[Reason] = frozenset(
     {"gone", "frozen", "covered", "dark", "bright", "corrupt", "moved"}
@@ -109,7 +116,10 @@ DOUBTS: frozenset[Reason | None] = frozenset({"unlike", "unsure"})
 DAY_S = 86400.0
 
 _BLIND_FACTOR = 2.0
-"""How much longer errors last where motion is not told from rest: some of them pass by."""
+"""How much longer errors last where motion is not told from rest or never ends: some pass by."""
+
+_PASSED_FACTOR = 5.0
+"""What is shown for so many times `passing_s`, longer than a walk past takes, does not pass."""
 
 _LOOKS_AT_REST = 100
 _FLOOR = 1e-12
@@ -150,6 +160,7 @@ class StateFilter:
         self._config = config
         self._rate = len(spec.classes) / ((len(spec.classes) - 1) * config.settle_s)
         self._change_at_s = DAY_S / config.false_changes_per_day
+        self._passed_s = _PASSED_FACTOR * config.passing_s
         self._grace_s = min(GRACE_S, config.unknown_after_s)
         self._posterior = [1.0 / len(spec.classes)] * len(spec.classes)
         self._changes_s = [0.0] * len(spec.classes)  # R_j of the module's derivation
@@ -158,8 +169,9 @@ class StateFilter:
         self._reason: Reason | None = "starting"
         self._observed_s: float | None = None
         self._believed_s: float | None = None
-        self._moving_share = FIRST_MOVING_SHARE
+        self._mean_ratio = FIRST_MEAN_RATIO
         self._newest: list[float] | None = None
+        self._shown: tuple[int, float] | None = None  # the class seen last, and since when
         self._unusable_since_s: float | None = None
         self._is_believed = False
 
@@ -185,12 +197,13 @@ class StateFilter:
         """
         old, new = np.eye(len(self._classes), dtype=np.float32)[:2]
         fresh = StateFilter(self._spec, self._config)
-        fresh._moving_share = 0.0
+        fresh._mean_ratio = MOTION_RATIO["none"]
         for look in range(_LOOKS_AT_REST):
-            fresh.update(old, look / fps, is_moving=False)
+            fresh.update(old, look / fps, motion="none")
+        motion: Motion = "unusual"
         looks = 1
-        while not fresh.update(new, (look + looks) / fps, is_moving=looks == 1).changed:
-            looks += 1
+        while not fresh.update(new, (look + looks) / fps, motion=motion).changed:
+            looks, motion = looks + 1, "none"
         return looks / fps
 
     @property
@@ -213,7 +226,7 @@ class StateFilter:
         now_s: float,
         reason: Reason | None = None,
         *,
-        is_moving: bool | None = None,
+        motion: Motion | None = None,
     ) -> Decision:
         """Take one look at the zone into account.
 
@@ -222,7 +235,7 @@ class StateFilter:
                 one unlike anything trained on.
             now_s: Monotonic seconds of the frame; never earlier than the one before.
             reason: Why there is no usable picture; ignored when there is one.
-            is_moving: Whether something in the zone moved since the look before; None = not known.
+            motion: How the zone moved since the look before; None = not known.
 
         Raises:
             ValueError: The probabilities do not fit the task.
@@ -237,8 +250,8 @@ class StateFilter:
         if not all(map(math.isfinite, self._newest)):
             return self._without_picture(now_s, "unsure")
         if self._known is None:
-            is_moving = None  # there is no state yet that somebody could hide
-        self._observe(self._newest, now_s, is_moving)
+            motion = None  # there is no state yet that somebody could hide
+        self._observe(self._newest, now_s, motion)
         self._unusable_since_s = None
         if self._is_believed or self._believed_s is None:
             self._believed_s = now_s
@@ -275,19 +288,23 @@ class StateFilter:
         """Take into account that the picture is usable and shows what it did before."""
         self._unusable_since_s = None
         if self.is_settled and self._newest is not None:
-            self._observe(self._newest, now_s, is_moving=False)
+            self._observe(self._newest, now_s, "none")
         if self._is_believed:
             self._believed_s = now_s
         return self._stay()
 
-    def _observe(self, probabilities: list[float], now_s: float, is_moving: bool | None) -> None:
+    def _observe(self, probabilities: list[float], now_s: float, motion: Motion | None) -> None:
         size = len(probabilities)
         top = _top(probabilities)
         self._is_believed = probabilities[top] >= self._thresholds[top]
+        if self._shown is None or self._shown[0] != top:
+            self._shown = (top, now_s)
+        if motion == "unusual" and now_s - self._shown[1] >= self._passed_s:
+            motion = "usual"
         elapsed_s = math.inf if self._observed_s is None else max(now_s - self._observed_s, 0.0)
         self._observed_s = now_s
-        likely_s = self._likely_s(elapsed_s, is_moving)
-        weight = math.tanh(elapsed_s / (2.0 * self._correlation_s(is_moving)))
+        likely_s = self._likely_s(elapsed_s, motion)
+        weight = math.tanh(elapsed_s / (2.0 * self._correlation_s(motion)))
         blank = OUTLIER_SHARE / size
         seen = [((1.0 - OUTLIER_SHARE) * p + blank) ** weight for p in probabilities]
         if self._known is not None:
@@ -304,28 +321,22 @@ class StateFilter:
         total = sum(posterior)
         self._posterior = [max(mass / total, _FLOOR) for mass in posterior]
 
-    def _correlation_s(self, is_moving: bool | None) -> float:
+    def _correlation_s(self, motion: Motion | None) -> float:
         at_rest_s = self._config.correlation_s
         blind_s = _BLIND_FACTOR * at_rest_s
-        if is_moving is None:
-            return blind_s
-        if not is_moving:
+        if motion == "none":
             return at_rest_s
-        # Where it moves all day, motion tells nothing of who passes.
-        passing_s = max(self._config.passing_s, blind_s)
-        return passing_s + self._moving_share * (blind_s - passing_s)
+        return max(self._config.passing_s, blind_s) if motion == "unusual" else blind_s
 
-    def _likely_s(self, elapsed_s: float, is_moving: bool | None) -> float:
+    def _likely_s(self, elapsed_s: float, motion: Motion | None) -> float:
         """Return the span weighted by how likely a change is in it: g dt of the derivation."""
-        if is_moving is None:
+        if motion is None:
             return elapsed_s
         # What moved after a long pause did so at some time in it; nothing is known of the rest.
-        seen_s = min(elapsed_s, self._config.passing_s)
-        self._moving_share += -math.expm1(-seen_s / DAY_S) * (is_moving - self._moving_share)
-        mean = self._moving_share + (1.0 - self._moving_share) / MOTION_RATIO
-        if is_moving:
-            return seen_s / mean + (elapsed_s - seen_s)
-        return elapsed_s / (MOTION_RATIO * mean)
+        seen_s = elapsed_s if motion == "none" else min(elapsed_s, self._config.passing_s)
+        ratio = MOTION_RATIO[motion]
+        self._mean_ratio += -math.expm1(-seen_s / DAY_S) * (ratio - self._mean_ratio)
+        return seen_s * ratio / self._mean_ratio + (elapsed_s - seen_s)
 
     def _may_enter(self, state: int) -> bool:
         if self._posterior[state] < self._config.known_above:
@@ -336,6 +347,7 @@ class StateFilter:
 
     def _without_picture(self, now_s: float, reason: Reason | None) -> Decision:
         self._is_believed = False
+        self._shown = None
         if reason not in HARD_REASONS:
             self._unusable_since_s = None
         elif self._unusable_since_s is None:

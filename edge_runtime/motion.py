@@ -1,6 +1,14 @@
-"""Whether a zone is worth a look by the network: the cheap gate before it."""
+"""Whether a zone is worth a look by the network: the cheap gate before it.
 
+What wakes the network is not always news. Behind a window trees sway, a camera on a pole shakes:
+there the zone moves all day, and that it moves says nothing of who passes. So the gate also learns
+how much a zone moves when nothing happens in it, and tells `usual` motion from `unusual`.
+"""
+
+import statistics
+from collections import deque
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +39,56 @@ _LEARN_QUIET = 0.1
 _LEARN_MOVING = 0.02
 
 
+UNUSUAL_FACTOR = 3.0
+"""How many times as much as usual a zone must move for something to be happening in it."""
+USUAL_S = 120.0
+"""The time in more than half of which a motion must go on to be usual."""
+_LEARNT_S = 5.0
+"""A zone that was watched for less has no usual motion yet."""
+
 Thumb = npt.NDArray[np.float32]
 """A zone in grey, 32 x 32, 0 to 255."""
+
+Motion = Literal["none", "usual", "unusual"]
+"""Whether a zone moved since the look before, and whether more than it mostly does."""
+
+
+class UsualMotion:
+    """Learns how much a zone moves when nothing happens in it.
+
+    That is the median over the seconds of the last `USUAL_S`: what goes on for more than half of
+    that time is the zone's, be it wind, rain or a camera that shakes. Where it is at rest for more
+    than half of it, every motion is unusual.
+
+    Attributes:
+        usual: How much that is, in the unit of the amounts.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=round(USUAL_S))
+        self._second: list[float] = []
+        self._began_s: float | None = None
+        self.usual = 0.0
+
+    def judge(self, amount: float, now_s: float) -> Motion:
+        """Return what an amount of motion means in this zone, and learn from it.
+
+        Args:
+            amount: Of the newest picture, 0 = none; of any unit that stays the same.
+            now_s: When it was taken, monotonic seconds.
+        """
+        if self._began_s is None:
+            self._began_s = now_s
+        elif now_s - self._began_s >= 1.0:
+            self._seconds.append(statistics.fmean(self._second))
+            self._second.clear()
+            self._began_s = now_s
+            if len(self._seconds) >= _LEARNT_S:
+                self.usual = statistics.median(self._seconds)
+        self._second.append(amount)
+        if amount == 0.0:
+            return "none"
+        return "unusual" if amount > UNUSUAL_FACTOR * self.usual else "usual"
 
 
 class MotionGate:
@@ -55,12 +111,19 @@ class MotionGate:
         self._noise = 1.0
         self._looked_s = 0.0
         self._moved_s: float | None = None
-        self._is_moving = False
+        self._usual = UsualMotion()
+        self._amount = 0.0
+        self._motion: Motion = "none"
 
     @property
-    def is_moving(self) -> bool:
-        """Whether the newest picture differed from the last one that was let through before it."""
-        return self._is_moving
+    def motion(self) -> Motion:
+        """How the newest picture differed from the last one that was let through before it."""
+        return self._motion
+
+    @property
+    def amount(self) -> float:
+        """By how much it did, beyond noise and light: grey levels, on average over the zone."""
+        return self._amount
 
     def is_due(self, grey: Image, now_s: float) -> bool:
         """Return whether the network should see this picture of the zone.
@@ -75,9 +138,10 @@ class MotionGate:
             self._before = thumb
             self._moved_s = now_s  # the state that a camera starts with needs evidence too
             return True
-        self._is_moving = self._has_moved(thumb, self._reference)
+        self._amount = self._moved(thumb, self._reference)
+        self._motion = self._usual.judge(self._amount, now_s)
         self._before = thumb
-        if self._is_moving:
+        if self._amount > 0.0:
             self._moved_s = now_s
         is_held = self._moved_s is not None and now_s - self._moved_s <= self._hold_s
         if is_held or now_s - self._looked_s >= self._look_every_s:
@@ -88,7 +152,8 @@ class MotionGate:
     def _look(self, thumb: Thumb, now_s: float) -> None:
         self._reference, self._looked_s = thumb, now_s
 
-    def _has_moved(self, thumb: Thumb, reference: Thumb) -> bool:
+    def _moved(self, thumb: Thumb, reference: Thumb) -> float:
+        """Return the amount of motion; 0 = none."""
         limit: Thumb | float = max(_NOISE_FACTOR * self._noise, _LEAST_DIFFERENCE)
         difference = thumb - reference
         left = np.abs(difference - _median(difference))
@@ -107,7 +172,9 @@ class MotionGate:
         # motion all night, and a moving door must not pass for noise.
         rate = _LEARN_MOVING if has_moved else _LEARN_QUIET
         self._noise += rate * (min(noise, _MOST_NOISE) - self._noise)
-        return has_moved
+        if not has_moved:
+            return 0.0
+        return float(np.maximum(left - limit, 0.0).mean()) + abs(step)
 
 
 def _relit(reference: Thumb, thumb: Thumb) -> Thumb:

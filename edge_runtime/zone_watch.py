@@ -157,7 +157,7 @@ class ZoneWatch:
             self._filter.update(None, frame.taken_ns / 1e9, "unlike")
             if judged.is_unlike
             else self._filter.update(
-                judged.probabilities, frame.taken_ns / 1e9, is_moving=self._gate.is_moving
+                judged.probabilities, frame.taken_ns / 1e9, motion=self._gate.motion
             )
         )
         if self.samples is not None:

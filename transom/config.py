@@ -127,8 +127,8 @@ class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         known_above: Probability above which a state is entered, 0.5 to 1.
         correlation_s: Seconds over which errors of the network resemble each other while nothing
             moves in the zone: light, noise. Frames within twice that count as one.
-        passing_s: The same while something moves: half the seconds that somebody takes to walk
-            past a door.
+        passing_s: The same while something moves that does not move all the time: half the seconds
+            that somebody takes to walk past a door.
     """
 
     false_changes_per_day: Annotated[float, Meta(gt=0.0, le=1000.0)] = 0.1

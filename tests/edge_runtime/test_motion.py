@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime.motion import GATE_PX, HOLD_S, LOOK_EVERY_S, MotionGate
+from edge_runtime.motion import (
+    GATE_PX,
+    HOLD_S,
+    LOOK_EVERY_S,
+    USUAL_S,
+    Motion,
+    MotionGate,
+    UsualMotion,
+)
 from transom.crop import grey_zone
 from transom.geometry import Zone
 
@@ -192,3 +200,74 @@ def test_works_on_the_smallest_crop() -> None:
     gate = MotionGate()
     see(gate, np.full((16, 16, 3), 40, np.uint8), 0.0)
     assert see(gate, np.full((16, 16, 3), 90, np.uint8), 20.0)
+
+
+def swayed(minutes: float, amount: float = 1.0) -> tuple[UsualMotion, float]:
+    """Return what has learnt from so many minutes in which a zone never rested, and the time."""
+    usual, gusts = UsualMotion(), np.random.default_rng(0).lognormal(0.0, 0.3, 1000)
+    for index in range(int(minutes * 300)):
+        usual.judge(amount * float(gusts[index % 1000]), index / 5)
+    return usual, minutes * 60.0
+
+
+def test_in_a_zone_at_rest_every_motion_is_unusual() -> None:
+    usual = UsualMotion()
+    assert {usual.judge(0.0, index / 5) for index in range(1000)} == {"none"}
+    assert usual.judge(0.001, 200.0) == "unusual"
+
+
+def test_what_goes_on_all_the_time_is_usual_and_a_leaf_above_it_is_not() -> None:
+    usual, now_s = swayed(minutes=2)
+    assert usual.judge(1.0, now_s) == "usual"
+    assert usual.judge(5.0, now_s + 0.2) == "unusual"
+    assert usual.judge(0.0, now_s + 0.4) == "none"
+
+
+def test_who_passes_a_third_of_the_time_stays_unusual() -> None:
+    usual = UsualMotion()
+    judged = [usual.judge(float(index % 15 < 5), index / 5) for index in range(3000)]
+    assert set(judged) == {"none", "unusual"}
+
+
+def test_usual_motion_is_forgotten_when_the_wind_drops() -> None:
+    usual, now_s = swayed(minutes=10)
+    for index in range(int(USUAL_S * 5)):
+        usual.judge(0.0, now_s + index / 5)
+    assert usual.judge(1.0, now_s + USUAL_S) == "unusual"
+
+
+def test_nothing_is_usual_in_the_first_seconds() -> None:
+    usual = UsualMotion()
+    assert {usual.judge(1.0, index / 5) for index in range(20)} == {"unusual"}
+
+
+@given(unit=st.floats(1e-3, 1e3), amounts=st.lists(st.floats(0.0, 10.0), max_size=60))
+@settings(max_examples=25, deadline=None)
+def test_the_unit_of_motion_does_not_matter(unit: float, amounts: list[float]) -> None:
+    ones, others = swayed(0.5)[0], swayed(0.5, unit)[0]
+    for index, amount in enumerate(amounts):
+        scaled = others.judge(unit * amount, 30.0 + index / 5)
+        if abs(amount / 3.0 / ones.usual - 1.0) > 1e-6:
+            assert scaled == ones.judge(amount, 30.0 + index / 5)
+        else:
+            ones.judge(amount, 30.0 + index / 5)
+
+
+def test_a_picture_that_never_rests_still_passes_and_an_opening_door_stands_out_of_it() -> None:
+    gate, random = MotionGate(), np.random.default_rng(3)
+    blots = random.normal(0.0, 60.0, (SIZE // 8 + 8, SIZE // 8 + 8)).repeat(8, 0).repeat(8, 1)
+
+    def swaying(index: int, opened_px: float = 0.0) -> Image:
+        shift = round(4.0 + 3.0 * np.sin(index * 0.9))
+        picture = door(opened_px, seed=index).astype(np.float64)
+        picture[80:] += 0.3 * blots[:SIZE, shift : shift + SIZE][80:, :, None]
+        return np.clip(picture, 0, 255).astype(np.uint8)
+
+    motions: list[Motion] = []
+    for index in range(200):
+        assert see(gate, swaying(index), index / 5)
+        motions.append(gate.motion)
+    assert "unusual" not in motions[100:]
+    assert motions[100:].count("usual") > 50
+    assert see(gate, swaying(200, 40.0), 40.0)
+    assert gate.motion == "unusual"
