@@ -36,7 +36,7 @@ from edge_runtime.view_store import VIEWS, ViewStore
 from edge_runtime.wake import Wake
 from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import CameraConfig, Config, load_config, read_secret
-from transom.errors import EXIT_CONFIGURATION, ClassifierError, ConfigurationError
+from transom.errors import EXIT_CONFIGURATION, ClassifierError, ConfigurationError, SampleError
 from transom.messages import Message, Topics, ZoneEvent, decode
 from transom.printable import printable
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from edge_runtime.web.running import Page
 
 # Commands of other modules, imported when they are asked for: `transom run` needs none of them.
+_log = logging.getLogger(__name__)
+
 _ELSEWHERE = {
     "watch_command": "edge_runtime.watch",
     "doctor_command": "edge_runtime.doctor",
@@ -108,7 +110,7 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
     state = Path(config.state_directory)
     topics = Topics(config.mqtt.prefix, config.device)
     outbox = Outbox(state / FILE_NAME, config.outbox)
-    samples = SampleStore(state / SAMPLES, config.samples) if config.samples is not None else None
+    samples = _samples(config, state)
     try:
         for camera in cameras:
             camera.start()  # it opens while the network is loaded
@@ -161,6 +163,17 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
         outbox.close()
         if samples is not None:
             samples.close()
+
+
+def _samples(config: Config, state: Path) -> SampleStore | None:
+    """Open the samples; a sensor does its work without them too."""
+    if config.samples is None:
+        return None
+    try:
+        return SampleStore(state / SAMPLES, config.samples)
+    except SampleError as error:
+        _log.warning("no samples are kept reason=%s", error)
+        return None
 
 
 def _updater(

@@ -3,9 +3,14 @@
 A bundle that was handed over serves on probation until the device has worked with it for a while.
 If it fails, or the daemon ends three times in a row before it was well, the bundle before serves
 again and this one never more.
+
+A disk that takes nothing keeps no device from its work: what is only counted or answered is then
+known until the process ends. What decides which bundle serves is written, or does not happen.
 """
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +38,8 @@ class Handover:
     def __init__(self, config: ModelsConfig, reports: UpdateReports) -> None:
         self._config = config
         self._store = Path(config.store)
-        self._store.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # a disk that takes nothing now may take a bundle later
+            self._store.mkdir(parents=True, exist_ok=True)
         self._file = LedgerFile(self._store)
         self._reports = reports
         self.ledger = self._file.read()
@@ -43,13 +49,13 @@ class Handover:
 
         Raises:
             BundleError: There is none.
-            OSError: The store cannot be written.
         """
         if self.ledger.starts >= ALLOWED_STARTS:
-            self.roll_back(f"daemon ended {self.ledger.starts} times before it was well")
+            reason = f"daemon ended {self.ledger.starts} times before it was well"
+            self._leave(reason, self.ledger.wish, self._note)
         if self.ledger.serving is not None:
             self.remember(starts=self.ledger.starts + 1)
-        return serving_bundle(self._config)
+        return serving_bundle(self._config, self.ledger)
 
     def end(self) -> None:
         """Note that the daemon ends because it was told to: that is no crash."""
@@ -67,15 +73,23 @@ class Handover:
             part: Its file, complete and synced, in the store's folder.
             wish: What asked for it.
             previous: Digest of the bundle that serves now.
+
+        Raises:
+            OSError: The store cannot be written; the bundle before serves on.
         """
         installed = dict.fromkeys((*self.ledger.installed, wish.digest))
-        self.remember(installed=tuple(installed))  # before the file is there: it is no gift by hand
+        # Before the file is there: it is no gift by hand.
+        self._write(msgspec.structs.replace(self.ledger, installed=tuple(installed)))
         part.replace(self.path_of(wish.digest))
         sync_folder(self._store)
         self._write(self.ledger.handed_over(wish, previous))
 
     def commit(self) -> None:
-        """Keep the bundle that serves, and of the others only the one before."""
+        """Keep the bundle that serves, and of the others only the one before.
+
+        Raises:
+            OSError: The store cannot be written; to be tried again.
+        """
         self._write(self.ledger.committed())
         kept = {self.ledger.serving, self.ledger.previous}
         for digest in self.ledger.installed:
@@ -89,19 +103,31 @@ class Handover:
         Args:
             reason: Why.
             wish: What asked for it; None = the device itself, because the bundle fails.
+
+        Raises:
+            OSError: The store cannot be written; the bundle that serves is not left.
         """
+        return self._leave(reason, wish or self.ledger.wish, self._write)
+
+    def _leave(self, reason: str, told: Desired | None, write: Callable[[Ledger], None]) -> bool:
         ledger = self.ledger
-        told = wish or ledger.wish
         if told is None or ledger.serving is None or ledger.previous is None:
             return False
         _log.warning("bundle rolled back digest=%s reason=%s", ledger.serving[:12], reason)
-        self._write(ledger.rolled_back(reason))
+        write(ledger.rolled_back(reason))
         self._reports.step("rolled_back", told, reason)
         return True
 
     def remember(self, **changes: Any) -> None:
-        """Change the ledger; durable when this returns."""
-        self._write(msgspec.structs.replace(self.ledger, **changes))
+        """Change the ledger: durable when this returns, if the disk takes it."""
+        self._note(msgspec.structs.replace(self.ledger, **changes))
+
+    def _note(self, ledger: Ledger) -> None:
+        try:
+            self._file.write(ledger)
+        except OSError as error:
+            _log.warning("ledger of bundles cannot be written reason=%s", error)
+        self.ledger = ledger
 
     def _write(self, ledger: Ledger) -> None:
         self._file.write(ledger)

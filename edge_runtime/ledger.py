@@ -102,9 +102,13 @@ class LedgerFile:
 
     def __init__(self, store: Path) -> None:
         self._path = store / FILE_NAME
+        self._unread: OSError | None = None
 
     def read(self) -> Ledger:
-        """Return what is remembered; nothing where there is no ledger, or a damaged one."""
+        """Return what is remembered; nothing where there is no ledger, or a damaged one.
+
+        One that the disk does not give is passed over too, and left as it is: see `write`.
+        """
         try:
             return decode(self._path.read_bytes(), Ledger, str(self._path))
         except FileNotFoundError:
@@ -112,12 +116,16 @@ class LedgerFile:
         except (OSError, MessageError) as error:
             # The store's newest bundle serves then, which is what served before there was a ledger.
             _log.warning("ledger of bundles passed over reason=%s", error)
+            self._unread = error if isinstance(error, OSError) else None
             return Ledger()
 
     def write(self, ledger: Ledger) -> None:
         """Remember; durable when this returns.
 
         Raises:
-            OSError: The store cannot be written.
+            OSError: The store cannot be written, or what it remembers could not be read: what
+                was refused and how new a bundle must be is not forgotten over that.
         """
+        if self._unread is not None:
+            raise self._unread
         write_file(self._path, msgspec.json.encode(ledger), mode=0o600)

@@ -18,13 +18,18 @@ from transom.starter import STARTER, bundle_path, starter_keys
 _log = logging.getLogger(__name__)
 
 
-def serving_bundle(config: ModelsConfig) -> Bundle:
+def serving_bundle(config: ModelsConfig, ledger: Ledger | None = None) -> Bundle:
     """Return the bundle that serves.
 
-    It is the one that the configuration names; else the one that the ledger names, unless somebody
-    has put a newer one into the store by hand; else the store's newest; else the starter. A damaged
-    or foreign bundle in the store is passed over, with a warning: an older one that works is better
-    than none. One that the ledger refuses is passed over without a word.
+    It is the one that the configuration names; else the one that the ledger names, or the one
+    before where that is gone, unless somebody has put a newer one into the store by hand; else the
+    newest of those that were put there by hand; else the starter. A damaged or foreign bundle in
+    the store is passed over, with a warning: an older one that works is better than none. One that
+    the ledger refuses is passed over without a word.
+
+    Args:
+        config: The store.
+        ledger: What is remembered of it; None = what the store itself says.
 
     Raises:
         SignatureError: No key is trusted, or none has signed the bundle that is named.
@@ -36,7 +41,7 @@ def serving_bundle(config: ModelsConfig) -> Bundle:
     if config.bundle is not None:
         return _read(Path(config.bundle), Keyring(config).trusted())
     store = Path(config.store)
-    ledger = LedgerFile(store).read()
+    ledger = LedgerFile(store).read() if ledger is None else ledger
     paths = sorted(store.glob("*.bundle"))
     keys = Keyring(config).trusted() if paths else ()
     found = [stored for stored in _readable(paths, keys) if stored.digest not in ledger.refused]
@@ -88,10 +93,12 @@ class _Stored:
 
 def _choose(found: list[_Stored], ledger: Ledger) -> _Stored | None:
     """Return which of these serves; None = the starter."""
+    # What came over MQTT serves once it was handed over, and not because it is there and new.
     by_hand = _newest([stored for stored in found if stored.digest not in ledger.installed])
-    named = next((stored for stored in found if stored.digest == ledger.serving), None)
+    there = {stored.digest: stored for stored in found}
+    named = there.get(ledger.serving or "") or there.get(ledger.previous or "")
     if named is None:
-        return by_hand if ledger.serving is not None else _newest(found)
+        return by_hand
     return by_hand if by_hand is not None and by_hand.age > named.age else named
 
 

@@ -9,7 +9,8 @@ zone must still know after a restart.
 
 The store is bounded in events and in bytes. Beyond either the oldest is dropped and counted. On a
 disk that others have filled, deleting needs room too, so a ballast file gives some back; where
-even that is not enough, events wait in memory, and say so, until the disk has room again.
+even that is not enough, or the disk has become read-only or fails, events wait in memory, and say
+so, until it takes them again.
 
 References:
     https://sqlite.org/pragma.html#pragma_synchronous
@@ -122,7 +123,7 @@ class Outbox:
         self._config = config
         self._lock = threading.RLock()
         self._held: dict[int, Entry] = {}
-        self._finished: set[int] = set()
+        self._finished: dict[int, str | None] = {}  # why refused, None = delivered; still stored
         self._queued = 0
         self._counters = {"dropped": 0, "refused": 0}
         self._unsaved = {"dropped": 0, "refused": 0}
@@ -196,15 +197,18 @@ class Outbox:
         with self._lock:
             stored = [id_ for id_ in ids if self._held.pop(id_, None) is None]
             if stored and not self._attempt(lambda store: _delete(store, stored)):
-                self._finished.update(stored)
+                self._finished |= dict.fromkeys(stored)
 
     def refuse(self, id_: int, reason: str) -> None:
         """Set an event aside that the broker refused; it is not sent again."""
         with self._lock:
             held = self._held.pop(id_, None)
-            if not self._attempt(lambda store: self._bury(store, id_, held, reason)):
+            if self._attempt(lambda store: self._bury(store, id_, held, reason)):
+                return
+            if held is None:
+                self._finished[id_] = reason
+            else:
                 self._unsaved["refused"] += 1
-                self._finished |= {id_} if held is None else set()
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return the refused events that are still kept, oldest first."""
@@ -219,12 +223,13 @@ class Outbox:
         with self._lock:
             queued = self._queued - len(self._finished) + len(self._held)
             lost = {name: self._counters[name] + self._unsaved[name] for name in self._counters}
+            lost["refused"] += sum(reason is not None for reason in self._finished.values())
             return OutboxCounts(queued, len(self._held), **lost)
 
     def settle(self) -> None:
         """Bring to the disk what could not be written before; costs nothing otherwise."""
         with self._lock:
-            if self._finished and self._attempt(lambda store: _delete(store, list(self._finished))):
+            if self._finished and self._attempt(self._finish):
                 self._finished.clear()
             while self._held:
                 batch = list(itertools.islice(self._held.values(), _BATCH))
@@ -308,6 +313,12 @@ class Outbox:
         _count(store, "refused", 1)
         return grown + _delete(store, [id_])
 
+    def _finish(self, store: sqlite3.Connection) -> int:
+        grown = _delete(store, [id_ for id_, reason in self._finished.items() if reason is None])
+        for id_, reason in self._finished.items():
+            grown += self._bury(store, id_, None, reason) if reason is not None else 0
+        return grown
+
     def _read_pending(self, limit: int, after: int) -> list[Entry]:
         if self._store is None:
             return []
@@ -326,18 +337,27 @@ class Outbox:
     # ---------------------------------------------------------------- the file
 
     def _open_or_wait(self) -> None:
-        """Open the store; on a full disk go on without, in memory."""
+        """Open the store; on a disk that is full, read-only or failing go on without, in memory."""
         for _ in range(2):
             try:
                 self._open()
             except (sqlite3.Error, OSError) as error:
                 if self._meet(error):
                     continue
-                if _is_full(error):
+                if self._is_of_the_disk(error):
                     return
                 raise OutboxError(self._why_unusable(error)) from error
             else:
                 return
+
+    def _is_of_the_disk(self, error: sqlite3.Error | OSError) -> bool:
+        """Return whether the disk is at fault, which may pass, and not how the store is set up."""
+        if isinstance(error, OSError):
+            return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+        code = _code(error) & 0xFF
+        if code == sqlite3.SQLITE_CANTOPEN:  # its log beside it
+            return os.access(self._path.parent, os.W_OK)
+        return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
     def _why_unusable(self, error: sqlite3.Error | OSError) -> str:
         if _code(error) & 0xFF == sqlite3.SQLITE_BUSY:
@@ -345,7 +365,6 @@ class Outbox:
         return f"{self._path}: cannot be opened: {error}; its folder must be writable"
 
     def _open(self) -> sqlite3.Connection:
-        is_new = not self._path.exists()
         # SQLite gives its log the mode of the file; nobody else may read what a house does.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         store = sqlite3.connect(
@@ -357,11 +376,10 @@ class Outbox:
                 "SELECT count(*), coalesce(max(id), 0) FROM events"
             ).fetchone()
             self._counters |= dict(store.execute("SELECT name, value FROM counters"))
-        except BaseException:
-            store.close()
-            raise
-        if is_new:
             sync_folder(self._path.parent)
+        except BaseException:
+            store.close()  # or its lock would keep the next attempt out
+            raise
         self._store = store
         self._ids = itertools.count(max(last + 1, next(self._ids)))
         return store
@@ -390,10 +408,9 @@ class Outbox:
         if not self._in_trouble:
             _log.warning("outbox cannot be written path=%s error=%s", self._path, error)
         self._in_trouble = True
-        if _is_full(error):
-            return self._drop_ballast()
-        self._forget_store()
-        return False
+        # The file stays open: this connection undoes what failed, a new one would find it in the
+        # log and take it for done.
+        return _is_full(error) and self._drop_ballast()
 
     def _set_aside(self, error: sqlite3.Error | OSError) -> bool:
         self._forget_store()

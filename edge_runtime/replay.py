@@ -117,7 +117,7 @@ class ClipCamera:
 class Recorder:
     """Stands where the broker and the outbox stand, and hands every message on."""
 
-    def __init__(self, topics: Topics, clock: ClipClock, tell: Tell) -> None:
+    def __init__(self, topics: Topics, clock: Clock, tell: Tell) -> None:
         self._topics = topics
         self._clock = clock
         self._tell = tell

@@ -430,7 +430,15 @@ class Updater:
     # ---------------------------------------------------------------- how it ends
 
     def _judge(self, health: _Health) -> None:
-        """Keep the bundle on probation, or go back to the one before."""
+        """Keep the bundle on probation, or go back to the one before; later, if the disk fails."""
+        try:
+            self._carry_out_verdict(health)
+        except OSError as error:
+            _log.warning("verdict on the bundle cannot be written reason=%s", error)
+            self._began_s, self._well_since_s = self._clock.monotonic_s(), None
+            self._is_judged = False
+
+    def _carry_out_verdict(self, health: _Health) -> None:
         probation = self._handover.ledger.probation
         if health.sick is None:
             self._handover.commit()

@@ -128,8 +128,8 @@ class MjpegServer(http.server.ThreadingHTTPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), Mjpeg)
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        super().__init__((host, port), Mjpeg)
         self.kind = "multipart/x-mixed-replace; boundary=frame"
         self.interval_s = 0.04
         self.credentials = ""
@@ -144,7 +144,7 @@ class MjpegServer(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/video"
+        return f"http://{self.server_address[0]}:{self.server_address[1]}/video"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is no news."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_runtime.ledger import ALLOWED_STARTS, FILE_NAME
+from edge_runtime.ledger import ALLOWED_STARTS, FILE_NAME, Ledger, LedgerFile
 from edge_runtime.replay import ClipClock
 from edge_runtime.shadow import SharedLooks
 from tests.edge_runtime.broker import Broker, Subscriber, wait_until
@@ -228,6 +228,34 @@ def test_bundles_of_the_old_key_and_the_new_one_are_taken_while_both_are_trusted
         wish = home.offer.deploy(home.bundle(4))
         reason = wait_for_step(home.heard, "refused", wish.request)["reason"]
     assert "no trusted key has signed this" in reason
+
+
+def test_a_bundle_whose_installation_was_cut_short_does_not_serve_though_it_is_the_newest(
+    home: Home,
+) -> None:
+    wish = home.hand_over(2)
+    ledger = LedgerFile(home.device.store)
+    ledger.write(Ledger(installed=(wish.digest,)))  # as it is before the last step
+    assert home.device.handover.path_of(wish.digest).exists()
+    assert home.sequence_after_a_start() == 1
+    home.hand_over(2)
+    assert home.sequence_after_a_start() == 2
+
+
+def test_where_the_bundle_that_serves_is_damaged_the_one_before_serves(home: Home) -> None:
+    home.commit(2)
+    third = home.commit(3)
+    home.device.handover.path_of(third.digest).write_bytes(b"damaged")
+    assert home.sequence_after_a_start() == 2
+
+
+def test_a_ledger_that_the_disk_does_not_give_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()  # reading it is an error of the disk's kind
+    file = LedgerFile(tmp_path)
+    assert file.read() == Ledger()
+    with pytest.raises(IsADirectoryError):
+        file.write(Ledger(newest=3))
+    assert (tmp_path / FILE_NAME).is_dir()
 
 
 # ---------------------------------------------------------------- the shadow

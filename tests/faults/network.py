@@ -60,18 +60,19 @@ class Cable:
         for namespace in (self._device, self._broker):
             subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
 
-    def cut(self) -> None:
-        """Let every packet vanish, both ways."""
-        self._rules("-A")
+    def cut(self, port: int | None = None) -> None:
+        """Let every packet vanish, both ways; with a port, those of one service only."""
+        self._rules("-A", port)
 
-    def mend(self) -> None:
-        self._rules("-D")
+    def mend(self, port: int | None = None) -> None:
+        """Undo `cut`."""
+        self._rules("-D", port)
 
-    def _rules(self, action: str) -> None:
-        for chain in ("INPUT", "OUTPUT"):
-            command = ["ip", "netns", "exec", self._device]
-            command += ["iptables", "-w", action, chain, "-j", "DROP"]
-            subprocess.run(command, check=True)
+    def _rules(self, action: str, port: int | None) -> None:
+        for chain, side in (("INPUT", "--sport"), ("OUTPUT", "--dport")):
+            command = ["ip", "netns", "exec", self._device, "iptables", "-w", action, chain]
+            command += [] if port is None else ["-p", "tcp", side, str(port)]
+            subprocess.run([*command, "-j", "DROP"], check=True)
 
     def at_device(self) -> AbstractContextManager[None]:
         """Enter the device's network."""

@@ -1,0 +1,131 @@
+"""Cameras whose servers fail: noticed, told, healed, and no matter to other cameras."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.edge_runtime.conftest import tiny_bundle
+from tests.faults.cameras import CameraServer, Watched, servers, write_pictures
+from tests.faults.network import Cable
+from tests.faults.proof import Proof
+from transom.bundle import read_bundle
+
+__all__ = ["tiny_bundle"]
+
+FAULTS = ("frozen", "dripping", "half-open", "garbage", "vanished")
+UNKNOWN_S, HEALED_S = 6.0, 10.0
+GOOD = len(FAULTS)
+"""The number of the camera that nothing happens to."""
+GOOD_FPS = 2.0
+"""Its cycle is long enough for a machine that is busy with other tests."""
+
+
+def break_(fault: str, server: CameraServer, cable: Cable) -> None:
+    match fault:
+        case "frozen":
+            server.freeze()
+        case "dripping":
+            server.show("drip")
+        case "half-open":
+            cable.cut(server.port)
+        case "garbage":
+            server.show("garbage")
+        case "vanished":
+            server.kill()
+
+
+def repair(fault: str, server: CameraServer, cable: Cable) -> None:
+    match fault:
+        case "frozen":
+            server.thaw()
+        case "half-open":
+            cable.mend(server.port)
+        case "vanished":
+            server.start()
+        case _:
+            server.show("open")
+
+
+def outage(
+    watched: Watched, cameras: list[CameraServer], cable: Cable
+) -> Iterator[tuple[str, float]]:
+    """Break all at once; yield how long each took to become unknown."""
+    began_s = []
+    for fault, camera in zip(FAULTS, cameras, strict=False):
+        began_s.append(time.monotonic())
+        break_(fault, camera, cable)
+    for number, fault in enumerate(FAULTS):
+        yield fault, watched.wait_for(number, "unknown", began_s[number], 30.0)
+
+
+def recovery(
+    watched: Watched, cameras: list[CameraServer], cable: Cable
+) -> Iterator[tuple[str, float]]:
+    """Repair all at once; yield how long each took, from its return on, to have a class again."""
+    began_s = []
+    with cable.at_broker():
+        for fault, camera in zip(FAULTS, cameras, strict=False):
+            repair(fault, camera, cable)
+            camera.wait()
+            began_s.append(time.monotonic())
+    for number, fault in enumerate(FAULTS):
+        yield fault, watched.wait_for(number, "open", began_s[number], 60.0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make networks to cut")
+def test_a_camera_that_fails_is_unknown_in_time_heals_in_time_and_costs_others_nothing(
+    tmp_path: Path, tiny_bundle: Any, proof: Proof
+) -> None:
+    claim = proof(
+        5,
+        "six cameras at real MJPEG servers under one daemon; five fail at once: frozen (SIGSTOP), "
+        "a byte at a time, half-open (packets dropped), garbage, killed; then return",
+        fast=5,
+        full=100,
+        unit="outages",
+    )
+    write_pictures(tmp_path / "pictures")
+    bundle = read_bundle(tiny_bundle.path, None)
+    unknown_s: dict[str, list[float]] = {fault: [] for fault in FAULTS}
+    healed_s: dict[str, list[float]] = {fault: [] for fault in FAULTS}
+    with Cable() as cable, ExitStack() as stack:
+        with cable.at_broker():
+            there = servers(len(FAULTS) + 1, tmp_path / "pictures", cable.broker_address)
+            cameras = stack.enter_context(there)
+        with cable.at_device():
+            urls, fps = [camera.url for camera in cameras], [5.0] * len(FAULTS) + [GOOD_FPS]
+            watched = stack.enter_context(Watched(bundle, urls, fps))
+        for number in range(len(cameras)):
+            watched.wait_for(number, "open", time.monotonic(), 60.0)
+        numbers_from = len(watched.cameras[GOOD].numbers)
+        for _ in range(claim.runs // len(FAULTS)):
+            for fault, took_s in outage(watched, cameras, cable):
+                unknown_s[fault].append(took_s)
+            for fault, took_s in recovery(watched, cameras, cable):
+                healed_s[fault].append(took_s)
+        good = watched.cameras[GOOD].numbers[numbers_from:]
+        states = [said.state for said in watched.states(GOOD)]
+    worst_unknown = {fault: max(times) for fault, times in unknown_s.items()}
+    worst_healed = {fault: max(times) for fault, times in healed_s.items()}
+    assert max(worst_unknown.values()) <= UNKNOWN_S, worst_unknown
+    assert max(worst_healed.values()) <= HEALED_S, worst_healed
+    missed = int((np.diff(good) - 1).sum())
+    assert missed == 0
+    assert states == ["unknown", "open"]
+    claim.found(
+        "`unknown` after {median_unknown} s, at most {unknown}; a class again after "
+        "{median_healed} s, at most {healed}; of {cycles} frames of the sixth camera "
+        "{missed} missed",
+        median_unknown=float(np.median([t for times in unknown_s.values() for t in times])),
+        unknown=max(worst_unknown.values()),
+        median_healed=float(np.median([t for times in healed_s.values() for t in times])),
+        healed=max(worst_healed.values()),
+        cycles=len(good),
+        missed=missed,
+    )
