@@ -23,6 +23,7 @@ from edge_runtime.child import die_with
 from edge_runtime.web.app import make_app
 from edge_runtime.web.call import Call, Reply, refusal
 from edge_runtime.web.order import Order
+from edge_runtime.web.patience import ImpatientProtocol
 
 _NICER = 10
 _MOST_AT_ONCE = 32
@@ -57,14 +58,20 @@ def serve(
         listener: A listening socket.
         certificate: File of the certificate, and of its key; None = no TLS.
     """
+    make_server(app, certificate).run(sockets=[listener])
+
+
+def make_server(app: ASGIApp, certificate: tuple[str, str] | None = None) -> uvicorn.Server:
+    """Return what serves an application; see `serve`."""
     file, key = certificate or (None, None)
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
+        log_level="error",  # a stranger's bytes that are no HTTP are a warning to it, each time
         lifespan="off",
         ws="none",
-        http="h11",
+        http=ImpatientProtocol,
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_MOST_AT_ONCE,
@@ -73,7 +80,7 @@ def serve(
         ssl_certfile=file,
         ssl_keyfile=key,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from tests.edge_runtime.conftest import PlayListCamera
 from tests.edge_runtime.page import ServedDaemon
 from tests.edge_runtime.test_daemon import AJAR, CLOSED, OPEN
 from tests.edge_runtime.test_page_api import sample
+from tests.faults.proof import Proof
 from transom.bundle import Bundle, read_bundle
 from transom.config import PageConfig, load_config
 from transom.crop import Image
@@ -319,8 +320,9 @@ def dataset_page(folder: Path, bundle: Bundle) -> Iterator[tuple[str, DatasetDes
 
 
 def test_names_that_hold_markup_are_shown_as_text(
-    tmp_path: Path, bundle: Bundle, look: Any, evil_dataset: Path
+    bundle: Bundle, look: Any, evil_dataset: Path, proof: Proof
 ) -> None:
+    claim = proof(22, "markup as the names of a data set and its groups, in Chromium", unit="pages")
     with dataset_page(evil_dataset, bundle) as (link, _):
         page = look(link)
         expect(page.get_by_role("heading", name=EVIL, level=2)).to_be_visible()
@@ -328,3 +330,4 @@ def test_names_that_hold_markup_are_shown_as_text(
         expect(page.get_by_text("1 of 2 pictures have")).to_be_visible()
         assert page.title() == f"{EVIL} · Transom"
         assert page.locator("img[onerror], img[src='x']").count() == 0
+    claim.found("shown as text, no script ran")
