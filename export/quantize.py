@@ -96,6 +96,7 @@ def quantize(
         prepared, quantised = Path(folder, "prepared.onnx"), Path(folder, "quantised.onnx")
         _prepare(model, prepared)
         proto = onnx.load(prepared)
+        prepared_graph = proto.SerializeToString()
         layers = head_layers(proto, tasks.names)
         quantize_static(
             prepared,
@@ -114,7 +115,8 @@ def quantize(
     _forget_tools(result)
     int8 = bytes(result.SerializeToString(deterministic=True))
     if settings.bias_correction:
-        int8 = correct_biases(model, int8, crops)
+        # What was prepared, because its filters may have taken in a factor behind them.
+        int8 = correct_biases(prepared_graph, int8, crops)
     return make_sums_exact(int8)
 
 

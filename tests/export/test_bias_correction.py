@@ -6,6 +6,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import nn
 
 from export.bias_correction import correct_biases
 from export.graph import export_graph
@@ -67,6 +68,27 @@ def test_only_biases_change(rounded: bytes, corrected: bytes) -> None:
     # The first reads exact bytes, the last has no bias.
     assert len(changed) == count_operators(rounded)["QLinearConv"] - 2
     assert all(before[name].dtype == np.int32 for name in changed)
+
+
+def test_a_factor_behind_a_filter_is_not_taken_for_an_error_of_its_rounding(
+    run_graph: RunGraph,
+) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, image: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+            x = torch.relu(self.first((image - 127.0) / 128.0))
+            x = torch.relu(3.0 * self.second(x)).mean((2, 3))
+            return {"state": self.head(x)}, x
+
+    torch.manual_seed(3)
+    crops = draw(16, seed=5)
+    graph = export_graph(Scaled().eval(), TASKS, SIZE)
+    exact, said = (run_graph(g, crops)["embedding"] for g in (graph, quantize(graph, TASKS, crops)))
+    np.testing.assert_allclose(said, exact, atol=0.02 * exact.max())
 
 
 def test_correcting_again_changes_nothing(float32: bytes, corrected: bytes) -> None:
