@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,10 +13,14 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 from transom.bundle import DISTANCE, EMBEDDING, Bundle, Logits
 from transom.crop import Image
 from transom.errors import ClassifierError
+from transom.golden_check import why_wrong
 from transom.prediction import Prediction, predict
-from transom.session import session_entries
+from transom.session import SKIPPED_IN_FLOAT32, Precision, session_entries
 
 Floats = npt.NDArray[np.float32]
+
+RUNTIME = f"onnxruntime {onnxruntime.__version__}"
+"""What runs networks here."""
 
 _BATCH = 16
 """Most crops at once: the memory of a network's layers grows with its batch."""
@@ -55,20 +58,38 @@ class Classifier:
     Args:
         bundle: From `read_bundle`.
         threads: Threads of the network, at least 1.
+        precision: Of its arithmetic; None = the bundle's own.
+
+    Attributes:
+        manifest: The bundle's.
+        precision: In which the network runs.
 
     Raises:
-        ClassifierError: The network cannot be loaded here, or is not what the manifest says.
+        ClassifierError: The network cannot be loaded here, is not what the manifest says, or
+            does not run in this precision.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 1, precision: Precision | None = None
+    ) -> None:
         self.manifest = bundle.manifest
+        self.precision = precision or bundle.manifest.precision
         self._goldens = bundle.goldens
         self._name = f"{bundle.manifest.name} {bundle.manifest.sequence}"
         self._widths = self.manifest.widths()
+        if self.precision not in bundle.precisions:
+            raise ClassifierError(
+                f"{self._name}: network runs in {' or '.join(bundle.precisions)}, "
+                f"not in {self.precision}; export again"
+            )
         onnxruntime.set_default_logger_severity(_QUIET)
+        without_rounding = self.precision != self.manifest.precision
         try:
             self._session = onnxruntime.InferenceSession(
-                bundle.model, _options(threads), providers=["CPUExecutionProvider"]
+                bundle.model,
+                _options(threads, without_rounding=without_rounding),
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(SKIPPED_IN_FLOAT32) if without_rounding else None,
             )
         except _FAULTS as error:
             raise ClassifierError(f"{self._name}: network cannot be loaded: {error}") from error
@@ -90,13 +111,7 @@ class Classifier:
             raise ValueError(
                 f"crops must be (N, {size}, {size}, 3) uint8, got {crops.shape} {crops.dtype}"
             )
-        parts = [self._run(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
-        joined = {
-            name: np.concatenate([part[name] for part in parts])
-            if parts
-            else np.zeros((0, width), np.float32)
-            for name, width in self._widths.items()
-        }
+        joined = self._answer(crops)
         distance = joined[DISTANCE][:, 0] if DISTANCE in joined else None
         return Answers(
             {spec.name: predict(joined[spec.name], spec, distance) for spec in self.manifest.tasks},
@@ -106,37 +121,30 @@ class Classifier:
     def check_goldens(self) -> None:
         """Compare the network's answers on this machine with those the bundle expects.
 
-        Processors round differently, so logits are compared with the bundle's tolerance, and the
-        class must be the same.
-
         Raises:
             ClassifierError: An answer differs; the message says which and by how much.
         """
-        crops = self._goldens.crops
-        for start in range(0, len(crops), _BATCH):
-            found = self._run(crops[start : start + _BATCH])
-            self._compare(start, found)
+        found = self._answer(self._goldens.crops)
+        reason = why_wrong(self._goldens, self.manifest.task_set(), found, self.precision)
+        if reason is not None:
+            raise ClassifierError(
+                f"{self._name}: {reason}; this machine does not compute what the exporter did: "
+                "update onnxruntime or export again"
+            )
 
-    def _compare(self, start: int, found: Mapping[str, Floats]) -> None:
-        for task in self.manifest.task_set():
-            got = found[task.name]
-            expected = self._goldens.logits[task.name][start : start + len(got)]
-            differences = np.abs(got - expected).max(axis=1)
-            worst = int(differences.argmax())
-            if differences[worst] > self._goldens.tolerance:
-                raise ClassifierError(
-                    f"{self._name}: golden {start + worst} differs by {differences[worst]:.3g} in "
-                    f"task {task.name!r}, {self._goldens.tolerance:g} is allowed; this machine "
-                    "does not compute what the exporter did: update onnxruntime or export again"
-                )
-            wrong = np.flatnonzero(got.argmax(axis=1) != expected.argmax(axis=1))
-            if len(wrong):
-                which = int(wrong[0])
-                raise ClassifierError(
-                    f"{self._name}: golden {start + which} is "
-                    f"{task.classes[int(got[which].argmax())]!r} here, must be "
-                    f"{task.classes[int(expected[which].argmax())]!r} (task {task.name!r})"
-                )
+    def become(self, other: "Classifier") -> None:
+        """Run from now on as another of the same bundle does; from any thread, between batches."""
+        self._session, self.precision = other._session, other.precision
+
+    def _answer(self, crops: Image) -> Logits:
+        """Return every output for any number of crops."""
+        parts = [self._run(crops[i : i + _BATCH]) for i in range(0, len(crops), _BATCH)]
+        return {
+            name: np.concatenate([part[name] for part in parts])
+            if parts
+            else np.zeros((0, width), np.float32)
+            for name, width in self._widths.items()
+        }
 
     def _run(self, crops: Image) -> Logits:
         try:
@@ -182,14 +190,14 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def _options(threads: int, *, without_rounding: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = False  # it keeps the largest batch's memory for ever
     options.log_severity_level = _QUIET
-    for key, value in session_entries().items():
+    for key, value in session_entries(without_rounding=without_rounding).items():
         options.add_session_config_entry(key, value)
     return options
 

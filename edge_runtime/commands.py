@@ -25,6 +25,7 @@ from edge_runtime.models import serving_bundle
 from edge_runtime.mqtt import Publisher
 from edge_runtime.notify import Notifier
 from edge_runtime.outbox import FILE_NAME, Outbox
+from edge_runtime.precision import Measured, PrecisionFile
 from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
 from edge_runtime.samples import FILE_NAME as SAMPLES
@@ -126,6 +127,8 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
         reports = UpdateReports(topics, outbox, publisher, clock)
         handover = Handover(config.models, reports) if config.updates is not None else None
         bundle = serving_bundle(config.models) if handover is None else handover.begin()
+        precisions = PrecisionFile(state, threads=config.models.threads)
+        measured = precisions.read(bundle.digest)
         try:
             daemon = Daemon(
                 config,
@@ -140,6 +143,7 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
                 samples=samples,
                 wake=wake,
                 is_shown=page is not None,
+                measured=measured,
                 updates=None
                 if handover is None
                 else _updater(config, topics, publisher, handover, reports, bundle, clock),
@@ -148,6 +152,7 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
                 ended_by_signals(daemon.ask_to_stop),
                 nullcontext() if page is None else page.showing(config, daemon, samples, clock),
                 _sharing(config, topics, publisher, samples, bundle),
+                _measuring(config, bundle, daemon, precisions, measured),
             ):
                 daemon.run()
         except ClassifierError as error:
@@ -188,6 +193,22 @@ def _updater(
     from edge_runtime.updater import Updater  # only where bundles are taken
 
     return Updater(config, topics, publisher, handover, reports, bundle, clock)
+
+
+def _measuring(
+    config: Config,
+    bundle: Bundle,
+    daemon: Daemon,
+    precisions: PrecisionFile,
+    measured: Measured | None,
+) -> AbstractContextManager[object]:
+    """Find out which precision is faster here, where nobody knows and somebody wants to."""
+    is_open = config.models.precision == "auto" and len(bundle.precisions) > 1
+    if measured is not None or not is_open:
+        return nullcontext()
+    from edge_runtime.measuring import Measuring  # once in a bundle's time on a machine
+
+    return Measuring(config.models, bundle, daemon, precisions)
 
 
 def _sharing(
@@ -292,7 +313,8 @@ def describe(config: Config) -> Iterator[str]:
     )
     models = config.models
     source = models.bundle or f"newest of {models.store}"
-    yield f"model      {source}, keys in {models.trusted_keys}"
+    precision = "" if models.precision == "auto" else f", in {models.precision}"
+    yield f"model      {source}{precision}, keys in {models.trusted_keys}"
     yield f"decisions  {_describe_decisions(config)}"
     if config.samples is not None:
         shared = ", sent to who asks over MQTT" if config.samples.pull else ""

@@ -36,6 +36,7 @@ from edge_runtime.history import ZoneHistory
 from edge_runtime.homeassistant import discovery
 from edge_runtime.link import Received
 from edge_runtime.notify import Notifier
+from edge_runtime.precision import Chosen, Measured, open_classifier
 from edge_runtime.samples import SampleStore
 from edge_runtime.sampling import Sampling
 from edge_runtime.two_states import told_spec
@@ -87,8 +88,10 @@ class Daemon:
         updates: Takes bundles over MQTT; None = nothing does.
         wake: Set by the cameras when they have a frame; None = by nothing but `ask_to_stop`.
         is_shown: Whether somebody may ask for frames and for the last hour.
+        measured: What the network takes here in each precision; None = nobody has looked.
 
     Attributes:
+        precision: In which the network runs, and why.
         inference_ms: What the newest batches took in the network, at most 100.
 
     Raises:
@@ -112,12 +115,14 @@ class Daemon:
         updates: "Updater | None" = None,
         wake: Wake | None = None,
         is_shown: bool = False,
+        measured: Measured | None = None,
     ) -> None:
         _check_zones(config, bundle.manifest)
         self._config = config
         self._manifest = bundle.manifest
-        self._classifier = Classifier(bundle, threads=config.models.threads)
-        self._classifier.check_goldens()
+        self._classifier, self.precision = open_classifier(
+            bundle, config.models.precision, measured, threads=config.models.threads
+        )
         give_back_memory()
         self._broker = broker
         self._outbox = outbox
@@ -215,6 +220,21 @@ class Daemon:
         self._wake.set()
 
     @property
+    def is_ready(self) -> bool:
+        """Whether every camera has had its first verdict."""
+        return self._is_ready
+
+    def run_as(self, other: Classifier, chosen: Chosen) -> None:
+        """Let the network run in another precision from the next look on; from any thread.
+
+        Args:
+            other: Of the same bundle.
+            chosen: Its precision, and why.
+        """
+        self._classifier.become(other)
+        self.precision = chosen
+
+    @property
     def watches(self) -> Sequence[CameraWatch]:
         """What is watched, a camera each, in the configuration's order."""
         return self._watches
@@ -239,12 +259,13 @@ class Daemon:
             watch.start(now_ns)
         self._broker.start()
         _log.info(
-            "started device=%s cameras=%d zones=%d model=%s sequence=%d",
+            "started device=%s cameras=%d zones=%d model=%s sequence=%d precision=%s",
             self._config.device,
             len(self._watches),
             sum(len(watch.zones) for watch in self._watches),
             self._manifest.name,
             self._manifest.sequence,
+            self.precision.precision,
         )
 
     def stop(self) -> None:
@@ -378,6 +399,7 @@ class Daemon:
             outbox=self._outbox.counts(),
             publisher=self._broker.counters(),
             samples=self._sampling.counts() if self._sampling is not None else None,
+            chosen=self.precision,
         )
         self._announcer.diagnostics(figures)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from edge_runtime.clock import Clock
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.outbox import OutboxCounts
+from edge_runtime.precision import Chosen
 from edge_runtime.samples import SampleCounts
 from transom.messages import Diagnostics
 
@@ -115,6 +116,7 @@ def collect(
     outbox: OutboxCounts,
     publisher: PublisherCounters,
     samples: SampleCounts | None = None,
+    chosen: Chosen | None = None,
 ) -> Diagnostics:
     """Return one diagnostics message.
 
@@ -127,6 +129,7 @@ def collect(
         outbox: What waits and what was lost.
         publisher: What became of the connection.
         samples: Pictures kept to be labelled; None = none are.
+        chosen: In which precision the network runs.
     """
     return Diagnostics(
         uptime_s=round(machine.uptime_s, 1),
@@ -144,4 +147,6 @@ def collect(
         samples=None if samples is None else samples.samples,
         sample_bytes=None if samples is None else samples.stored_bytes,
         labelled_samples=None if samples is None else samples.labelled,
+        precision=None if chosen is None else chosen.precision,
+        precision_why="" if chosen is None else chosen.why,
     )

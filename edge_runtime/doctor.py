@@ -15,7 +15,7 @@ from edge_runtime.clock import Clock
 from edge_runtime.config_option import CONFIG_FILE, DEFAULT_CONFIG
 from edge_runtime.diagnostics import SINCE_BOOT, UNDERVOLTAGE, Machine
 from edge_runtime.doctor_broker import check_broker
-from edge_runtime.doctor_children import check_camera, check_onnxruntime, check_speed
+from edge_runtime.doctor_children import check_camera, check_network, check_onnxruntime
 from edge_runtime.finding import Check
 from edge_runtime.outbox import FILE_NAME, Outbox
 from transom import __version__
@@ -97,7 +97,7 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
     bundle = check_bundle(config)
     yield bundle
     if bundle.ok:
-        yield check_speed(config)
+        yield from check_network(config)
     told = _discovery(config) if bundle.ok and config.homeassistant.discovery else None
     yield from check_broker(config, config_file, clock, told)
     for camera in config.cameras:

@@ -1,27 +1,28 @@
 """`transom doctor`: what is tried in a process of its own, because it may block or crash."""
 
-import statistics
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from edge_runtime.finding import Check
 from edge_runtime.redaction import redact, shown_source
-from transom.config import CameraConfig, Config, ModelsConfig, read_secret
+from transom.config import CameraConfig, Config, read_secret
 from transom.errors import ConfigurationError, TransomError
+
+if TYPE_CHECKING:
+    from edge_runtime.trial import Tried
+    from transom.bundle import Bundle
 
 _CHILD_TIMEOUT_S = 30.0
 _CAMERA_TIMEOUT_S = 15.0
 _LEAST_ONNXRUNTIME = (1, 24, 4)
 _MOST_LOAD = 0.5
 """Share of one core that looking at every frame of every zone may take."""
-_TIMED_LOOKS = 20
 _TRY_CAMERA = "from edge_runtime.doctor_children import try_camera; try_camera()"
-_TRY_SPEED = "from edge_runtime.doctor_children import try_speed; try_speed()"
 
 
 def check_onnxruntime() -> Check:
@@ -48,41 +49,44 @@ def check_onnxruntime() -> Check:
     )
 
 
-def check_speed(config: Config) -> Check:
-    """Return whether the network keeps up with every zone at its camera's pace."""
-    child = _run_child(_TRY_SPEED, msgspec.json.encode(config.models), _CHILD_TIMEOUT_S)
-    if child is None or child.returncode != 0:
-        how = "does not end" if child is None else _how_it_ended(child)
-        do = "see the bundle's finding; else run: transom bench"
-        return Check(check="speed", ok=False, what=f"the network {how}", do=do)
-    look_ms = float(child.stdout)
-    looks = sum(camera.fps * len(camera.zones) for camera in config.cameras)
-    load = looks * look_ms / 1000.0
-    ok = load <= _MOST_LOAD
-    what = f"{look_ms:.1f} ms a look; {looks:g} looks a second at most are {load:.0%} of a core"
-    do = "" if ok else "lower fps in cameras, watch fewer zones, or export a smaller network"
-    return Check(check="speed", ok=ok, what=what, do=do)
+def check_network(config: Config) -> Iterator[Check]:
+    """Yield whether the network keeps up with every zone at its camera's pace, and its precision.
 
+    It is tried in a process of its own, as before an update.
+    """
+    from edge_runtime.models import serving_bundle, serving_path
+    from edge_runtime.trial import Trial
 
-def try_speed() -> None:
-    """Print the median milliseconds of a look with the bundle that standard input describes."""
-    from edge_runtime.classifier import Classifier
-    from edge_runtime.models import serving_bundle
-
-    models = msgspec.json.decode(sys.stdin.buffer.read(), type=ModelsConfig)
     try:
-        bundle = serving_bundle(models)
-        classifier = Classifier(bundle, threads=models.threads)
+        bundle = serving_bundle(config.models)
+        with Trial(serving_path(config.models), bundle.digest, config.models) as trial:
+            tried = trial.run()
     except TransomError as error:
-        sys.exit(str(error))
-    size = bundle.manifest.input.size
-    crop = np.full((1, size, size, 3), 127, np.uint8)
-    times_ms = []
-    for _ in range(_TIMED_LOOKS):
-        began_s = time.perf_counter()
-        classifier.classify(crop)
-        times_ms.append(1000.0 * (time.perf_counter() - began_s))
-    print(f"{statistics.median(times_ms):.3f}")  # noqa: T201
+        do = "see the bundle's finding; else run: transom bench"
+        yield Check(check="speed", ok=False, what=f"the network: {error}", do=do)
+        return
+    looks = sum(camera.fps * len(camera.zones) for camera in config.cameras)
+    load = looks * tried.inference_ms / 1000.0
+    ok = load <= _MOST_LOAD
+    what = f"{tried.inference_ms:.1f} ms a look; {looks:g} looks a second at most are "
+    do = "" if ok else "lower fps in cameras, watch fewer zones, or export a smaller network"
+    yield Check(check="speed", ok=ok, what=f"{what}{load:.0%} of a core", do=do)
+    yield _check_precision(config, bundle, tried)
+
+
+def _check_precision(config: Config, bundle: "Bundle", tried: "Tried") -> Check:
+    """Return in which precision the daemon runs the network, and why."""
+    from edge_runtime.precision import PrecisionFile, choose
+
+    folder, wanted = Path(config.state_directory), config.models.precision
+    known = PrecisionFile(folder, threads=config.models.threads).read(bundle.digest)
+    chosen = tried.chosen if known is None else choose(bundle, wanted, known)
+    what = f"{chosen.precision}: {chosen.why}"
+    if known is None and tried.measured is not None:
+        what += "; measured just now, as the daemon does once"
+    ok = wanted in ("auto", chosen.precision)
+    do = "" if ok else "set models.precision to auto, or export the bundle again"
+    return Check(check="precision", ok=ok, what=what, do=do)
 
 
 def check_camera(camera: CameraConfig, config_file: Path) -> Check:

@@ -19,7 +19,18 @@ _log = logging.getLogger(__name__)
 
 
 def serving_bundle(config: ModelsConfig, ledger: Ledger | None = None) -> Bundle:
-    """Return the bundle that serves.
+    """Return the bundle that serves; see `serving_path`.
+
+    Raises:
+        SignatureError: No key is trusted, or none has signed the bundle that is named.
+        BundleError: The bundle that is named cannot be used, or the store holds none that can and
+            this installation has no starter.
+    """
+    return _read(*_serving(config, ledger))
+
+
+def serving_path(config: ModelsConfig, ledger: Ledger | None = None) -> Path:
+    """Return the file of the bundle that serves.
 
     It is the one that the configuration names; else the one that the ledger names, or the one
     before where that is gone, unless somebody has put a newer one into the store by hand; else the
@@ -32,14 +43,17 @@ def serving_bundle(config: ModelsConfig, ledger: Ledger | None = None) -> Bundle
         ledger: What is remembered of it; None = what the store itself says.
 
     Raises:
-        SignatureError: No key is trusted, or none has signed the bundle that is named.
-        BundleError: The bundle that is named cannot be used, or the store holds none that can and
-            this installation has no starter.
+        SignatureError: No key is trusted.
     """
+    return _serving(config, ledger)[0]
+
+
+def _serving(config: ModelsConfig, ledger: Ledger | None) -> tuple[Path, tuple[PublicKey, ...]]:
+    """Return the file of the bundle that serves, and the keys of which one must have signed it."""
     if config.bundle == STARTER:
         return _starter()
     if config.bundle is not None:
-        return _read(Path(config.bundle), Keyring(config).trusted())
+        return Path(config.bundle), Keyring(config).trusted()
     store = Path(config.store)
     ledger = LedgerFile(store).read() if ledger is None else ledger
     paths = sorted(store.glob("*.bundle"))
@@ -49,7 +63,7 @@ def serving_bundle(config: ModelsConfig, ledger: Ledger | None = None) -> Bundle
     if chosen is None:
         _log.warning("no bundle of your own store=%s serving=%s", store, STARTER)
         return _starter()
-    return _read(chosen.path, keys)
+    return chosen.path, keys
 
 
 def is_starter(digest: str) -> bool:
@@ -116,8 +130,8 @@ def _readable(paths: list[Path], keys: tuple[PublicKey, ...]) -> Iterator[_Store
         yield _Stored(path, bundle.manifest, bundle.digest)
 
 
-def _starter() -> Bundle:
-    return _read(bundle_path(STARTER), starter_keys())
+def _starter() -> tuple[Path, tuple[PublicKey, ...]]:
+    return bundle_path(STARTER), starter_keys()
 
 
 def _read(path: Path, keys: tuple[PublicKey, ...]) -> Bundle:

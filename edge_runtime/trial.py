@@ -7,13 +7,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
 import msgspec
 import numpy as np
 
+from edge_runtime.precision import Chosen, Measured
 from edge_runtime.trial_process import Batch, Order, Outcome, Verdicts
+from transom.config import ModelsConfig
 from transom.crop import Image
 from transom.errors import UpdateError
 
@@ -30,6 +33,21 @@ _LAST_WORDS = 300
 Answer = TypeVar("Answer", Outcome, Verdicts)
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What a trial that was passed has found.
+
+    Attributes:
+        inference_ms: Median time for one crop, in the precision chosen.
+        chosen: In which precision the network runs here, and why.
+        measured: What was found of both precisions; None = only one was looked at.
+    """
+
+    inference_ms: float
+    chosen: Chosen
+    measured: Measured | None
+
+
 class Trial:
     """A bundle at work in a child process.
 
@@ -39,10 +57,10 @@ class Trial:
     Args:
         path: A bundle's file that was verified.
         digest: SHA-256 of what was verified.
-        threads: Threads of the network.
+        config: Threads of the network, and its precision.
     """
 
-    def __init__(self, path: Path, digest: str, *, threads: int) -> None:
+    def __init__(self, path: Path, digest: str, config: ModelsConfig) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
             [sys.executable, "-m", "edge_runtime.trial_process"],
@@ -58,7 +76,8 @@ class Trial:
         order = Order(
             path=str(path),
             digest=digest,
-            threads=threads,
+            threads=config.threads,
+            precision=config.precision,
             parent=os.getpid(),
             memory_bytes=MEMORY_BYTES,
         )
@@ -82,16 +101,20 @@ class Trial:
         """The process in which the network works."""
         return self._process.pid
 
-    def run(self) -> float:
-        """Load the network and compare its answers with the golden ones; return ms for one crop.
+    def run(self) -> Tried:
+        """Load the network, compare its answers with the golden ones, and time it.
 
         Raises:
             UpdateError: It cannot be loaded, answers wrongly, hangs, or ends its process.
         """
         outcome = self._answer(Outcome, START_S)
-        if outcome.failed is not None or outcome.inference_ms is None:
+        if outcome.failed is not None or outcome.inference_ms is None or outcome.chosen is None:
             raise UpdateError(outcome.failed or "trial gave no time")
-        return outcome.inference_ms
+        return Tried(outcome.inference_ms, outcome.chosen, outcome.measured)
+
+    def kill(self) -> None:
+        """End the process; from any thread. Who waits for it has an `UpdateError`."""
+        self._process.kill()
 
     def judge(self, crops: Image) -> dict[str, list[str]]:
         """Return, by task, what the network says of each of (N, S, S, 3) uint8 crops.

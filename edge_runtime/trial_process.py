@@ -8,7 +8,6 @@ line with its size and its pixels. Every answer is a JSON line on standard outpu
 
 import hashlib
 import os
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -17,19 +16,20 @@ import msgspec
 import numpy as np
 
 from edge_runtime.child import die_with, end_after, go_first
-from edge_runtime.classifier import Answers, Classifier
+from edge_runtime.classifier import Answers, Classifier, give_back_memory
+from edge_runtime.precision import Chosen, Measured, choose, measure, median_ms
 from transom.bundle import Bundle, parse_bundle
+from transom.config import WantedPrecision
 from transom.crop import Image
 from transom.errors import BundleError, ClassifierError
 from transom.prediction import UNKNOWN_INDEX
 from transom.tasks import UNKNOWN
 
-_TIMED_LOOKS = 20
-
 _NETWORK_CPU_S = 8.0
 _TIMES_THE_START = 12.0
-"""Processor time for loading the network, its golden vectors and the timed looks: so much, or so
-many times what Python and its libraries took to start on this board, whichever is more."""
+"""Processor time for loading the network and its golden vectors, and as much again for looks at it
+in each precision: so much, or so many times what Python and its libraries took to start on this
+board, whichever is more."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +39,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         path: The bundle's file, verified by the parent.
         digest: SHA-256 of what was verified.
         threads: Threads of the network.
+        precision: In which it is to run, as the configuration has it.
         parent: Process with which this one ends.
         memory_bytes: Most memory of its own, beyond which an allocation fails.
     """
@@ -46,6 +47,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     digest: str
     threads: int
+    precision: WantedPrecision
     parent: int
     memory_bytes: int
 
@@ -55,11 +57,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         failed: Why the bundle must not serve; None = its answers are right.
-        inference_ms: Median time for one crop.
+        inference_ms: Median time for one crop, in the precision chosen.
+        chosen: In which precision it runs here.
+        measured: What was found of both precisions; None = only one was looked at.
     """
 
     failed: str | None = None
     inference_ms: float | None = None
+    chosen: Chosen | None = None
+    measured: Measured | None = None
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,12 +85,16 @@ def main() -> int:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     die_with(order.parent)
     go_first(order.memory_bytes)
-    end_after(order.threads * max(_NETWORK_CPU_S, _TIMES_THE_START * time.process_time()))
+    cpu_s = order.threads * max(_NETWORK_CPU_S, _TIMES_THE_START * time.process_time())
+    end_after(cpu_s)
     try:
         bundle = _load(order)
         classifier = Classifier(bundle, threads=order.threads)
         classifier.check_goldens()
-        _say(Outcome(inference_ms=_median_ms(classifier, bundle.goldens.crops)))
+        end_after(cpu_s)
+        outcome = _try(bundle, classifier, order)
+        give_back_memory()
+        _say(outcome)
         end_after(None)  # from here on each answer has its own time
         while line := sys.stdin.buffer.readline():
             crops = _read_crops(msgspec.json.decode(line, type=Batch), bundle)
@@ -114,14 +124,19 @@ def _load(order: Order) -> Bundle:
     return parse_bundle(data, order.path, None)
 
 
-def _median_ms(classifier: Classifier, crops: Image) -> float:
-    times_ms = []
-    for look in range(_TIMED_LOOKS):
-        index = look % len(crops)
-        began_s = time.perf_counter()
-        classifier.classify(crops[index : index + 1])
-        times_ms.append(1000.0 * (time.perf_counter() - began_s))
-    return round(statistics.median(times_ms), 3)
+def _try(bundle: Bundle, classifier: Classifier, order: Order) -> Outcome:
+    """Time the network, and let it run in the precision that is chosen by that."""
+    own, crops = classifier.precision, bundle.goldens.crops
+    if order.precision == own or len(bundle.precisions) == 1:
+        chosen = choose(bundle, order.precision, None)
+        return Outcome(inference_ms=median_ms(classifier, crops), chosen=chosen)
+    measured = measure(bundle, classifier, threads=order.threads)
+    chosen = choose(bundle, order.precision, measured)
+    if chosen.precision == own or measured.float32_ms is None:
+        return Outcome(inference_ms=measured.int8_ms, chosen=chosen, measured=measured)
+    other = Classifier(bundle, threads=order.threads, precision=chosen.precision)
+    classifier.become(other)
+    return Outcome(inference_ms=measured.float32_ms, chosen=chosen, measured=measured)
 
 
 def _read_crops(batch: Batch, bundle: Bundle) -> Image:

@@ -9,6 +9,7 @@ import msgspec
 
 from edge_runtime.clock import Clock, iso
 from edge_runtime.outbox import Outbox
+from edge_runtime.precision import Chosen
 from transom.bundle import Manifest
 from transom.messages import Message, ModelState, Topics, encode
 from transom.signing import PublicKey
@@ -24,6 +25,7 @@ class Measured:
     decisions: int | None = None
     agreement: float | None = None
     inference_ms: float | None = None
+    chosen: Chosen | None = None
 
 
 class Voice(Protocol):
@@ -71,6 +73,8 @@ class UpdateReports:
             decisions=measured.decisions,
             agreement=None if measured.agreement is None else round(measured.agreement, 4),
             inference_ms=measured.inference_ms,
+            precision=None if measured.chosen is None else measured.chosen.precision,
+            precision_why="" if measured.chosen is None else measured.chosen.why,
         )
         self._outbox.put(Message(self._topics.model_report, encode(report)), str(uuid.uuid4()))
         self._voice.flush_events()

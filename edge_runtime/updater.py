@@ -25,6 +25,7 @@ from edge_runtime.download import Exchange, PartFile, clear_parts, fetch_chunks
 from edge_runtime.handover import Handover
 from edge_runtime.keyring import Keyring
 from edge_runtime.link import Received
+from edge_runtime.precision import PrecisionFile
 from edge_runtime.shadow import Shadow, SharedLooks, share
 from edge_runtime.trial import Trial
 from edge_runtime.update_reports import Measured, UpdateReports
@@ -120,6 +121,9 @@ class Updater:
         self._clock = clock
         self._store = Path(config.models.store)
         self._complaints = Complaints(_log, clock)
+        self._precisions = PrecisionFile(
+            Path(config.state_directory), threads=config.models.threads
+        )
         self._inbox: queue.Queue[_Thing] = queue.Queue(_INBOX)
         self._wish: Desired | None = None  # what is being carried out
         self._next: Desired | None = None  # what comes after it
@@ -393,9 +397,12 @@ class Updater:
     def _try(self, wish: Install, part: PartFile, bundle: Bundle) -> None:
         self._reports.state(self._serving, wish, "being tried", int(_FETCHED))
         try:
-            with Trial(part.path, wish.digest, threads=self._config.models.threads) as trial:
-                inference_ms = trial.run()
-                self._tell("tried", wish, measured=Measured(inference_ms=inference_ms))
+            with Trial(part.path, wish.digest, self._config.models) as trial:
+                tried = trial.run()
+                if tried.measured is not None:
+                    self._precisions.write(wish.digest, tried.measured)
+                measured = Measured(inference_ms=tried.inference_ms, chosen=tried.chosen)
+                self._tell("tried", wish, measured=measured)
                 shadow = self._watch_shadow(wish, trial, bundle.manifest.input)
             shadow.check(self._terms.least_agreement)
         except UpdateError as error:

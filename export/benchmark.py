@@ -14,8 +14,11 @@ import msgspec
 
 from export.latency import Energy, Figures, Request, Timing
 from export.peak import Peak, find_peak
+from train.predictor import OnnxPredictor
 from transom.bundle import Bundle
 from transom.errors import ClassifierError
+from transom.golden_check import why_wrong
+from transom.session import Precision, faster
 
 BATCHES = (1, 4, 16)
 MOST_THREADS = 4
@@ -50,6 +53,8 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
         peak: What a core can do in 8-bit arithmetic, where that is known.
         speedup: Float32's median over INT8's, one thread and one crop; None where only one of
             them was measured.
+        precision: In which a device with one thread on this machine runs the network by itself.
+        precision_why: Why, with figures.
         runs: Latency by precision, threads and batch, milliseconds a batch.
     """
 
@@ -64,6 +69,8 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
     energy: Energy | None
     peak: Peak | None
     speedup: float | None
+    precision: Precision
+    precision_why: str
     runs: tuple[Run, ...]
 
 
@@ -86,7 +93,15 @@ def benchmark(
         ClassifierError: The network does not run on this machine.
     """
     size = bundle.manifest.input.size
-    figures = time_models(_twins(bundle), size, threads=threads, batches=batches, seconds=seconds)
+    figures = time_models(
+        _twins(bundle),
+        size,
+        unrounded=bundle.precisions[1:],
+        threads=threads,
+        batches=batches,
+        seconds=seconds,
+    )
+    precision, why = _choice(bundle, figures.runs)
     macs, parameters = _cost(bundle)
     peak = find_peak()
     return Benchmark(
@@ -101,18 +116,47 @@ def benchmark(
         energy=figures.energy,
         peak=peak,
         speedup=_speedup(figures.runs),
+        precision=precision,
+        precision_why=why,
         runs=tuple(_run(timing, peak, macs) for timing in figures.runs),
     )
 
 
 def _twins(bundle: Bundle) -> dict[str, bytes]:
-    """Return the bundle's network, and its float32 twin where it is INT8 and onnx is installed."""
+    """Return the bundle's network by the precisions to time it in.
+
+    One that runs in INT8 only has a float32 twin beside it, where onnx is installed to make it.
+    """
     precision = bundle.manifest.precision
+    if len(bundle.precisions) > 1:
+        return dict.fromkeys(bundle.precisions, bundle.model)
     if precision != "int8" or find_spec("onnx") is None:
         return {precision: bundle.model}
     from export.dequantise import dequantise
 
     return {precision: bundle.model, "float32": dequantise(bundle.model)}
+
+
+def _choice(bundle: Bundle, runs: Sequence[Timing]) -> tuple[Precision, str]:
+    """Return in which precision a device runs the network on this machine, and why."""
+    own = bundle.manifest.precision
+    if len(bundle.precisions) == 1:
+        return own, f"the bundle runs in {own} only"
+    manifest, goldens = bundle.manifest, bundle.goldens
+    said = OnnxPredictor(bundle.model, manifest, precision="float32")(goldens.crops)
+    wrong = why_wrong(goldens, manifest.task_set(), said.logits, "float32")
+    if wrong is not None:
+        return own, f"float32 is not used: {wrong}"
+    ms = _alone(runs)
+    if len(ms) < len(bundle.precisions):
+        return own, "not measured: that needs one thread and one crop"
+    why = f"int8 takes {ms['int8']:.2f} ms a crop, float32 {ms['float32']:.2f} ms"
+    return faster(ms["int8"], ms["float32"]), why
+
+
+def _alone(runs: Sequence[Timing]) -> dict[str, float]:
+    """Return the median with one thread and one crop, by precision."""
+    return {run.precision: run.median_ms for run in runs if (run.threads, run.batch) == (1, 1)}
 
 
 def _run(timing: Timing, peak: Peak | None, macs: int) -> Run:
@@ -123,7 +167,7 @@ def _run(timing: Timing, peak: Peak | None, macs: int) -> Run:
 
 
 def _speedup(runs: Sequence[Timing]) -> float | None:
-    alone = {run.precision: run.median_ms for run in runs if (run.threads, run.batch) == (1, 1)}
+    alone = _alone(runs)
     return alone["float32"] / alone["int8"] if alone.keys() >= {"int8", "float32"} else None
 
 
@@ -132,6 +176,7 @@ def time_models(
     size: int,
     *,
     sizes: Mapping[str, int] | None = None,
+    unrounded: Sequence[str] = (),
     threads: Sequence[int] | None = None,
     batches: Sequence[int] = BATCHES,
     seconds: float = SECONDS,
@@ -142,6 +187,7 @@ def time_models(
         models: ONNX files by name, such as their precision; timings state it as `precision`.
         size: Side of their crops in pixels.
         sizes: By name of the model, where it is another.
+        unrounded: Names of INT8 models that are run in float32.
         threads: Numbers of threads; None = 1 to 4, as far as there are cores.
         batches: Numbers of crops.
         seconds: About how long the runs go on.
@@ -153,6 +199,7 @@ def time_models(
         models=dict(models),
         size=size,
         sizes=dict(sizes or {}),
+        unrounded=tuple(unrounded),
         threads=tuple(threads or range(1, min(MOST_THREADS, usable_cores()) + 1)),
         batches=tuple(batches),
         seconds=seconds,

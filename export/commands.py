@@ -251,6 +251,7 @@ def _export_text(path: Path, bundle: Bundle) -> str:
         f"{report['cost']['macs'] / 1e6:.0f} million multiply-accumulates, "
         f"{report['cost']['parameters'] / 1e6:.2f} million parameters; left in float: "
         f"{report['float_conv']} convolutions",
+        _float32_text(bundle),
         "",
         f"{'task':<12} {'same as float32':>16} {'where sure':>12} {'accuracy lost':>14}"
         "  95 % interval",
@@ -264,6 +265,16 @@ def _export_text(path: Path, bundle: Bundle) -> str:
         )
     lines += ["", f"sha256 {bundle.digest}"]
     return "\n".join(lines)
+
+
+def _float32_text(bundle: Bundle) -> str:
+    """Say whether a device may run the network in float32."""
+    if bundle.manifest.precision == "float32":
+        return "runs in float32 only"
+    if len(bundle.precisions) > 1:
+        return "runs in INT8 or float32, whichever a device finds faster"
+    refused = bundle.report["float32"]["refused"] or "no golden would tell a wrong answer"
+    return f"runs in INT8 only: in float32 {refused}"
 
 
 def _bench_text(found: "Benchmark") -> str:
@@ -300,8 +311,10 @@ def _bench_notes(found: "Benchmark") -> list[str]:
         gain = f"INT8 is {found.speedup:.1f} times as fast as float32 (1 thread, 1 crop)"
     else:
         gain = (
-            "float32 was not measured beside INT8: that needs an INT8 bundle and the package onnx"
+            "float32 was not measured beside INT8: that needs an INT8 bundle, and for one that "
+            "runs in INT8 only the package onnx"
         )
+    gain += f"\na device like this runs it in {found.precision}: {found.precision_why}"
     if found.peak is None:
         return [gain, "the limit of this processor's cores is not known"]
     peak = found.peak

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 
 from export.energy import PowerMeter, find_meter
-from transom.session import session_entries
+from transom.session import SKIPPED_IN_FLOAT32, session_entries
 
 _LEAST_ROUNDS = 3
 _MOST_ROUNDS = 60
@@ -33,6 +33,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             the first.
         size: Side of the crops in pixels.
         sizes: By name of the model, where it is another.
+        unrounded: Names of INT8 models that are run in float32.
         threads: Numbers of threads to try.
         batches: Numbers of crops to try.
         seconds: About how long to go on; each setting is run at least 15 times.
@@ -41,6 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, bytes]
     size: int
     sizes: dict[str, int] = {}
+    unrounded: tuple[str, ...] = ()
     threads: tuple[int, ...]
     batches: tuple[int, ...]
     seconds: float
@@ -88,16 +90,23 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[Timing, ...]
 
 
-def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+def open_session(
+    model: bytes, threads: int, *, without_rounding: bool = False
+) -> onnxruntime.InferenceSession:
     """Open a session set up as on the device."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
-    for key, value in session_entries().items():
+    for key, value in session_entries(without_rounding=without_rounding).items():
         options.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(SKIPPED_IN_FLOAT32) if without_rounding else None,
+    )
 
 
 def measure(request: Request) -> Figures:
@@ -142,7 +151,9 @@ def _noise(request: Request, name: str) -> np.ndarray:
 def _take_turns(request: Request, noise: Mapping[str, np.ndarray]) -> tuple[Timing, ...]:
     settings = list(itertools.product(request.models, request.threads, request.batches))
     sessions = {
-        (name, threads): open_session(request.models[name], threads)
+        (name, threads): open_session(
+            request.models[name], threads, without_rounding=name in request.unrounded
+        )
         for name, threads in itertools.product(request.models, request.threads)
     }
     times: dict[tuple[str, int, int], list[float]] = {setting: [] for setting in settings}

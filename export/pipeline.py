@@ -4,30 +4,31 @@ No bundle is written unless every gate is passed, and the same run, data, key an
 give the same bytes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from export.benchmark import time_models
+from export.bundle_report import Candidate, report_of
 from export.calibration import Calibration, calibrate
-from export.cost import count_cost
 from export.distance import append_distance
 from export.fallbacks import Attempt, Quantizer, first_that_passes
-from export.figures import evaluation_of, metrics_of, training_of
-from export.goldens import make_goldens
+from export.figures import metrics_of, training_of
+from export.goldens import Answer, make_goldens
 from export.graph import EMBEDDING, export_graph, fold_temperatures
 from export.guard import make_guard
-from export.parity import Limits, TaskParity, check_float, check_fused, check_parity, compare
+from export.parity import Limits, check_float, check_fused, check_parity, compare
 from export.quantize import calibration_indices, count_operators, drop_zero_points
-from export.recipe import ExportRecipe, Fallback
+from export.recipe import ExportRecipe
+from export.unrounded import Unrounded, judge, keep_clips
 from train.corpus import Corpus
 from train.ensemble import why_not_on_a_device
-from train.evaluate import Evaluation, evaluate, label_classes
+from train.evaluate import evaluate, label_classes
 from train.network import Network, predict_logits
 from train.predictor import OnnxPredictor, Said
 from train.progress import Progress
@@ -66,18 +67,6 @@ class _Held:
     targets: Targets
     float32: Said
     difference: float
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A network that passed the gate, not yet calibrated."""
-
-    model: bytes
-    precision: Literal["int8", "float32"]
-    said: Said
-    parity: tuple[TaskParity, ...]
-    why: str
-    fallback: Fallback | None
 
 
 def export_run(
@@ -135,6 +124,9 @@ def export_run(
     if calibration.distance is not None:
         model = append_distance(model, calibration.distance)
     model = drop_zero_points(model)
+    if candidate.precision == "int8":
+        model = keep_clips(model)
+        check_fused(count_operators(model), recipe.limits, excluded=candidate.excluded)
     manifest = msgspec.structs.replace(
         draft, precision=candidate.precision, tasks=calibration.specs
     )
@@ -144,12 +136,27 @@ def export_run(
     manifest = msgspec.structs.replace(manifest, metrics=metrics_of(run, evaluation))
     step()
     crops, targets = _golden_candidates(held)
+    unrounded, in_float32 = _run_unrounded(run, model, manifest, held, recipe.limits)
     goldens = make_goldens(
-        model, lambda these: _said(predictor, these).logits, run.tasks, crops, targets
+        model,
+        lambda these: _said(predictor, these).logits,
+        run.tasks,
+        crops,
+        targets,
+        in_float32,
     )
     guard = make_guard(predictor, held.corpus.crops, held.targets, held.corpus.groups)
     goldens = replace(goldens, guard=guard)
-    report = _report(candidate, held, recipe, temperatures, evaluation, model)
+    report = report_of(
+        candidate,
+        recipe,
+        evaluation,
+        model,
+        difference=held.difference,
+        temperatures=temperatures,
+        unrounded=unrounded,
+        float32_tolerance=goldens.float32_tolerance,
+    )
     write_bundle(path, manifest=manifest, model=model, goldens=goldens, report=report, key=key)
     step()
     return manifest
@@ -240,14 +247,14 @@ def _choose(
     precision: Precision,
     recipe: ExportRecipe,
     tell: Tell,
-) -> _Candidate:
+) -> Candidate:
     """Return the network of the precision asked for, if it passes the gate."""
     limits = recipe.limits
     float32 = _judge(run, Attempt(graph, None, "asked for"), "float32", held.float32, held, limits)
     if precision == "float32":
         return float32
 
-    def check(attempt: Attempt) -> _Candidate:
+    def check(attempt: Attempt) -> Candidate:
         check_fused(count_operators(attempt.model), limits, excluded=attempt.excluded)
         said = _said(OnnxPredictor(attempt.model, draft), held.corpus.crops)
         candidate = _judge(run, attempt, "int8", said, held, limits)
@@ -287,18 +294,41 @@ def _judge(
     said: Said,
     held: _Held,
     limits: Limits,
-) -> _Candidate:
-    # Temperatures change no class, but they decide which crops float32 is sure of.
-    calibrated = {
+) -> Candidate:
+    calibrated, groups = _calibrated(run, held), held.corpus.groups
+    parity = compare(run.tasks, calibrated, said.logits, held.targets, groups, limits)
+    why = "asked for" if attempt.fallback is None else f"by fallback: {attempt.what}"
+    return Candidate(
+        attempt.model, precision, said, parity, why, attempt.fallback, attempt.excluded
+    )
+
+
+def _calibrated(run: Run, held: _Held) -> Logits:
+    """Return float32's logits: temperatures change no class, but of which crops it is sure."""
+    return {
         task: np.asarray(values / run.temperatures.get(task, 1.0), np.float32)
         for task, values in held.float32.logits.items()
     }
-    parity = compare(run.tasks, calibrated, said.logits, held.targets, held.corpus.groups, limits)
-    why = "asked for" if attempt.fallback is None else f"by fallback: {attempt.what}"
-    return _Candidate(attempt.model, precision, said, parity, why, attempt.fallback)
 
 
-def _faster_of(int8: _Candidate, float32: _Candidate, size: int) -> _Candidate:
+def _run_unrounded(
+    run: Run, model: bytes, manifest: Manifest, held: _Held, limits: Limits
+) -> tuple[Unrounded, Answer | None]:
+    """Run an INT8 network in float32 over the held-out crops, and judge it as INT8 was judged."""
+    if manifest.precision == "float32":
+        return Unrounded(refused="the network is float32 already"), None
+    predictor = OnnxPredictor(model, manifest, precision="float32")
+
+    def answer(crops: Image) -> Logits:
+        return _said(predictor, crops).logits
+
+    calibrated, found = _calibrated(run, held), answer(held.corpus.crops)
+    groups = held.corpus.groups
+    unrounded = judge(run.tasks, calibrated, found, held.targets, groups, limits)
+    return unrounded, None if unrounded.refused else answer
+
+
+def _faster_of(int8: Candidate, float32: Candidate, size: int) -> Candidate:
     runs = time_models(
         {"int8": int8.model, "float32": float32.model},
         size,
@@ -317,7 +347,7 @@ def _say_nothing(_: str) -> None:
 
 
 def _calibrate(
-    run: Run, candidate: _Candidate, held: _Held, draft: Manifest, corpus: Corpus
+    run: Run, candidate: Candidate, held: _Held, draft: Manifest, corpus: Corpus
 ) -> Calibration:
     """Calibrate the network that ships, on what it says itself."""
     train = corpus.split("train")
@@ -356,36 +386,6 @@ def _said(predictor: OnnxPredictor, crops: Image) -> Said:
     names = predictor.tasks.names
     logits = {name: np.concatenate([part.logits[name] for part in parts]) for name in names}
     return Said(logits, np.concatenate([part.embedding for part in parts]))
-
-
-def _report(
-    candidate: _Candidate,
-    held: _Held,
-    recipe: ExportRecipe,
-    temperatures: Mapping[str, float],
-    evaluation: Evaluation,
-    model: bytes,
-) -> dict[str, Any]:
-    """What `report.json` says; nothing in it depends on the clock."""
-    operators = count_operators(model)
-    return {
-        "precision": candidate.precision,
-        "why": candidate.why,
-        "fallback": candidate.fallback,
-        "tasks": {
-            parity.task: {k: v for k, v in msgspec.to_builtins(parity).items() if k != "task"}
-            for parity in candidate.parity
-        },
-        "limits": msgspec.to_builtins(recipe.limits),
-        "float_difference": held.difference,
-        "quantization": msgspec.to_builtins(recipe.quantization),
-        "float_conv": operators["Conv"] + operators["FusedConv"],
-        "quantize_linear": operators["QuantizeLinear"],
-        "operators": dict(sorted(operators.items())),
-        "cost": msgspec.to_builtins(count_cost(model)),
-        "temperatures": dict(temperatures),
-        "evaluation": evaluation_of(evaluation),
-    }
 
 
 def _steps(progress: Progress | None) -> Callable[[], None]:

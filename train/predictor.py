@@ -8,7 +8,7 @@ import numpy.typing as npt
 from train.unlike import read_distance
 from transom.bundle import DISTANCE, EMBEDDING, InputSpec, Manifest, TaskSpec
 from transom.errors import BundleError
-from transom.session import session_entries
+from transom.session import SKIPPED_IN_FLOAT32, Precision, session_entries
 from transom.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -106,28 +106,40 @@ class OnnxPredictor:
         model: The ONNX file.
         manifest: What the bundle says of it.
         threads: Threads of one run of the network; 0 = one a core.
+        precision: In which it is run; None = the bundle's own.
 
     Raises:
         BundleError: The file is no network that onnxruntime runs, or its inputs and outputs are
             not those that the manifest promises.
     """
 
-    def __init__(self, model: bytes, manifest: Manifest, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        manifest: Manifest,
+        *,
+        threads: int = 0,
+        precision: Precision | None = None,
+    ) -> None:
         import onnxruntime  # 0.1 s: not for who only wants the protocol
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
-        for key, value in session_entries().items():
-            options.add_session_config_entry(key, value)
         self.name = manifest.name
-        self.precision = manifest.precision
+        self.precision = precision or manifest.precision
+        without_rounding = self.precision != manifest.precision
+        for key, value in session_entries(without_rounding=without_rounding).items():
+            options.add_session_config_entry(key, value)
         self.tasks = manifest.task_set()
         self.specs = manifest.tasks
         self.input = manifest.input
         try:
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
+                model,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(SKIPPED_IN_FLOAT32) if without_rounding else None,
             )
         except _session_errors() as error:
             raise BundleError(

@@ -27,6 +27,7 @@ from transom.atomic import write_file
 from transom.errors import BundleError, SignatureError, brief
 from transom.guard import Guard, check_guard, take_guard
 from transom.preprocess import Steps
+from transom.session import Precision
 from transom.signing import PrivateKey, PublicKey, is_as_written, sign, verify
 from transom.tasks import Task, TaskSet
 
@@ -48,6 +49,7 @@ _SIGNED = MEMBERS[:-1]
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _ZIP_MEMBER = struct.Struct("<4s5H3I2H")  # the header that stands before each member
 _LOGITS = "logits."
+_METADATA, _TOLERANCE, _FLOAT32_TOLERANCE = "__metadata__", "tolerance", "float32_tolerance"
 
 Floats = npt.NDArray[np.float32]
 Logits = dict[str, Floats]
@@ -155,7 +157,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     input: InputSpec
     tasks: Annotated[tuple[TaskSpec, ...], Meta(min_length=1)]
     embedding: Annotated[int, Meta(ge=1, le=65536)]
-    precision: Literal["int8", "float32"]
+    precision: Precision
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
     minimum_runtime: Annotated[str, Meta(pattern=r"^\d{1,4}(\.\d{1,4}){1,3}[0-9a-z.+-]{0,32}\Z")]
@@ -186,12 +188,15 @@ class Goldens:
         tolerance: Largest difference of a logit that is still correct.
         guard: Held-out pictures by their embeddings, to try there what a device is taught; None
             in bundles of which the first reader knew of none.
+        float32_tolerance: The same as `tolerance` where an INT8 network is run in float32; None =
+            it was not made to be.
     """
 
     crops: npt.NDArray[np.uint8]
     logits: Logits
     tolerance: float
     guard: Guard | None = None
+    float32_tolerance: float | None = None
 
     def guarding(self, embed: Callable[[npt.NDArray[np.uint8]], Floats]) -> Guard:
         """Return the guard; where there is none, the goldens and what must be answered to them.
@@ -209,7 +214,10 @@ class Goldens:
         tensors: dict[str, npt.NDArray[Any]] = {"crops": np.ascontiguousarray(self.crops)}
         tensors |= {_LOGITS + name: np.ascontiguousarray(v) for name, v in self.logits.items()}
         tensors |= self.guard.tensors() if self.guard is not None else {}
-        return safetensors.numpy.save(tensors, metadata={"tolerance": repr(float(self.tolerance))})
+        metadata = {_TOLERANCE: repr(float(self.tolerance))}
+        if self.float32_tolerance is not None:
+            metadata[_FLOAT32_TOLERANCE] = repr(float(self.float32_tolerance))
+        return _with_metadata(safetensors.numpy.save(tensors), metadata)
 
     @classmethod
     def decode(cls, data: bytes) -> "Goldens":
@@ -220,8 +228,10 @@ class Goldens:
         """
         try:
             tensors = safetensors.numpy.load(data)
-            header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            tolerance = float(header["__metadata__"]["tolerance"])
+            metadata = _safetensors_header(data)[_METADATA]
+            tolerance = float(metadata[_TOLERANCE])
+            in_float32 = metadata.get(_FLOAT32_TOLERANCE)
+            float32_tolerance = None if in_float32 is None else float(in_float32)
             crops = tensors.pop("crops")
         except (
             safetensors.SafetensorError,
@@ -238,7 +248,7 @@ class Goldens:
                 f"goldens.safetensors must hold crops and {_LOGITS}<task>, holds {foreign[0]!r}"
             )
         logits = {name.removeprefix(_LOGITS): value for name, value in tensors.items()}
-        return cls(crops, logits, tolerance, guard)
+        return cls(crops, logits, tolerance, guard, float32_tolerance)
 
 
 @dataclass(frozen=True)
@@ -259,6 +269,14 @@ class Bundle:
     goldens: Goldens
     report: dict[str, Any]
     digest: str
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """In which precisions the network can be run, its own first."""
+        own = self.manifest.precision
+        if own == "int8" and self.goldens.float32_tolerance is not None:
+            return own, "float32"
+        return (own,)
 
 
 def write_bundle(
@@ -348,6 +366,20 @@ def parse_bundle(data: bytes, name: str, trusted_keys: Sequence[PublicKey] | Non
     return Bundle(
         manifest, members["model.onnx"], goldens, report, hashlib.sha256(data).hexdigest()
     )
+
+
+def _safetensors_header(data: bytes) -> dict[str, Any]:
+    """Return what stands at the head of a safetensors file."""
+    header: dict[str, Any] = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header
+
+
+def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Return a safetensors file with metadata in their order; the library writes them in any."""
+    body = data[8 + int.from_bytes(data[:8], "little") :]
+    header = msgspec.json.encode({_METADATA: metadata} | _safetensors_header(data))
+    header += b" " * (-len(header) % 8)  # as the library does: the tensors stay aligned
+    return len(header).to_bytes(8, "little") + header + body
 
 
 def _json(value: object) -> bytes:
@@ -469,10 +501,12 @@ def _check_parts(manifest: Manifest, goldens: Goldens) -> None:
         )
     if not 1 <= len(crops) <= 1024:
         raise BundleError(f"golden crops must be 1 to 1024, are {len(crops)}")
-    if not 0.0 < goldens.tolerance < 100.0:
-        raise BundleError(
-            f"golden tolerance must be above 0 and below 100, is {goldens.tolerance:g}"
-        )
+    for what, tolerance in (
+        ("golden tolerance", goldens.tolerance),
+        ("golden float32 tolerance", goldens.float32_tolerance),
+    ):
+        if tolerance is not None and not 0.0 < tolerance < 100.0:
+            raise BundleError(f"{what} must be above 0 and below 100, is {tolerance:g}")
     expected = {spec.name: (len(crops), len(spec.classes)) for spec in manifest.tasks}
     found = {name: value.shape for name, value in goldens.logits.items()}
     if found != expected:

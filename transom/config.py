@@ -94,6 +94,9 @@ class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.port or (8883 if self.uses_tls else 1883)
 
 
+WantedPrecision = Literal["auto", "int8", "float32"]
+
+
 class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where bundles are, and whose signature counts.
 
@@ -105,6 +108,8 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             trusted; where it is missing or empty nobody may.
         bundle: One bundle file to serve instead of the store's newest, or the word `starter`.
         threads: Threads of the network, 1 to 8.
+        precision: In which an INT8 bundle is run: `int8`, `float32`, or `auto`, the faster of the
+            two on this machine of those that answer the bundle's goldens rightly.
     """
 
     store: str = "/var/lib/transom/models"
@@ -112,6 +117,7 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     recovery_keys: str = "/etc/transom/recovery_keys"
     bundle: str | None = None
     threads: Annotated[int, Meta(ge=1, le=8)] = 1
+    precision: WantedPrecision = "auto"
 
 
 class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

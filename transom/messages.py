@@ -258,6 +258,8 @@ class Diagnostics(Payload, frozen=True, kw_only=True):
         frame_age_s: Age of the newest frame, by camera.
         fps: Frames judged per second, by camera.
         inference_ms: Median time of the network for one batch.
+        precision: In which the network runs: `int8` or `float32`.
+        precision_why: Why, with figures.
         cpu_percent: Of one core, all processes of the daemon.
         rss_mb: Resident memory of the main process, MiB.
         temperature_c: Of the processor.
@@ -286,6 +288,8 @@ class Diagnostics(Payload, frozen=True, kw_only=True):
     samples: int | None = None
     sample_bytes: int | None = None
     labelled_samples: int | None = None
+    precision: str | None = None
+    precision_why: str = ""
 
 
 class ModelState(Payload, frozen=True, kw_only=True, forbid_unknown_fields=True):

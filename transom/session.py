@@ -1,18 +1,52 @@
 """How every onnxruntime session of Transom is set up, on the workstation and on the device.
 
 Only the settings live here: who runs a network imports onnxruntime and passes them on.
+
+An INT8 network can be run in either precision. Its file says where a tensor is rounded to eight
+bits; onnxruntime makes integer layers of that, or is told to leave the rounding out.
 """
 
 import platform
 from pathlib import Path
+from typing import Literal
+
+Precision = Literal["int8", "float32"]
+"""Of a network's arithmetic."""
+
+SKIPPED_IN_FLOAT32 = ("ClipQuantRewrite",)
+"""Optimisers of onnxruntime that an INT8 network run in float32 must do without: a Clip that a
+rounding would imply is all that cuts a value where there is no rounding."""
 
 _X86 = ("x86_64", "AMD64", "i686")
 _EXACT_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")
+_WITHOUT_ROUNDING = {
+    "session.disable_quant_qdq": "1",
+    "session.enable_quant_qdq_cleanup": "1",
+}
+_LEAST_GAIN = 0.05
 
 
-def session_entries() -> dict[str, str]:
-    """Return the session configuration entries, key and value, for this machine."""
-    return entries_for(platform.machine(), _cpuinfo())
+def session_entries(*, without_rounding: bool = False) -> dict[str, str]:
+    """Return the session configuration entries, key and value, for this machine.
+
+    Args:
+        without_rounding: Whether an INT8 network is to run in float32; such a session must also
+            leave `SKIPPED_IN_FLOAT32` out.
+    """
+    entries = entries_for(platform.machine(), _cpuinfo())
+    return entries | _WITHOUT_ROUNDING if without_rounding else entries
+
+
+def faster(int8_ms: float, float32_ms: float) -> Precision:
+    """Return in which precision a network is to run that takes so many milliseconds in each.
+
+    Float32 holds four times as much in memory and must gain a twentieth to be worth that.
+
+    Examples:
+        >>> faster(2.0, 1.95), faster(2.0, 1.5)
+        ('int8', 'float32')
+    """
+    return "float32" if float32_ms < (1.0 - _LEAST_GAIN) * int8_ms else "int8"
 
 
 def entries_for(machine: str, cpuinfo: str) -> dict[str, str]:

@@ -90,6 +90,8 @@ class ModelReport(Payload, frozen=True, kw_only=True):
         decisions: Looks that both the new network and the old one have judged.
         agreement: Share of them on which they said the same, 0 to 1.
         inference_ms: Median time of the new network for one crop, on this device.
+        precision: In which the new network is to run on this device: `int8` or `float32`.
+        precision_why: Why, with figures.
     """
 
     request: str
@@ -102,6 +104,8 @@ class ModelReport(Payload, frozen=True, kw_only=True):
     decisions: int | None = None
     agreement: float | None = None
     inference_ms: float | None = None
+    precision: str | None = None
+    precision_why: str = ""
 
 
 class TrustedKeys(Payload, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -132,6 +133,51 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
         key=key,
     )
     return TinyBundle(path, folder / "keys", folder / "keys" / "test.key")
+
+
+def rounded_model() -> onnx.ModelProto:
+    """Return `tiny_model` in QDQ form: levels less 20, cut at 0 and rounded to whole ones.
+
+    A black crop is below 0 before the cut: a session that loses it answers otherwise.
+    """
+    model = tiny_model()
+    graph = model.graph
+    for name, value in (("one", 1.0), ("zero", 0.0), ("most", 256.0), ("twenty_levels", 20.0)):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
+    graph.initializer.append(numpy_helper.from_array(np.asarray(0, np.uint8), "zero_point"))
+    place = next(i for i, node in enumerate(graph.node) if "levels" in node.output)
+    graph.node[place].output[0] = "raw"
+    rounding = [
+        helper.make_node("Sub", ["raw", "twenty_levels"], ["shifted"]),
+        helper.make_node("Clip", ["shifted", "zero", "most"], ["cut"]),
+        helper.make_node("QuantizeLinear", ["cut", "one", "zero_point"], ["integers"]),
+        helper.make_node("DequantizeLinear", ["integers", "one", "zero_point"], ["levels"]),
+    ]
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes[: place + 1], *rounding, *nodes[place + 1 :]])
+    onnx.checker.check_model(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def rounded_bundle(tiny_bundle: TinyBundle, tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
+    """An INT8 bundle that can be run in float32 too, signed by the tiny bundle's key."""
+    path = tmp_path_factory.mktemp("rounded") / "rounded.bundle"
+    crops = np.concatenate([tiny_goldens().crops, np.zeros((1, SIZE, SIZE, 3), np.uint8)])
+    levels = np.maximum(crops.mean(axis=(1, 2), dtype=np.float64) - 20.0, 0.0).round()
+    means = levels / 255.0
+    state = -SHARPNESS * (means.mean(axis=1, keepdims=True) - np.array([CENTRES])) ** 2
+    logits = {"state": state.astype(np.float32), "kind": (20.0 * means).astype(np.float32)}
+    write_bundle(
+        path,
+        manifest=msgspec.structs.replace(tiny_manifest(sequence=2), precision="int8"),
+        model=rounded_model().SerializeToString(),
+        goldens=Goldens(crops, logits, 0.001, float32_tolerance=0.2),
+        report={},
+        key=load_private_key(tiny_bundle.private_key),
+    )
+    return TinyBundle(path, tiny_bundle.keys, tiny_bundle.private_key)
 
 
 def draw_scene(

@@ -15,7 +15,7 @@ from edge_runtime import doctor, doctor_children
 from edge_runtime.clock import Clock
 from edge_runtime.diagnostics import Machine
 from edge_runtime.doctor import check_clock, check_disk, check_heat, check_keys, check_outbox
-from edge_runtime.doctor_children import check_onnxruntime, check_speed
+from edge_runtime.doctor_children import check_network, check_onnxruntime
 from edge_runtime.finding import Check
 from edge_runtime.outbox import FILE_NAME, Outbox
 from tests.edge_runtime.broker import Broker, free_port
@@ -276,7 +276,7 @@ def tiny_config(tmp_path: Path, bundle: Path, keys: Path, fps: float) -> Config:
 
 
 def test_a_network_that_keeps_up_is_well(tmp_path: Path, tiny_bundle: Any) -> None:
-    check = check_speed(tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0))
+    check, *_ = check_network(tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0))
     assert check.ok
     assert "5 looks a second" in check.what
 
@@ -285,13 +285,15 @@ def test_a_network_that_does_not_keep_up_is_a_finding(
     tmp_path: Path, tiny_bundle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor_children, "_MOST_LOAD", 1e-9)
-    check = check_speed(tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0))
+    check, *_ = check_network(tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0))
     assert not check.ok
     assert "lower fps" in check.do
 
 
 def test_a_network_that_cannot_be_tried_is_a_finding(tmp_path: Path, tiny_bundle: Any) -> None:
-    check = check_speed(tiny_config(tmp_path, tmp_path / "none.bundle", tiny_bundle.keys, 5.0))
+    check, *_ = check_network(
+        tiny_config(tmp_path, tmp_path / "none.bundle", tiny_bundle.keys, 5.0)
+    )
     assert not check.ok
     assert "none.bundle" in check.what
 

@@ -13,14 +13,15 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.trial import Trial
 from edge_runtime.trial_process import said_of
 from transom.bundle import read_bundle
+from transom.config import ModelsConfig
 from transom.errors import UpdateError
 
 
 @pytest.fixture
 def on_trial(tiny_bundle: Any) -> Any:
     bundle = read_bundle(tiny_bundle.path, None)
-    with Trial(tiny_bundle.path, bundle.digest, threads=1) as running:
-        assert running.run() > 0.0
+    with Trial(tiny_bundle.path, bundle.digest, ModelsConfig()) as running:
+        assert running.run().inference_ms > 0.0
         yield running
 
 
@@ -56,7 +57,7 @@ def test_a_file_that_changed_after_it_was_verified_is_refused(
     changed.write_bytes(tiny_bundle.path.read_bytes() + b"\0")
     digest = read_bundle(tiny_bundle.path, None).digest
     with (
-        Trial(changed, digest, threads=1) as running,
+        Trial(changed, digest, ModelsConfig()) as running,
         pytest.raises(UpdateError, match="has changed since it was verified"),
     ):
         running.run()

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_runtime.precision import PrecisionFile, choose
 from tests.edge_runtime.broker import Broker, Subscriber, wait_until
 from tests.edge_runtime.updating import (
     TOPICS,
@@ -72,6 +73,25 @@ def test_what_is_desired_is_fetched_tried_and_serves_from_the_next_start_on(
         wait_for_step(heard, "started", wish.request)
     tried = wait_for_step(heard, "tried", wish.request)
     assert tried["inference_ms"] > 0.0
+
+
+def test_both_precisions_are_measured_before_it_serves_and_that_is_remembered(
+    tmp_path: Path,
+    device: Device,
+    offer: Offer,
+    heard: Subscriber,
+    rounded_bundle: TinyBundle,
+) -> None:
+    with device:
+        wish = offer.deploy(rounded_bundle.path)
+        wait_until(lambda: device.updater.wants_restart, 30.0)
+        tried = wait_for_step(heard, "tried", wish.request)
+    measured = PrecisionFile(tmp_path, threads=1).read(wish.digest)
+    assert measured is not None
+    assert measured.float32_ms is not None
+    chosen = choose(read_bundle(rounded_bundle.path, None), "auto", measured)
+    assert (tried["precision"], tried["precision_why"]) == (chosen.precision, chosen.why)
+    assert tried["inference_ms"] in (measured.int8_ms, measured.float32_ms)
 
 
 def test_home_assistant_sees_the_offer_its_progress_and_never_a_key_it_does_not_know(

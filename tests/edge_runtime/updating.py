@@ -134,6 +134,7 @@ class Device:
         self.store = folder / "store"
         self.config = Config(
             device=name,
+            state_directory=str(folder),
             mqtt=broker,
             models=ModelsConfig(
                 store=str(self.store),

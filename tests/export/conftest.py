@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from export.graph import export_graph
+from export.pipeline import export_run
 from export.quantize import quantize
 from train.corpus import Corpus, load_corpus
 from train.fit import fit
 from train.network import Network, build_network, to_image
 from train.recipe import Recipe
 from train.run import Run
+from transom.bundle import Bundle, read_bundle
 from transom.dataset import Row, write_dataset
-from transom.signing import new_key
+from transom.signing import load_private_key, new_key, public_half
 from transom.tasks import Task, TaskSet
 
 Crops = npt.NDArray[np.uint8]
@@ -159,3 +161,19 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "home.key"
     new_key(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def bundle_path(
+    run: Run, corpus: Corpus, key: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The run as a bundle."""
+    path = tmp_path_factory.mktemp("bundles") / "bars.bundle"
+    export_run(run, corpus, path, load_private_key(key), name="bars", sequence=7)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_path: Path, key: Path) -> Bundle:
+    """The same, read."""
+    return read_bundle(bundle_path, [public_half(load_private_key(key))])

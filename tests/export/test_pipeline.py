@@ -21,23 +21,9 @@ from transom import __version__
 from transom.bundle import Bundle, read_bundle
 from transom.errors import ExportError
 from transom.prediction import predict, softmax
-from transom.signing import load_private_key, public_half
+from transom.signing import load_private_key
 
 ALONE = ExportRecipe(fallbacks=())
-
-
-@pytest.fixture(scope="session")
-def bundle_path(
-    run: Run, corpus: Corpus, key: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    path = tmp_path_factory.mktemp("bundles") / "bars.bundle"
-    export_run(run, corpus, path, load_private_key(key), name="bars", sequence=7)
-    return path
-
-
-@pytest.fixture(scope="session")
-def bundle(bundle_path: Path, key: Path) -> Bundle:
-    return read_bundle(bundle_path, [public_half(load_private_key(key))])
 
 
 @pytest.fixture(scope="session")

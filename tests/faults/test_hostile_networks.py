@@ -17,11 +17,12 @@ _TRY = """
 import json, resource, sys, time
 from pathlib import Path
 from edge_runtime.trial import Trial
+from transom.config import ModelsConfig
 from transom.errors import UpdateError
 
 began_s = time.monotonic()
 said = None
-with Trial(Path(sys.argv[1]), sys.argv[2], threads=1) as trial:
+with Trial(Path(sys.argv[1]), sys.argv[2], ModelsConfig()) as trial:
     try:
         trial.run()
     except UpdateError as error:
