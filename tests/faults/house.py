@@ -97,7 +97,7 @@ class House:
         self.camera = MjpegServer()
         self.camera.credentials = f"{secrets.camera_user}:{secrets.camera}"
         self.camera.interval_s = 0.1
-        pictures = [_jpeg(seed) for seed in range(20)]
+        pictures = [draw_jpeg(seed) for seed in range(20)]
         self.camera.part = lambda index: whole(pictures[index % len(pictures)])
         self.page_port = free_port()
         self.config = folder / "transom.toml"
@@ -152,7 +152,7 @@ polygon = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGTERM)  # also what it was started under
             try:
                 process.wait(10.0)
             finally:
@@ -182,7 +182,8 @@ polygon = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
                 self.camera.close()
 
 
-def _jpeg(seed: int) -> bytes:
+def draw_jpeg(seed: int) -> bytes:
+    """Return a picture of a room whose door is open."""
     done, data = cv2.imencode(".jpg", draw_scene(217.0, seed=seed, height=240))
     assert done
     return data.tobytes()
