@@ -21,6 +21,7 @@ from edge_runtime.notify import Notifier
 from edge_runtime.outbox import OutboxCounts
 from edge_runtime.replay import ClipClock, Recorder
 from tests.edge_runtime.service_manager import ServiceManager
+from tests.faults.proof import Proof
 from transom.bundle import Bundle, Goldens, read_bundle
 from transom.config import CameraConfig, Config, HomeAssistantConfig, MqttConfig, ZoneConfig
 from transom.crop import Image
@@ -387,8 +388,12 @@ class JumpingClock(ClipClock):
 
 @pytest.mark.parametrize("jump_days", [1, -1, 20_000])
 def test_a_clock_that_jumps_causes_nothing(
-    bundle: Bundle, pictures: Any, play_list_camera: Any, jump_days: int
+    bundle: Bundle, pictures: Any, play_list_camera: Any, jump_days: int, proof: Proof
 ) -> None:
+    claim = proof(
+        15, f"the wall clock jumps by {jump_days:+,} days, three times in a minute", unit="clips"
+    )
+
     def events(clock: JumpingClock, jump: timedelta) -> list[Any]:
         config = config_of(camera_config(left_open_after_s=10.0, left_open_repeat_s=10.0))
         frames = pictures(CLOSED, 10) + pictures(OPEN, 30) + pictures(CLOSED, 10)
@@ -408,11 +413,13 @@ def test_a_clock_that_jumps_causes_nothing(
     assert [event_type for event_type, _, _ in told] == [
         "known", "opened", "left_open", "left_open", "closed"
     ]  # fmt: skip
+    claim.found("{events} events as without, 0 stalls", events=len(told))
 
 
 def test_states_are_told_again_with_the_right_time_once_the_clock_is_set(
-    bundle: Bundle, pictures: Any, play_list_camera: Any
+    bundle: Bundle, pictures: Any, play_list_camera: Any, proof: Proof
 ) -> None:
+    claim = proof(15, "started in 1970, the clock is set while the door is closed", unit="clips")
     clock = JumpingClock()
     play = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 20), clock=clock)
     play.turn(10)
@@ -424,6 +431,7 @@ def test_states_are_told_again_with_the_right_time_once_the_clock_is_set(
     since = datetime.fromisoformat(play.payloads("door/state")[-1]["since"])
     assert timedelta() <= since - right < timedelta(seconds=1)
     assert len(play.events()) == 1
+    claim.found("`time_synced` is false before; the state's time is told again, right; no event")
 
 
 def test_a_snapshot_is_sent_where_configured_and_shows_the_zone(

@@ -19,6 +19,7 @@ from edge_runtime.link import Access, Acknowledged, Connected, Link, Received, S
 from edge_runtime.mqtt import Publisher
 from edge_runtime.outbox import Outbox
 from tests.edge_runtime.broker import Broker, make_certificates, wait_until
+from tests.faults.proof import Proof
 from transom.config import MqttConfig, OutboxConfig
 from transom.messages import Message, Topics
 
@@ -259,7 +260,9 @@ def test_an_event_that_the_broker_refuses_is_a_dead_letter(
     outbox: Outbox,
     publish: Callable[..., Publisher],
     caplog: pytest.LogCaptureFixture,
+    proof: Proof,
 ) -> None:
+    claim = proof(2, "all events denied by the broker's access list (MQTT 5)", unit="brokers")
     access = ["topic write transom/hall-pi/status", "topic read #"]
     with Broker(tmp_path / "broker", access=access) as broker:
         publisher = publish(broker.config())
@@ -272,6 +275,7 @@ def test_an_event_that_the_broker_refuses_is_a_dead_letter(
     assert letters[0].reason == "Not authorized"
     refusals = [r for r in caplog.records if EVENT in r.getMessage()]
     assert [r.levelno for r in refusals] == [logging.WARNING]
+    claim.found("{kept} of 2 kept aside with the reason, one warning", kept=len(letters))
 
 
 def test_protocol_3_1_1_warns_once_that_refusals_are_invisible(
@@ -324,8 +328,14 @@ def test_never_has_more_than_its_window_unacknowledged(
 
 @pytest.mark.parametrize("is_busy", [False, True])
 def test_notices_a_frozen_broker_within_two_keepalives(
-    is_busy: bool, tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+    is_busy: bool,
+    tmp_path: Path,
+    outbox: Outbox,
+    publish: Callable[..., Publisher],
+    proof: Proof,
 ) -> None:
+    what = "with an event on its way" if is_busy else "idle"
+    claim = proof(7, f"broker stopped (SIGSTOP), keepalive 2 s, {what}", unit="freezes")
     with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
         publisher = publish(broker.config(keepalive_s=2))
         wait_until(lambda: publisher.is_connected)
@@ -336,12 +346,14 @@ def test_notices_a_frozen_broker_within_two_keepalives(
         if is_busy:
             put(outbox, publisher, 2)
         wait_until(lambda: not publisher.is_connected)
-        assert time.monotonic() - frozen_s <= 4.0
+        noticed_s = time.monotonic() - frozen_s
+        assert noticed_s <= 4.0
         put(outbox, publisher, 3)
         broker.thaw()
         wait_until(lambda: outbox.counts().queued == 0, 20.0)
         wait_until(lambda: {1, 3} <= set(event_ids(subscriber)))
         assert is_busy == (2 in event_ids(subscriber))
+    claim.found("noticed after {keepalives} keepalives", keepalives=noticed_s / 2.0)
 
 
 def test_asks_the_broker_to_keep_its_session_for_an_hour(publish: Any) -> None:

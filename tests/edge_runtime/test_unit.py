@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.proof import Proof
 from transom.config import load_config
 from transom.errors import EXIT_CONFIGURATION
 
@@ -45,8 +47,10 @@ def test_systemd_understands_every_line_of_the_unit(systemd_analyze: str, tmp_pa
 
 @pytest.mark.parametrize("addition", ["", "libcamera.conf"])
 def test_the_unit_exposes_at_most_1_5_of_10(
-    systemd_analyze: str, tmp_path: Path, addition: str
+    systemd_analyze: str, tmp_path: Path, addition: str, proof: Proof
 ) -> None:
+    what = f" with {addition}" if addition else ""
+    claim = proof(14, f"`systemd-analyze security --offline` of the unit{what}", unit="units")
     unit = tmp_path / UNIT.name
     more = (_FOLDER / addition).read_text() if addition else ""
     unit.write_text(UNIT.read_text() + more)
@@ -58,6 +62,9 @@ def test_the_unit_exposes_at_most_1_5_of_10(
     )
     assert done.returncode == 0, done.stdout
     assert done.stderr == ""
+    exposure = re.search(r"exposure level .*: ([0-9.]+)", done.stdout)
+    assert exposure is not None
+    claim.found("exposure {exposure} of 10", exposure=exposure[1])
 
 
 def test_the_unit_stays_down_only_where_the_configuration_is_wrong() -> None:

@@ -97,6 +97,6 @@ def _trace(options: Sequence[str], command: Sequence[str]) -> "subprocess.Comple
         capture_output=True,
         text=True,
         env=environment,
-        timeout=60.0,
+        timeout=300.0,
         check=False,
     )

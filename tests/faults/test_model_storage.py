@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from edge_runtime.models import serving_bundle
 from tests.edge_runtime.conftest import TinyBundle, tiny_bundle
 from tests.edge_runtime.updating import rewrite
@@ -15,6 +17,7 @@ from transom.config import ModelsConfig
 
 __all__ = ["tiny_bundle"]
 
+pytestmark = pytest.mark.timeout(400)  # many starts, on a machine that others use too
 STEPS = 70
 """About as many as there are."""
 OLD, NEW = ("tiny", 1), ("tiny", 2)

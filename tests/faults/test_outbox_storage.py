@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from edge_runtime.outbox import Outbox
 from tests.faults.proof import Proof
 from tests.faults.store_work import EVENTS
@@ -20,6 +22,7 @@ from tests.faults.strace import (
 )
 from transom.config import OutboxConfig
 
+pytestmark = pytest.mark.timeout(400)  # many starts, on a machine that others use too
 STEPS = 182
 """About as many as there are; SQLite's version may move it a little."""
 

@@ -1,0 +1,210 @@
+"""`transom run` itself, killed: events arrive, and a bundle with which it keeps dying is left."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime.ledger import ALLOWED_STARTS
+from edge_runtime.outbox import FILE_NAME, Outbox
+from tests.edge_runtime.broker import Broker, Subscriber, wait_until
+from tests.edge_runtime.conftest import TinyBundle, draw_scene
+from tests.edge_runtime.updating import Offer, rewrite, wait_for_step
+from tests.faults.ledger import Ledger
+from tests.faults.proof import Proof
+from transom.config import OutboxConfig
+
+pytestmark = pytest.mark.timeout(400)  # many starts, on a machine that others use too
+ROOT = "transom/hall-pi"
+ZONES = 6
+CONFIG = """
+device = "hall-pi"
+state_directory = "{folder}/state"
+[mqtt]
+host = "localhost"
+port = {port}
+[models]
+store = "{folder}/store"
+trusted_keys = "{keys}"
+[updates]
+shadow_decisions = 0
+healthy_s = 600
+[[cameras]]
+name = "hall"
+source = "file:{folder}/clip.avi"
+loop = true
+fps = 5
+"""
+ZONE = """
+[[cameras.zones]]
+name = "door_{number}"
+polygon = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
+"""
+
+
+class Place:
+    """A device's files, its broker, a door that is opened and shut without end."""
+
+    def __init__(self, folder: Path, tiny: TinyBundle) -> None:
+        self.folder = folder
+        self.broker = Broker(folder / "broker")
+        (folder / "store").mkdir()
+        shutil.copy(tiny.path, folder / "store" / "mine.bundle")
+        write_clip(folder / "clip.avi")
+        text = CONFIG.format(folder=folder, port=self.broker.port, keys=tiny.keys)
+        text += "".join(ZONE.format(number=number) for number in range(ZONES))
+        (folder / "transom.toml").write_text(text)
+
+    @contextmanager
+    def daemon(self) -> Iterator["subprocess.Popen[bytes]"]:
+        """Run it; it is killed when the block ends."""
+        command = [sys.executable, "-m", "transom", "run", "--config"]
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, str(self.folder / "transom.toml")], stdout=log, stderr=log
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def waiting(self, copy: Path) -> list[str]:
+        """Return the events that a killed daemon had accepted and not delivered."""
+        shutil.copytree(self.folder / "state", copy)
+        outbox = Outbox(copy / FILE_NAME, OutboxConfig())
+        waiting = outbox.pending(10_000)
+        found = [entry.event_id for entry in waiting if entry.message.topic.endswith("/event")]
+        assert outbox.counts().dropped == 0
+        outbox.close()
+        return found
+
+    def log_size(self) -> int:
+        """Return a number that grows when the outbox takes something."""
+        written = (self.folder / "state" / f"{FILE_NAME}-wal").stat()
+        return written.st_mtime_ns
+
+
+def write_clip(path: Path) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (320, 240))
+    for number in range(50):
+        image = draw_scene(40.0 if number < 25 else 217.0, seed=number, height=240)
+        writer.write(np.ascontiguousarray(image))
+    writer.release()
+
+
+def payloads(heard: Subscriber, end: str) -> list[dict[str, Any]]:
+    texts = [c.payload for c in heard.copies() if c.topic.endswith(end) and c.payload]
+    return [json.loads(text) if isinstance(text, str) else text for text in texts]
+
+
+def event_ids(heard: Subscriber) -> list[str]:
+    return [event["event_id"] for event in payloads(heard, "/event")]
+
+
+def take_stock(ledger: Ledger, place: Place, heard: Subscriber, name: str) -> None:
+    """Note what has come, then what the killed daemon still has."""
+    for event_id in dict.fromkeys(event_ids(heard)):
+        if event_id not in ledger.accepted:
+            ledger.accept(event_id)
+    for event_id in place.waiting(place.folder / name):
+        if event_id not in ledger.accepted:
+            ledger.accept(event_id)
+
+
+def more_events(heard: Subscriber) -> Callable[[], bool]:
+    before = len(set(event_ids(heard)))
+    return lambda: len(set(event_ids(heard))) > before
+
+
+def test_no_event_of_the_daemon_is_lost_by_killing_it(
+    tmp_path: Path, tiny_bundle: TinyBundle, proof: Proof
+) -> None:
+    claim = proof(
+        1,
+        "`transom run` with six zones of a door that opens and shuts, killed; each second time its "
+        "broker is frozen before",
+        fast=2,
+        full=60,
+        unit="kills",
+    )
+    place, ledger, dice = Place(tmp_path, tiny_bundle), Ledger(), random.Random(2)
+    caught = 0
+    with place.broker, place.broker.subscriber(f"{ROOT}/#") as heard:
+        for kill in range(claim.runs):
+            with place.daemon():
+                wait_until(more_events(heard), 120.0)
+                if kill % 2:
+                    place.broker.freeze()
+                    for _ in range(dice.randrange(1, 4)):
+                        before = place.log_size()
+                        wait_until(lambda before=before: place.log_size() > before, 30.0)
+            place.broker.thaw()
+            before = len(ledger.accepted)
+            take_stock(ledger, place, heard, f"after-{kill}")
+            caught += len(ledger.accepted) - before
+        with place.daemon():
+            wait_until(lambda: ledger.accepted <= set(event_ids(heard)), 120.0)
+        arrived = event_ids(heard)
+    for event_id in dict.fromkeys(arrived):
+        ledger.accept(event_id)
+    verdict = ledger.judge(arrived)
+    assert not verdict.lost
+    assert not verdict.strangers
+    assert verdict.copies <= 15 * (claim.runs + 1)
+    claim.found(
+        "{accepted} events, {lost} lost, {copies} copies",
+        accepted=verdict.accepted,
+        lost=len(verdict.lost),
+        copies=verdict.copies,
+    )
+
+
+def test_a_bundle_with_which_the_daemon_keeps_dying_is_left_after_three_starts(
+    tmp_path: Path, tiny_bundle: TinyBundle, proof: Proof
+) -> None:
+    claim = proof(
+        10,
+        "`transom run` killed three times in a row with a bundle that came over MQTT",
+        unit="crash loops",
+    )
+    place, ledger = Place(tmp_path, tiny_bundle), Ledger()
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2)
+
+    def says(sequence: int, after: int) -> bool:
+        told = payloads(heard, "/state")[after:]
+        return any(state.get("sequence") == sequence for state in told)
+
+    with place.broker, place.broker.subscriber(f"{ROOT}/#") as heard:
+        with place.daemon():
+            wait_until(lambda: says(1, 0), 120.0)
+            wish = Offer(place.broker).deploy(new)
+            wait_for_step(heard, "started", wish.request)
+            wait_until(lambda: says(2, 0), 120.0)
+        for start in range(1, ALLOWED_STARTS):
+            told = len(payloads(heard, "/state"))
+            with place.daemon():
+                wait_until(lambda told=told: says(2, told), 120.0)
+            take_stock(ledger, place, heard, f"after-{start}")
+        told, died_s = len(payloads(heard, "/state")), time.monotonic()
+        with place.daemon():
+            wait_until(lambda: says(1, told), 120.0)
+            took_s = time.monotonic() - died_s
+            wait_for_step(heard, "rolled_back", wish.request)
+            wait_until(lambda: ledger.accepted <= set(event_ids(heard)), 120.0)
+    assert took_s <= 60.0
+    claim.found(
+        "the one before served {took_s} s after the third death; {accepted} events, 0 lost",
+        took_s=took_s,
+        accepted=len(ledger.accepted),
+    )
