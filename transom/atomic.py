@@ -2,11 +2,21 @@
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+_NEW_MODE = 0o644
 
-def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+
+def write_file(path: Path, data: bytes, mode: int | None = None) -> None:
     """Replace `path` with `data`: write beside it, fsync, rename, fsync the folder.
+
+    The file stays its owner's and its group's where the system permits it, whoever writes.
+
+    Args:
+        path: The file.
+        data: All of it.
+        mode: Its permissions; None = those of the file that is replaced, 0644 for a new one.
 
     Raises:
         OSError: The file cannot be written; what was there before is untouched.
@@ -16,13 +26,30 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), mode)
+            _pass_on(path, file.fileno(), mode)
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _pass_on(path: Path, descriptor: int, mode: int | None) -> None:
+    """Give a file the owner, the group and the permissions of the one that it replaces."""
+    try:
+        before = path.stat()
+    except OSError:
+        os.fchmod(descriptor, _NEW_MODE if mode is None else mode)
+        return
+    new = os.fstat(descriptor)
+    if new.st_gid != before.st_gid:
+        with suppress(PermissionError):  # only root, or a member of the group
+            os.fchown(descriptor, -1, before.st_gid)
+    if new.st_uid != before.st_uid:
+        with suppress(PermissionError):  # only root
+            os.fchown(descriptor, before.st_uid, -1)
+    os.fchmod(descriptor, before.st_mode & 0o777 if mode is None else mode)
 
 
 def sync_folder(folder: Path) -> None:

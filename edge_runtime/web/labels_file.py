@@ -80,7 +80,7 @@ def write_labels(folder: Path, task: str, labels: Mapping[str, str | None]) -> D
         for record in records
     )
     bom = _BOM if data.startswith(_BOM.encode()) else ""
-    write_file(path, (bom + new).encode(), path.stat().st_mode & 0o777)
+    write_file(path, (bom + new).encode())
     return read_dataset(folder)
 
 

@@ -4,6 +4,7 @@ What is written is checked as `transom check` does it, before it is written. Whe
 the daemon's to write (a service may not write below /etc), the lines to put into it come back.
 """
 
+import codecs
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
         PageError: The file would no longer be a good configuration, or is none now.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
         document = tomlkit.parse(text)
         table = _camera(document.unwrap(), document, camera)
     except (OSError, ValueError, tomlkit.exceptions.ParseError) as error:
@@ -84,11 +86,20 @@ def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
     try:
         _check_writable(path)
         # What a link leads to: a link itself would be replaced by a file.
-        write_file(path.resolve(), new.encode(), path.stat().st_mode & 0o777)
+        write_file(path.resolve(), _as_written(data, new))
     except OSError as error:
         why = f"{path} cannot be written by the daemon: {error.strerror}"
         return Saved(saved=False, file=str(path.absolute()), toml=lines, why=why)
     return Saved(saved=True, file=str(path.absolute()), toml=lines)
+
+
+def _as_written(before: bytes, text: str) -> bytes:
+    """Return a file's new text with the line ends, and the mark at its head, that it had."""
+    lines = before.count(b"\n")
+    if lines and before.count(b"\r\n") == lines:
+        text = text.replace("\r\n", "\n").replace("\n", "\r\n")
+    mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
+    return mark + text.encode()
 
 
 def _check_writable(path: Path) -> None:

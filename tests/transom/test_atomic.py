@@ -32,6 +32,26 @@ def test_gives_the_file_the_mode_asked_for_whatever_the_umask(tmp_path: Path, mo
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 
+def test_a_file_keeps_the_permissions_of_the_one_it_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    write_file(path, b"new")
+    assert path.stat().st_mode & 0o777 == 0o640
+    write_file(path, b"newer", mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_stays_its_owners_whoever_writes(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, 1234, 5678)
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 5678)
+
+
 def test_who_has_the_old_file_open_goes_on_reading_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
