@@ -83,12 +83,21 @@ def run_command(config_file: Path, verbose: bool) -> None:
     start_logging(verbose=verbose)
     config = load_config(config_file)
     access = read_access(config.mqtt, config_file)
-    with _page(config, config_file) as page:
-        while _serve(config, config_file, access, page):
-            give_back_memory()
-            if page is not None and page.wants_reload:
-                config = load_config(config_file)
-                access = read_access(config.mqtt, config_file)
+    outbox = _outbox(config)  # before the page: a daemon that runs here already has both
+    try:
+        with _page(config, config_file) as page:
+            while _serve(config, config_file, access, page, outbox):
+                give_back_memory()
+                if page is not None and page.wants_reload:
+                    config = load_config(config_file)
+                    access = read_access(config.mqtt, config_file)
+                outbox = _outbox(config)
+    finally:
+        outbox.close()
+
+
+def _outbox(config: Config) -> Outbox:
+    return Outbox(Path(config.state_directory) / FILE_NAME, config.outbox)
 
 
 def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | None"]:
@@ -99,8 +108,10 @@ def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | N
     return serving_page(config.page, Path(config.state_directory), config_file)
 
 
-def _serve(config: Config, config_file: Path, access: Access, page: "Page | None") -> bool:
-    """Run a daemon until it is told to stop.
+def _serve(
+    config: Config, config_file: Path, access: Access, page: "Page | None", outbox: Outbox
+) -> bool:
+    """Run a daemon until it is told to stop; its outbox is closed then.
 
     Returns:
         Whether to run another, with another bundle or with zones that were drawn anew.
@@ -110,7 +121,6 @@ def _serve(config: Config, config_file: Path, access: Access, page: "Page | None
     clock = Clock()
     state = Path(config.state_directory)
     topics = Topics(config.mqtt.prefix, config.device)
-    outbox = Outbox(state / FILE_NAME, config.outbox)
     samples = _samples(config, state)
     try:
         for camera in cameras:

@@ -105,7 +105,9 @@ def check_camera(camera: CameraConfig, config_file: Path) -> Check:
         size = child.stdout.decode("utf-8", "replace").split("\n")[-2]
         return Check(check=name, ok=True, what=f"{shown}: {size}")
     how = "gives no picture in time" if child is None else _how_it_ended(child)
-    what = redact(f"{shown}: {how}", (secret,) if secret else ())
+    # Most errors name the source themselves.
+    is_named = how.startswith((shown, shown.removeprefix("file:")))
+    what = redact(how if is_named else f"{shown}: {how}", (secret,) if secret else ())
     is_clip = camera.source.startswith("file:")
     do = "check that it is on and that another program does not hold it"
     do = "mend source, or put the clip there" if is_clip else do

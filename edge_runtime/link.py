@@ -450,7 +450,10 @@ def _why_unreachable(error: OSError, config: MqttConfig) -> Lost:
         )
     if isinstance(error, socket.gaierror):
         return Lost("unreachable", f"{config.host} has no address: {error.strerror}")
-    return Lost("unreachable", f"{where} cannot be reached: {error.strerror or error}")
+    why = f"{where} cannot be reached: {error.strerror or error}"
+    if config.uses_tls and isinstance(error, ConnectionResetError):
+        why += "; if that port has no TLS, name one that has, or set mqtt.tls to false (--no-tls)"
+    return Lost("unreachable", why)
 
 
 def _why_refused(reason: ReasonCode, config: MqttConfig) -> Lost:

@@ -309,3 +309,12 @@ def test_what_the_broker_refused_is_a_finding(tmp_path: Path, tiny_bundle: Any) 
     check = check_outbox(config)
     assert not check.ok
     assert "transom/pi/door/event: Not authorized" in check.what
+
+
+@pytest.mark.parametrize("source", ["file:/none/clip.mp4", "file:/none/", "usb:/dev/no-camera"])
+def test_a_camera_that_gives_nothing_is_named_once(tmp_path: Path, source: str) -> None:
+    zone = ZoneConfig(name="door", polygon=((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)))
+    camera = CameraConfig(name="hall", source=source, zones=(zone,))
+    check = doctor_children.check_camera(camera, tmp_path / "transom.toml")
+    assert not check.ok
+    assert check.what.count(source.partition(":")[2]) == 1

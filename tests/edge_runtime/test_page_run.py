@@ -13,11 +13,13 @@ from typing import Any
 import cv2
 import pytest
 
+from edge_runtime.outbox import FILE_NAME, Outbox
+from edge_runtime.web.address import TOKEN_FILE
 from tests.edge_runtime.cameras import wait_for
 from tests.edge_runtime.page import Client, configuration_of
 from tests.edge_runtime.test_daemon import DOOR
 from transom.cli import main
-from transom.config import load_config
+from transom.config import OutboxConfig, load_config
 from transom.crop import Image
 
 _LISTENS = "0A"
@@ -71,6 +73,20 @@ def listening(process: int) -> list[str]:
 def test_without_a_table_page_nothing_listens(configuration: Path) -> None:
     with running(configuration) as (process, _):
         assert listening(process.pid) == []
+
+
+def test_a_second_daemon_says_that_one_runs_here_before_it_asks_for_the_page(
+    configuration: Path, tmp_path: Path
+) -> None:
+    configuration.write_text(configuration.read_text() + "[page]\nport = 0\n")
+    outbox = Outbox(tmp_path / "state" / FILE_NAME, OutboxConfig())
+    command = [sys.executable, "-m", "transom", "run", "--config", str(configuration)]
+    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    outbox.close()
+    assert second.returncode == 1
+    assert "another process has it open; stop the other transom run first" in second.stderr
+    assert "page" not in second.stderr
+    assert not (tmp_path / "state" / TOKEN_FILE).exists()
 
 
 def test_zones_drawn_on_the_page_are_watched_soon_and_the_link_goes_on_working(
