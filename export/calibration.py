@@ -36,7 +36,8 @@ def calibrate(
     """Calibrate an exported network on the rows of `val`.
 
     A network that has learnt from these rows is surer of them than of any others: it keeps the
-    temperatures and thresholds that its run found by fits that left them out.
+    temperatures, thresholds and limits of the energy that its run found by fits that left them
+    out. A distance is of the embedding, which has not learnt from them.
 
     Args:
         run: What was exported.
@@ -56,11 +57,14 @@ def calibrate(
         for column, task in enumerate(run.tasks)
     )
     if run.has_learnt_from_val:
-        specs = tuple(
-            msgspec.structs.replace(spec, thresholds=theirs.thresholds)
-            for spec, theirs in zip(specs, run.specs, strict=True)
-        )
+        specs = tuple(_of_run(spec, theirs) for spec, theirs in zip(specs, run.specs, strict=True))
     return Calibration(temperatures, specs, distance)
+
+
+def _of_run(spec: TaskSpec, theirs: TaskSpec) -> TaskSpec:
+    by_energy = spec.unknown.max_distance is None and theirs.unknown.max_distance is None
+    unknown = theirs.unknown if by_energy else spec.unknown
+    return msgspec.structs.replace(spec, thresholds=theirs.thresholds, unknown=unknown)
 
 
 def _temperatures(run: Run, said: Said, targets: npt.NDArray[np.int64]) -> dict[str, float]:
