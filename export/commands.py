@@ -34,7 +34,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="auto: INT8 where it is within the limits and faster on this machine, else float32.",
 )
-@click.option("--name", help="Name of the bundle.  [default: from the run's folder]")
+@click.option("--name", help="Name of the bundle.  [default: from --out, else the run's folder]")
 @click.option("--sequence", type=click.IntRange(min=0), help="Above that of every earlier bundle.")
 @click.option(
     "--images",
@@ -96,7 +96,7 @@ def export_command(
     recipe = _recipe(recipe_file, {**read_settings(settings), **_given(images)})
     signer = load_private_key(key)
     run = read_run(run_folder)
-    name = name or _slug(run_folder.resolve().name)
+    name = name or _slug(run_folder.resolve().name if out is None else out.stem)
     out = out or Path(f"{name}.bundle")
     corpus = _load(run, datasets)
     with progress_bar("exporting") as progress:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from transom.config import find_mistakes
 from transom.errors import ConfigurationError
 from transom.preprocess import Steps
 
@@ -291,7 +292,8 @@ def decode_tree(tree: Mapping[str, Any], kind: type[Settings], where: str) -> Se
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{where}: {error}") from error
+        mistakes = find_mistakes(tree, kind) or [str(error)]
+        raise ConfigurationError(f"{where}: {'; '.join(mistakes)}") from error
 
 
 def load_recipe(path: Path) -> Recipe:

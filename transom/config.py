@@ -543,7 +543,11 @@ def _unknown_key(key: str, known: Iterable[str], path: str) -> str:
             f"unknown key `{path}.{shown}`: a secret is never a value here; put it in a file and "
             "name that in password_file"
         )
-    return f"unknown key `{path}.{shown[:_SHOWN_LENGTH]}`; known: {', '.join(sorted(known))}"
+    from difflib import get_close_matches  # only where something is wrong
+
+    close = get_close_matches(key[:_SHOWN_LENGTH], known, n=1)
+    meant = f", {close[0]} is meant?" if close else ""
+    return f"unknown key `{path}.{shown[:_SHOWN_LENGTH]}`{meant}; known: {', '.join(sorted(known))}"
 
 
 def _own_mistake(raw: object, of: Any, path: str) -> list[str]:

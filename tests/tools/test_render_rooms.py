@@ -1,5 +1,10 @@
 """Rendered rooms as they are drawn: what the renderer is told to build, without the renderer."""
 
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,6 +28,8 @@ from tools.render_rooms.view import (
 )
 from train.scenes.opening import STATES
 from transom.geometry import Zone
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SCENES = [draw_scene(5, n, pixels=184, windows=0.35) for n in range(60)]
 
@@ -190,3 +197,22 @@ def test_black_light_is_a_picture_too() -> None:
     look = draw_look(np.random.default_rng(4))
 
     assert develop(np.zeros((20, 30, 3)), look, np.random.default_rng(5)).max() < 128
+
+
+def run_tool(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tools.render_rooms", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_help_needs_no_renderer() -> None:
+    done = run_tool("--help")
+    assert done.returncode == 0
+    assert "--scenes" in done.stdout
+
+
+@pytest.mark.skipif(find_spec("bpy") is not None, reason="Blender is installed here")
+def test_without_the_renderer_it_says_how_to_get_it_and_writes_nothing(tmp_path: Path) -> None:
+    done = run_tool(str(tmp_path / "rooms"), "--scenes", "1")
+    assert done.returncode == 1
+    assert "pip install -r tools/render_rooms/requirements.txt" in done.stderr
+    assert not (tmp_path / "rooms").exists()

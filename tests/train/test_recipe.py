@@ -31,7 +31,7 @@ def test_keys_that_a_file_omits_have_their_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("epoch = 3", "unknown field `epoch`"),
+        ("epoch = 3", r"unknown key `\$.epoch`, epochs is meant"),
         ("size = 4", "`int` >= 16"),
         ("[augment]\nzoom = 0.1", r"\$.augment.zoom"),
         ("epochs = ", "cannot be read"),
@@ -84,7 +84,9 @@ def test_a_setting_without_key_or_equals_is_refused(text):
 
 
 def test_setting_an_unknown_key_is_refused():
-    with pytest.raises(ConfigurationError, match="unknown field `flop`"):
+    with pytest.raises(
+        ConfigurationError, match=r"unknown key `\$.augment.flop`, flip is meant\?; known: "
+    ):
         Recipe().with_values({"augment.flop": 1})
     with pytest.raises(ConfigurationError, match="not a table"):
         Recipe().with_values({"epochs.now": 1})

@@ -141,7 +141,7 @@ def test_wrong_usage_is_said_with_exit_code_2(data, tmp_path, arguments, what):
 
 
 def test_an_unknown_key_is_a_mistake_of_configuration(data, tmp_path):
-    with pytest.raises(ConfigurationError, match="unknown field `epoch`"):
+    with pytest.raises(ConfigurationError, match=r"unknown key `\$.epoch`, epochs is meant"):
         command(data, "--out", tmp_path / "run", "--set", "epoch=2")
 
 

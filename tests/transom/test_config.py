@@ -116,6 +116,7 @@ CASES: list[tuple[list[str], list[str]]] = [
     (mistakes(samples={"colour": 1}), ["unknown key `$.samples.colour`; known: every_s, max_b"]),
     (mistakes(samples=3), ["expected `table` at `$.samples`, got `int`"]),
     (mistakes(samples={}), []),
+    (mistakes(sampels={}), ["unknown key `$.sampels`, samples is meant?; known: cameras, "]),
     (mistakes(colour=1), ["unknown key `$.colour`; known: cameras, capture, decision, device, "]),
     (mistakes(**{"a\nb": 1}), ["unknown key `$.'a\\nb'`; known: "]),
     (mistakes(device="Hall"), ["at `$.device`, got 'Hall'"]),

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
@@ -26,14 +27,6 @@ from train.scenes.dataset import scene_tasks
 from transom.dataset import Row, read_dataset, write_dataset
 from transom.geometry import Zone
 
-try:
-    from tools.render_rooms.studio import Studio
-except ModuleNotFoundError as error:
-    sys.exit(
-        f"rendering needs {error.name}, which has an environment of its own: "
-        "pip install -r tools/render_rooms/requirements.txt; see docs/rendered-rooms.md"
-    )
-
 Picture = npt.NDArray[np.uint8]
 
 HELD_EVERY = 10  # one scene in so many is for validation
@@ -42,6 +35,7 @@ HELD_EVERY = 10  # one scene in so many is for validation
 def main() -> None:
     """Render scene after scene; what is finished is a valid data set at any moment."""
     options = _options()
+    _check_blender()
     stop = _StopRequest()
     folder: Path = options.folder
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -94,7 +88,18 @@ def _options() -> argparse.Namespace:
     return options
 
 
+def _check_blender() -> None:
+    """End where Blender's module is missing: before anything is written."""
+    if find_spec("bpy") is None:
+        sys.exit(
+            "rendering needs bpy, which has an environment of its own: "
+            "pip install -r tools/render_rooms/requirements.txt; see docs/rendered-rooms.md"
+        )
+
+
 def _render(scene: Scene, number: int, options: argparse.Namespace, scratch: Path) -> list[Row]:
+    from tools.render_rooms.studio import Studio  # Blender: not for who asks for help
+
     studio = Studio(scene, samples=options.samples, threads=options.threads, scratch=scratch)
     split = "val" if number % HELD_EVERY == HELD_EVERY - 1 else "train"
     rows = []
