@@ -21,6 +21,8 @@ ALIKE = 0.9
 """Likeness to its first picture that a cluster's others have; the store's own bound is stricter."""
 
 _SIZE_WEIGHT = 0.1
+_BLOCK = 128
+"""Pictures that are compared with all others at once: 3 MB of likenesses for 6,000 others."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -105,11 +107,19 @@ def _split(items: list[Item]) -> list[Cluster]:
     """Put each item, the most doubtful first, to the first cluster that begins with one like it."""
     items = sorted(items, key=lambda item: -item.doubt)
     embedding = np.stack([item.embedding for item in items])
-    left = np.arange(len(items))
+    is_left = np.ones(len(items), np.bool_)
     found = []
-    while len(left):
-        near = likeness(embedding[left[:1]], embedding[left])[0] >= ALIKE
-        near[0] = True
-        found.append(Cluster(tuple(items[int(index)] for index in left[near])))
-        left = left[~near]
+    for start in range(0, len(items), _BLOCK):
+        first = start + np.flatnonzero(is_left[start : start + _BLOCK])
+        rest = start + np.flatnonzero(is_left[start:])
+        # A product of matrices for all that may begin a cluster here: one after the other, each
+        # would read all of the rest again.
+        near = likeness(embedding[first], embedding[rest]) >= ALIKE
+        for row, index in enumerate(first):
+            if not is_left[index]:
+                continue
+            near[row, row] = True  # whatever rounding says of a picture and itself
+            members = rest[near[row] & is_left[rest]]
+            is_left[members] = False
+            found.append(Cluster(tuple(items[int(member)] for member in members)))
     return found
