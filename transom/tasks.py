@@ -7,6 +7,8 @@ import msgspec
 
 UNKNOWN = "unknown"
 CLOSED, AJAR, OPEN = "closed", "ajar", "open"
+OTHER = "other"
+"""The class of what is none of the things that a task tells apart: no other task has an answer."""
 """Classes that mean something to the device: what counts as shut, and what may count as open."""
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"

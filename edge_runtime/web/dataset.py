@@ -28,6 +28,7 @@ from transom.guard import UNLABELLED
 from transom.image_file import ImageError, read_image
 from transom.prediction import softmax
 from transom.preprocess import preprocess
+from transom.tasks import OTHER
 
 STATE = "state"
 
@@ -116,12 +117,13 @@ class DatasetDesk:
     def _list(self, call: Call) -> Answer:
         task = self._task(call.query.get("task", ""))
         items = self._items(task, call.query.get("place", ""))
-        labelled = sum(task in row.labels for row in self._rows.values())
+        asked = [row for row in self._rows.values() if _applies(task, row)]
+        labelled = sum(task in row.labels for row in asked)
         return {
             "tasks": self._dataset.tasks.names,
             "task": task,
             "places": sorted({row.group for row in self._rows.values()} - {""}),
-            "counts": {"samples": len(self._rows), "labelled": labelled},
+            "counts": {"samples": len(asked), "labelled": labelled},
             "waiting": len(self._rows.keys() - self._looks.keys()),
             **describe_clusters(clusters(items), call.query),
             "aside": self._aside(),
@@ -203,7 +205,8 @@ class DatasetDesk:
         groups: dict[str, list[Item]] = defaultdict(list)
         for name, row in self._rows.items():
             look = self._looks.get(name)
-            if isinstance(look, _Look) and (not place or row.group == place):
+            is_wanted = (not place or row.group == place) and _applies(task, row)
+            if isinstance(look, _Look) and is_wanted:
                 groups[row.group].append(self._item(name, row, look, task))
         return [item for items in groups.values() for item in self._judged(items, task)]
 
@@ -313,6 +316,12 @@ class DatasetDesk:
             if mistake.is_error
         ]
         return pictures + wrong
+
+
+def _applies(task: str, row: Row) -> bool:
+    """Return whether a task has an answer for a row; what has one already is shown with it."""
+    is_other = any(label == OTHER for name, label in row.labels.items() if name != task)
+    return task in row.labels or not is_other
 
 
 def _examples(

@@ -105,6 +105,21 @@ def test_a_task_without_a_column_gets_one(folder: Path) -> None:
     assert '"win\nbroken\nb.jpg,door\n' in text
 
 
+def test_of_what_is_something_else_no_other_task_is_asked(folder: Path, bundle: Bundle) -> None:
+    kinds = Task(name="kind", classes=("door", "window", "other"))
+    tasks = TaskSet([kinds, TASKS["state"]])
+    labels = ({"kind": "door"}, {"kind": "other"}, {"kind": "other", "state": "open"}, {})
+    found = [Row(image="a.jpg", group=f"g{n}", labels=its) for n, its in enumerate(labels)]
+    write_dataset(folder, name="home", tasks=tasks, rows=found)
+    desk = desk_of(folder, bundle)
+    _, states = ask(desk, "samples", query={"task": "state"})
+    assert states["counts"] == {"samples": 3, "labelled": 1}
+    shown = {one["place"] for cluster in states["clusters"] for one in cluster["samples"]}
+    assert shown == {"g0", "g2", "g3"}
+    _, kinds_found = ask(desk, "samples", query={"task": "kind"})
+    assert kinds_found["counts"] == {"samples": 4, "labelled": 3}
+
+
 def test_what_others_wrote_meanwhile_stays(folder: Path, bundle: Bundle) -> None:
     desk = desk_of(folder, bundle)
     name = next(iter(named_rows(read_dataset(folder).rows)))
