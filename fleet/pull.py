@@ -63,6 +63,7 @@ class Outcome:
         standing: `refused` = it does not share; `away` = offline.
         new: Pictures that were not here before.
         known: Pictures that were.
+        removed: Pictures that somebody has taken out of the data set, which stay out.
         labels: Labels that are new, or others than before.
         aside: What could not be used, and why; at most a hundred.
         reason: Why it failed.
@@ -72,6 +73,7 @@ class Outcome:
     standing: Standing = "done"
     new: int = 0
     known: int = 0
+    removed: int = 0
     labels: int = 0
     aside: list[str] = field(default_factory=list)
     reason: str = ""
@@ -221,15 +223,7 @@ class Pull:
         self, outcome: Outcome, samples: list[SharedSample], show: Callable[[], None]
     ) -> None:
         """Take the samples of a page, a few pictures on their way at once."""
-        waiting: deque[SharedSample] = deque()
-        for sample in samples:
-            if self._dataset.has(outcome.device, sample):
-                self._take(outcome, sample, None)
-            elif sample.size_bytes > MOST_BYTES:
-                said = f"has {sample.size_bytes:,} bytes, at most {MOST_BYTES:,} are fetched"
-                _put_aside(outcome, sample, said)
-            else:
-                waiting.append(sample)
+        waiting = deque(self._missing(outcome, samples))
         show()
         arriving: dict[int, _Arriving] = {}
         heard_s = self._clock.monotonic_s()
@@ -249,6 +243,19 @@ class Pull:
                     raise _SilentError(_silent(outcome.device))
                 for id_ in arriving:
                     self._ask(outcome.device, AskPicture(request=self._request, id=id_))
+
+    def _missing(self, outcome: Outcome, samples: list[SharedSample]) -> Iterator[SharedSample]:
+        """Take the samples whose pictures are here; yield those to fetch."""
+        for sample in samples:
+            if self._dataset.was_removed(outcome.device, sample):
+                outcome.removed += 1
+            elif self._dataset.has(outcome.device, sample):
+                self._take(outcome, sample, None)
+            elif sample.size_bytes > MOST_BYTES:
+                said = f"has {sample.size_bytes:,} bytes, at most {MOST_BYTES:,} are fetched"
+                _put_aside(outcome, sample, said)
+            else:
+                yield sample
 
     def _take_chunk(
         self, outcome: Outcome, received: Received, arriving: dict[int, _Arriving]

@@ -59,7 +59,8 @@ def pull_command(
         with progress_line() as progress:
 
             def show(outcome: Outcome, total: int) -> None:
-                progress(f"{outcome.device}: {outcome.new + outcome.known} of {total} pictures")
+                done = outcome.new + outcome.known + outcome.removed
+                progress(f"{outcome.device}: {done} of {total} pictures")
 
             for outcome in pull.run(members, show):
                 outcomes.append(outcome)
@@ -86,7 +87,8 @@ def _lines(outcome: Outcome) -> list[str]:
     if outcome.standing in ("refused", "away"):
         return [f"{outcome.device}: {outcome.reason}"]
     told = f"{outcome.device}: {outcome.new} new pictures, {outcome.labels} new labels"
-    lines = [f"{told}, {outcome.known} known"]
+    removed = f", {outcome.removed} taken out here before" if outcome.removed else ""
+    lines = [f"{told}, {outcome.known} known{removed}"]
     if outcome.reason:
         lines.append(f"{outcome.device}: failed: {outcome.reason}")
     return lines + [f"{outcome.device}: put aside: {what}" for what in outcome.aside]

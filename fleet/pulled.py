@@ -4,11 +4,15 @@ A picture lies at `<device>/<camera>/<zone>/<day>/<digest>.jpg`, and these four 
 days are held out: every fourth of a device, for ever, so that what judges a network today was not
 learnt from yesterday, and all that a camera saw in one light is on one side.
 
+What somebody takes out of `labels.csv` does not come again: `pulled.csv` lists all that ever came.
+
 A label that somebody has written into `labels.csv` stands until the device is corrected later, and
 so do groups, splits, labels of other tasks and further columns for good; the column `label` says
 what the device said, `ajar|open` where a contact sensor could not tell the two.
 """
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +33,9 @@ from transom.tasks import Task, TaskSet
 SERVING = "serving.json"
 """Which bundle each device served when it was pulled from."""
 
+PULLED = "pulled.csv"
+"""All that ever came: a row for each, by which those that were taken out are known."""
+
 ASIDE = "aside"
 """Folder of what came and cannot be used."""
 
@@ -37,6 +44,7 @@ FORMER = "former"
 """In place of the camera, for zones that a device no longer watches."""
 
 _LONGEST_PX = 4096
+_KEY = ("device", "zone_name", "sha256")
 _UNCERTAIN = "|"
 _START_OF_FRAME = (0xC0, 0xC1, 0xC2)
 
@@ -69,10 +77,12 @@ class PulledDataset:
         self._serving: dict[str, Any] = {}
         self.rows: dict[tuple[str, str, str], Row] = {}
         self._known: dict[tuple[str, str, str], Row] = {}  # as they stand in the file
+        self._removed: set[tuple[str, str, str]] = set()
         self._stamp: tuple[int, int] | None = None
         self._changed = False
         if (folder / "dataset.toml").exists():
             self._read()
+            self._removed = self._read_pulled() - self.rows.keys()
             self._read_serving()
         elif folder.exists() and any(folder.iterdir()):
             raise DatasetError(
@@ -90,13 +100,39 @@ class PulledDataset:
                 "pulling would lose; mend them first (transom data check)"
             )
         self._name, self._tasks = dataset.name, dataset.tasks.joined(self._tasks)
+        gone = set(self._known)
         for row in (replace(row, line=0) for row in dataset.rows):
             key = _key_of(row)
+            gone.discard(key)
             known = self._known.get(key)
             if row != known:
                 self.rows[key] = row if known is None else _edited(row, known, self.rows[key])
                 self._known[key] = row
+        for key in gone:
+            del self.rows[key], self._known[key]
+        self._removed = (self._removed | gone) - self._known.keys()
         self._stamp = self._stamp_now()
+
+    def _read_pulled(self) -> set[tuple[str, str, str]]:
+        """Return what ever came; nothing where nobody wrote it down yet."""
+        path = self.folder / PULLED
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                found = [tuple(row[name] for name in _KEY) for row in csv.DictReader(file)]
+        except FileNotFoundError:
+            return set()
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise DatasetError(
+                f"{path}: is no table of {', '.join(_KEY)}: {error!r}; delete it, and what was "
+                "taken out of labels.csv comes again"
+            ) from error
+        return {(device, zone, digest) for device, zone, digest in found}
+
+    def _write_pulled(self) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([_KEY, *sorted(self.rows.keys() | self._removed)])
+        write_file(self.folder / PULLED, text.getvalue().encode())
 
     def _read_serving(self) -> None:
         path = self.folder / SERVING
@@ -140,6 +176,10 @@ class PulledDataset:
             "digest": offer.digest,
         }
         self._changed = True
+
+    def was_removed(self, device: str, sample: SharedSample) -> bool:
+        """Return whether somebody has taken a sample out of `labels.csv`."""
+        return (device, sample.zone, sample.sha256) in self._removed
 
     def has(self, device: str, sample: SharedSample) -> bool:
         """Return whether a sample's picture is here, whole."""
@@ -204,6 +244,7 @@ class PulledDataset:
         write_file(
             self.folder / SERVING, msgspec.json.format(msgspec.json.encode(self._serving)) + b"\n"
         )
+        self._write_pulled()  # after the rows: one that is listed and not there was taken out
         self.rows = {_key_of(row): row for row in rows}
         self._known, self._stamp = dict(self.rows), self._stamp_now()
         self._changed = False

@@ -23,7 +23,7 @@ from edge_runtime.sample import Sample
 from edge_runtime.samples import SampleStore
 from edge_runtime.sharing import Sharing
 from edge_runtime.web.labels_file import named_rows, write_labels
-from fleet.pulled import PulledDataset, check_picture, hold_out_days
+from fleet.pulled import PULLED, PulledDataset, check_picture, hold_out_days
 from tests.edge_runtime.broker import Broker, wait_until
 from tests.edge_runtime.test_samples import sample
 from tests.edge_runtime.updating import TOPICS, TinyBundle
@@ -131,8 +131,8 @@ def test_pictures_and_labels_of_a_device_become_a_data_set(
     code, told = pull()
     assert code == 0
     assert told["devices"]["hall-pi"] | {"reason": ""} == {
-        "device": "hall-pi", "standing": "done", "new": 2, "known": 0, "labels": 1, "aside": [],
-        "reason": "",
+        "device": "hall-pi", "standing": "done", "new": 2, "known": 0, "removed": 0, "labels": 1,
+        "aside": [], "reason": "",
     }  # fmt: skip
     first, second = rows(tmp_path / "home")
     assert (first.group, second.group) == ("hall-pi/hall/door/2026-11-01",
@@ -209,6 +209,44 @@ def test_labels_that_are_written_while_it_pulls_stay(tmp_path: Path) -> None:
     pulled.meet("pi", offer)
     pulled.save()
     assert [row.labels["state"] for row in rows(folder)] == ["closed", "open"]
+
+
+def test_what_somebody_takes_out_of_the_data_set_stays_out(
+    tmp_path: Path, device: SharingDevice, pull: Any
+) -> None:
+    folder = tmp_path / "home"
+    for number in (1, 2, 3):
+        device.store.add(seen(number))
+    assert pull()[1]["samples"] == 3
+    lines = (folder / "labels.csv").read_text().splitlines(keepends=True)
+    (folder / "labels.csv").write_text("".join([*lines[:2], *lines[3:]]))
+    (folder / rows(folder)[0].image).unlink()  # a picture that was lost is another thing
+    _, told = pull()
+    outcome = told["devices"]["hall-pi"]
+    assert (outcome["removed"], outcome["known"], outcome["new"]) == (1, 2, 0)
+    assert told["samples"] == 2
+    assert (folder / rows(folder)[0].image).exists()
+
+    (folder / PULLED).unlink()
+    assert pull()[1]["samples"] == 3
+
+
+def test_what_is_taken_out_while_it_pulls_stays_out(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    tasks = {"state": SharedTask(classes=("closed", "open"), ordinal=False)}
+    offer = SamplesOffer(samples=2, labelled=0, model="m", sequence=1, digest="0" * 64, tasks=tasks)
+    pulled = PulledDataset(folder)
+    pulled.meet("pi", offer)
+    first, second = (shared(number, picture(number)) for number in (1, 2))
+    pulled.take("pi", first, picture(1))
+    pulled.save()
+    header = (folder / "labels.csv").read_text().splitlines(keepends=True)[0]
+    (folder / "labels.csv").write_text(header)
+    pulled.take("pi", second, picture(2))
+    pulled.save()
+    assert [row.extra["sha256"] for row in rows(folder)] == [second.sha256]
+    assert pulled.was_removed("pi", first)
+    assert PulledDataset(folder).was_removed("pi", first)
 
 
 def shared(number: int, data: bytes) -> SharedSample:
