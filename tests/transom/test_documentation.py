@@ -14,6 +14,17 @@ from transom.cli import cli
 from transom.messages import Topics
 
 ROOT = Path(__file__).resolve().parents[2]
+TABLES = (
+    ("mqtt", "Mqtt"),
+    ("models", "Models"),
+    ("decision", "Decision"),
+    ("homeassistant", "HomeAssistant"),
+    ("outbox", "Outbox"),
+    ("capture", "Capture"),
+    ("samples", "Samples"),
+    ("updates", "Updates"),
+    ("page", "Page"),
+)
 
 
 def pages() -> str:
@@ -30,6 +41,42 @@ def keys() -> Iterator[str]:
 @pytest.mark.parametrize("key", sorted(set(keys())))
 def test_every_key_of_the_configuration_is_documented(key: str) -> None:
     assert f"`{key}`" in (ROOT / "docs" / "configuration.md").read_text("utf-8")
+
+
+def numbers_of(part: type[msgspec.Struct]) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a table that are numbers, each with its range in words."""
+
+    def said(value: float) -> str:
+        return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+
+    for field in msgspec.structs.fields(part):
+        found = msgspec.inspect.type_info(field.type)
+        kinds = found.types if isinstance(found, msgspec.inspect.UnionType) else (found,)
+        for kind in kinds:
+            if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+                low = f"above {said(kind.gt)}" if kind.gt is not None else said(kind.ge or 0)
+                high = f"below {said(kind.lt)}" if kind.lt is not None else said(kind.le or 0)
+                yield field.name, f"{low} to {high}"
+
+
+@pytest.mark.parametrize(
+    ("heading", "part"),
+    [
+        *((f"`[{key}]`", getattr(config, f"{name}Config")) for key, name in TABLES),
+        ("`[[cameras]]`", config.CameraConfig),
+        ("`[[cameras.zones]]`", config.ZoneConfig),
+    ],
+)
+def test_every_number_of_the_configuration_is_documented_with_its_range(
+    heading: str, part: type[msgspec.Struct]
+) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = [
+        line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")
+    ]
+    documented = {key.strip("`"): numbers for key, _, numbers, *_ in rows}
+    assert {key: documented[key] for key, _ in numbers_of(part)} == dict(numbers_of(part))
 
 
 def recipe_keys(part: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
