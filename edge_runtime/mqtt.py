@@ -5,6 +5,10 @@ the network. It sends at most 15 messages that are not yet acknowledged and keep
 in the outbox (events) or in a table of newest values by topic, so paho holds nothing that a
 restart could lose.
 
+Of events a connection sends one, and with each answer one more at a time. A broker that ends the
+connection over an event, as some do where they refuse it, takes the answers to those that follow it
+with it; sent alone it is answered, so that it is never in the way of the others for ever.
+
 With protocol 5 a refused message is known by its reason code. With 3.1.1 it is not: a broker that
 may not pass an event on acknowledges it like any other, and the event is silently gone.
 """
@@ -325,8 +329,9 @@ class Publisher:
             return
         while connection.room > 0 and (message := self._next_due()) is not None:
             self._send(connection, message, None)
-        if connection.room > 0 and self._clock.monotonic_s() >= connection.events_from_s:
-            entries = self._outbox.pending(connection.room, connection.last_id)
+        room = connection.room_for_events
+        if room > 0 and self._clock.monotonic_s() >= connection.events_from_s:
+            entries = self._outbox.pending(room, connection.last_id)
             for entry in entries:
                 connection.last_id = entry.id
                 self._send(connection, entry.message, entry)
@@ -354,6 +359,8 @@ class Publisher:
         sent = connection.in_flight.pop(answer.mid, None)
         if sent is None:
             return
+        if sent.entry is not None:
+            connection.event_window = min(connection.event_window + 1, MAX_IN_FLIGHT)
         if answer.refusal is None:
             if sent.entry is not None:
                 acknowledged.append(sent.entry.id)
@@ -434,6 +441,7 @@ class _Connection:
         self.loss: Lost | None = None
         self.up_since_s: float | None = None
         self.window = MAX_IN_FLIGHT
+        self.event_window = 1
         self.max_packet_bytes: int | None = None
         self.in_flight: dict[int, _Sent] = {}
         self.subscriptions: dict[int, str] = {}
@@ -446,6 +454,11 @@ class _Connection:
     @property
     def room(self) -> int:
         return self.window - len(self.in_flight)
+
+    @property
+    def room_for_events(self) -> int:
+        events = sum(sent.entry is not None for sent in self.in_flight.values())
+        return min(self.room, self.event_window - events)
 
     @property
     def turn_s(self) -> float:

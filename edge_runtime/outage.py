@@ -10,9 +10,9 @@ CameraStatus = Literal["starting", "online", "gone"]
 
 RETRY_FIRST_S = 1.5
 """First pause, before its share is drawn: no attempt comes sooner than a second."""
-RETRY_SOON_S = 6.0
+RETRY_SOON_S = 4.0
 """Longest pause between two attempts in an outage younger than `SOON_S`: so that a camera is seen
-within ten seconds of its return."""
+within ten seconds of its return, though a process must start and a key frame come first."""
 SOON_S = 600.0
 RETRY_LAST_S = 30.0
 
