@@ -3,6 +3,9 @@
 #   make test    static checks and all tests
 #   make check   static checks only: format, lint, types, imports
 #   make faults  every promise of docs/reliability.md with its full numbers, and that page (hours)
+#   make lock    lock what is installed, with digests, as CycloneDX too, and its licences (network)
+#   make audit   ask whether anything that is locked has a known weakness (network)
+#   make wheel   the wheel in dist/, the same bytes for the same commit
 #   make bench   every figure of the documentation, one after the other (long)
 #   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
 #   make starter train the network that is shipped in the package (long)
@@ -20,9 +23,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools
 
-.PHONY: demo test check faults bench vm starter sizes arm64 rooms clean help
+.PHONY: demo test check faults lock audit wheel bench vm starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,12s/^# *//p' Makefile
+	@sed -n '2,15s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -61,6 +64,22 @@ FAULTS ?= full
 faults: $(VENV)/.dev
 	@sh tools/system-packages.sh test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --faults $(FAULTS) --faults-record -p no:randomly
+
+# Its own environment: what locks and audits is no part of what is locked and audited.
+build/supply/.made:
+	$(PYTHON) -m venv build/supply
+	build/supply/bin/pip install --quiet --disable-pip-version-check uv cyclonedx-bom pip-audit
+	@touch $@
+
+lock: build/supply/.made $(VENV)/.dev
+	build/supply/bin/python tools/lock.py
+	$(BIN)/python -m tools.licences
+
+audit: build/supply/.made
+	build/supply/bin/python tools/audit.py
+
+wheel: $(VENV)/.dev
+	$(BIN)/python tools/wheel.py
 
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test
