@@ -1,63 +1,29 @@
-"""The device's commands: `transom run`, `check`, `replay`, and by name `watch` and `doctor`."""
+"""The device's commands `transom check` and `replay`, and by name `watch` and `doctor`."""
 
 import importlib
-import logging
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
 
-from edge_runtime.capture import CameraProcess
-from edge_runtime.capture_thread import CameraThread
-from edge_runtime.classifier import give_back_memory
-from edge_runtime.clock import Clock
 from edge_runtime.config_option import CONFIG_FILE, config_option
-from edge_runtime.daemon import Daemon
 from edge_runtime.decision import StateFilter
-from edge_runtime.handover import Handover
-from edge_runtime.link import Access, read_access
 from edge_runtime.models import serving_bundle
-from edge_runtime.mqtt import Publisher
-from edge_runtime.notify import Notifier
-from edge_runtime.outbox import FILE_NAME, Outbox
-from edge_runtime.precision import Measured, PrecisionFile
 from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
-from edge_runtime.samples import FILE_NAME as SAMPLES
-from edge_runtime.samples import SampleStore
-from edge_runtime.sharing import Sharing
-from edge_runtime.subscriber import ended_by_signals
-from edge_runtime.update_reports import UpdateReports
-from edge_runtime.view_store import VIEWS, ViewStore
-from edge_runtime.wake import Wake
 from transom.bundle import Bundle, TaskSpec, read_bundle
-from transom.config import CameraConfig, Config, load_config, read_secret
-from transom.errors import EXIT_CONFIGURATION, ClassifierError, ConfigurationError, SampleError
+from transom.config import Config, load_config
+from transom.errors import EXIT_CONFIGURATION, ConfigurationError
 from transom.messages import Message, Topics, ZoneEvent, decode
-from transom.printable import printable
 
-if TYPE_CHECKING:
-    from edge_runtime.updater import Updater
-    from edge_runtime.web.running import Page
-
-# Commands of other modules, imported when they are asked for: `transom run` needs none of them.
-_log = logging.getLogger(__name__)
-
+# Commands of other modules, imported when they are asked for.
 _ELSEWHERE = {
     "watch_command": "edge_runtime.watch",
     "doctor_command": "edge_runtime.doctor",
-}
-
-_SYSLOG_LEVELS = {
-    logging.INFO: 6,
-    logging.WARNING: 4,
-    logging.ERROR: 3,
-    logging.CRITICAL: 2,
 }
 
 
@@ -65,228 +31,6 @@ def __getattr__(name: str) -> Any:
     if name in _ELSEWHERE:
         return getattr(importlib.import_module(_ELSEWHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-# ---------------------------------------------------------------- transom run
-
-
-@click.command("run")
-@config_option
-@click.option("--verbose", is_flag=True, help="Log what happens between transitions too.")
-def run_command(config_file: Path, verbose: bool) -> None:
-    """Watch the doors and windows of a configuration file until told to stop.
-
-    \b
-    Example:
-        transom run --config /etc/transom/transom.toml
-    """
-    start_logging(verbose=verbose)
-    config = load_config(config_file)
-    access = read_access(config.mqtt, config_file)
-    outbox = _outbox(config)  # before the page: a daemon that runs here already has both
-    try:
-        with _page(config, config_file) as page:
-            while _serve(config, config_file, access, page, outbox):
-                give_back_memory()
-                if page is not None and page.wants_reload:
-                    config = load_config(config_file)
-                    access = read_access(config.mqtt, config_file)
-                outbox = _outbox(config)
-    finally:
-        outbox.close()
-
-
-def _outbox(config: Config) -> Outbox:
-    return Outbox(Path(config.state_directory) / FILE_NAME, config.outbox)
-
-
-def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | None"]:
-    if config.page is None:
-        return nullcontext()
-    from edge_runtime.web.running import serving_page  # only where it is switched on
-
-    return serving_page(config.page, Path(config.state_directory), config_file)
-
-
-def _serve(
-    config: Config, config_file: Path, access: Access, page: "Page | None", outbox: Outbox
-) -> bool:
-    """Run a daemon until it is told to stop; its outbox is closed then.
-
-    Returns:
-        Whether to run another, with another bundle or with zones that were drawn anew.
-    """
-    wake = Wake()
-    cameras = [_camera(config, camera, config_file, wake) for camera in config.cameras]
-    clock = Clock()
-    state = Path(config.state_directory)
-    topics = Topics(config.mqtt.prefix, config.device)
-    samples = _samples(config, state)
-    try:
-        for camera in cameras:
-            camera.start()  # it opens while the network is loaded
-        publisher = Publisher(
-            config.mqtt,
-            topics,
-            outbox,
-            secret=access.secret,
-            clock=clock,
-            tls=access.tls,
-            birth_topic=_birth_topic(config),
-        )
-        reports = UpdateReports(topics, outbox, publisher, clock)
-        handover = Handover(config.models, reports) if config.updates is not None else None
-        bundle = serving_bundle(config.models) if handover is None else handover.begin()
-        precisions = PrecisionFile(state, threads=config.models.threads)
-        measured = precisions.read(bundle.digest)
-        try:
-            daemon = Daemon(
-                config,
-                bundle,
-                cameras,
-                publisher,
-                outbox,
-                clock,
-                Notifier(),
-                processes=lambda: _processes(cameras, page),
-                views=ViewStore(state / VIEWS),
-                samples=samples,
-                wake=wake,
-                is_shown=page is not None,
-                measured=measured,
-                updates=None
-                if handover is None
-                else _updater(config, topics, publisher, handover, reports, bundle, clock),
-            )
-            with (
-                ended_by_signals(daemon.ask_to_stop),
-                nullcontext() if page is None else page.showing(config, daemon, samples, clock),
-                _sharing(config, topics, publisher, samples, bundle),
-                _measuring(config, bundle, daemon, precisions, measured),
-            ):
-                daemon.run()
-        except ClassifierError as error:
-            if handover is None or not handover.roll_back(str(error)):
-                raise
-            return True
-        if handover is not None and not daemon.wants_restart:
-            handover.end()
-        return daemon.wants_restart or (page is not None and page.wants_reload)
-    finally:
-        for camera in cameras:
-            camera.stop()
-        outbox.close()
-        if samples is not None:
-            samples.close()
-
-
-def _samples(config: Config, state: Path) -> SampleStore | None:
-    """Open the samples; a sensor does its work without them too."""
-    if config.samples is None:
-        return None
-    try:
-        return SampleStore(state / SAMPLES, config.samples)
-    except SampleError as error:
-        _log.warning("no samples are kept reason=%s", error)
-        return None
-
-
-def _updater(
-    config: Config,
-    topics: Topics,
-    publisher: Publisher,
-    handover: Handover,
-    reports: UpdateReports,
-    bundle: Bundle,
-    clock: Clock,
-) -> "Updater":
-    from edge_runtime.updater import Updater  # only where bundles are taken
-
-    return Updater(config, topics, publisher, handover, reports, bundle, clock)
-
-
-def _measuring(
-    config: Config,
-    bundle: Bundle,
-    daemon: Daemon,
-    precisions: PrecisionFile,
-    measured: Measured | None,
-) -> AbstractContextManager[object]:
-    """Find out which precision is faster here, where nobody knows and somebody wants to."""
-    is_open = config.models.precision == "auto" and len(bundle.precisions) > 1
-    if measured is not None or not is_open:
-        return nullcontext()
-    from edge_runtime.measuring import Measuring  # once in a bundle's time on a machine
-
-    return Measuring(config.models, bundle, daemon, precisions)
-
-
-def _sharing(
-    config: Config,
-    topics: Topics,
-    publisher: Publisher,
-    samples: SampleStore | None,
-    bundle: Bundle,
-) -> AbstractContextManager[object]:
-    """Answer questions about samples, where the configuration consents to it."""
-    if samples is None or config.samples is None or not config.samples.pull:
-        return nullcontext()
-    return Sharing(config, topics, publisher, samples, bundle)
-
-
-def start_logging(*, verbose: bool = False) -> None:
-    """Log to stderr; under systemd in the journal's way, with a level and without a time."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JournalFormatter() if "JOURNAL_STREAM" in os.environ else _formatter())
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.DEBUG if verbose else logging.INFO)
-
-
-class _Formatter(logging.Formatter):
-    """Keeps a message on one line: what a stranger sent must not look like a line of its own."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-
-def _formatter() -> logging.Formatter:
-    return _Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-
-
-class _JournalFormatter(_Formatter):
-    """Puts the syslog level before each line, as sd-daemon(3) has it."""
-
-    def __init__(self) -> None:
-        super().__init__("%(name)s: %(message)s")
-
-    def format(self, record: logging.LogRecord) -> str:
-        level = _SYSLOG_LEVELS.get(record.levelno, 7)
-        return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
-
-
-def _camera(
-    config: Config, camera: CameraConfig, config_file: Path, wake: Wake
-) -> CameraProcess | CameraThread:
-    secret = _secret(camera, config_file)
-    if config.capture.isolation == "thread":
-        return CameraThread(camera, secret, wake=wake)
-    return CameraProcess(camera, secret, config.capture, wake=wake)
-
-
-def _secret(camera: CameraConfig, config_file: Path) -> str | None:
-    return read_secret(camera.password_file, config_file) if camera.password_file else None
-
-
-def _birth_topic(config: Config) -> str | None:
-    return f"{config.homeassistant.prefix}/status" if config.homeassistant.discovery else None
-
-
-def _processes(cameras: Sequence[CameraProcess | CameraThread], page: "Page | None") -> list[int]:
-    children = [camera.process_id for camera in cameras]
-    children += [] if page is None else [page.process_id]
-    return [os.getpid(), *(child for child in children if child is not None)]
 
 
 # ---------------------------------------------------------------- transom check

@@ -25,7 +25,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("export.commands", "export_command", "Turn a run into a signed bundle."),
     "bench": ("export.commands", "bench_command", "Latency and memory of a bundle here."),
     "keys": ("export.commands", "keys_group", "Make and show signing keys."),
-    "run": ("edge_runtime.commands", "run_command", "The daemon."),
+    "run": ("edge_runtime.run_command", "run_command", "The daemon."),
     "check": ("edge_runtime.commands", "check_command", "Check a configuration file."),
     "doctor": ("edge_runtime.commands", "doctor_command", "Find what is wrong with this device."),
     "page": ("edge_runtime.web.commands", "page_command", "The link that opens the page."),

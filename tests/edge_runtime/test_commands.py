@@ -14,6 +14,7 @@ import cv2
 import pytest
 
 from edge_runtime import commands
+from edge_runtime.log import start_logging
 from transom.cli import main
 
 CONFIG = """
@@ -170,7 +171,7 @@ def test_the_other_commands_are_found_by_name() -> None:
 
 def logged(environment: dict[str, str]) -> list[str]:
     code = (
-        "import logging; from edge_runtime.commands import start_logging; start_logging();"
+        "import logging; from edge_runtime.log import start_logging; start_logging();"
         "log = logging.getLogger('edge_runtime.test');"
         "log.debug('quiet'); log.info('hello a=%d', 1); log.warning('two', stack_info=True)"
     )
@@ -203,6 +204,6 @@ def test_what_somebody_sends_cannot_look_like_a_line_of_the_log(
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     if stream is not None:
         monkeypatch.setenv("JOURNAL_STREAM", stream)
-    commands.start_logging()
+    start_logging()
     logging.getLogger("x").warning("reason=%s", "no\n<0>class\x1b[2J")
     assert capsys.readouterr().err.endswith("x: reason=no\\n<0>class\\x1b[2J\n")

@@ -11,7 +11,9 @@ import pytest
 WORKSTATION = ("torch", "onnx", "onnxscript", "train", "export", "demo")
 
 
-@pytest.mark.parametrize("module", ["edge_runtime.daemon", "edge_runtime.commands"])
+@pytest.mark.parametrize(
+    "module", ["edge_runtime.daemon", "edge_runtime.serve", "edge_runtime.commands"]
+)
 def test_the_daemon_loads_nothing_of_the_workstation(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run(
@@ -22,7 +24,7 @@ def test_the_daemon_loads_nothing_of_the_workstation(module: str) -> None:
 
 
 def test_running_the_daemon_does_not_load_the_tools_beside_it() -> None:
-    code = "import sys, edge_runtime.commands; print(*sys.modules)"
+    code = "import sys, edge_runtime.serve; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
@@ -30,6 +32,17 @@ def test_running_the_daemon_does_not_load_the_tools_beside_it() -> None:
     # Nor the page, which is off: neither its own code nor its libraries.
     page = ("edge_runtime.web", "starlette", "uvicorn", "tomlkit")
     assert not sorted(name for name in loaded if name.startswith(page))
+
+
+def test_the_cameras_are_started_before_what_takes_long_is_imported() -> None:
+    code = "import sys, edge_runtime.run_command; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "edge_runtime.capture" in loaded
+    assert not {"onnxruntime", "paho", "cryptography", "sqlite3", "edge_runtime.daemon"} & set(
+        loaded
+    )
 
 
 def test_a_session_leaves_nothing_in_its_users_home_and_sends_nothing_of_its_use(

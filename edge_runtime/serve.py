@@ -1,0 +1,202 @@
+"""The daemon put together from a configuration, and anew with another bundle or other zones."""
+
+import logging
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_runtime.camera_set import CameraSet
+from edge_runtime.classifier import give_back_memory
+from edge_runtime.clock import Clock
+from edge_runtime.daemon import Daemon
+from edge_runtime.handover import Handover
+from edge_runtime.link import Access, read_access
+from edge_runtime.models import serving_bundle
+from edge_runtime.mqtt import Publisher
+from edge_runtime.notify import Notifier
+from edge_runtime.outbox import FILE_NAME, Outbox
+from edge_runtime.precision import Measured, PrecisionFile
+from edge_runtime.samples import FILE_NAME as SAMPLES
+from edge_runtime.samples import SampleStore
+from edge_runtime.sharing import Sharing
+from edge_runtime.subscriber import ended_by_signals
+from edge_runtime.update_reports import UpdateReports
+from edge_runtime.view_store import VIEWS, ViewStore
+from transom.bundle import Bundle
+from transom.config import Config, load_config
+from transom.errors import ClassifierError, SampleError
+from transom.messages import Topics
+
+if TYPE_CHECKING:
+    from edge_runtime.updater import Updater
+    from edge_runtime.web.running import Page
+
+_log = logging.getLogger(__name__)
+
+
+def serve(config: Config, config_file: Path, cameras: CameraSet) -> None:
+    """Run the daemon until it is told to stop.
+
+    Args:
+        config: The configuration.
+        config_file: The file that it was read from, read again when zones are drawn anew.
+        cameras: Its cameras, which may have been started.
+    """
+    access = read_access(config.mqtt, config_file)
+    outbox = _outbox(config)  # before the page: a daemon that runs here already has both
+    try:
+        with _page(config, config_file) as page:
+            while _run(config, access, cameras, page, outbox):
+                give_back_memory()
+                if page is not None and page.wants_reload:
+                    config = load_config(config_file)
+                    access = read_access(config.mqtt, config_file)
+                outbox = _outbox(config)
+                cameras = CameraSet(config, config_file)
+                cameras.start()  # their sources open while the network is loaded
+    finally:
+        outbox.close()
+        cameras.stop()
+
+
+def _outbox(config: Config) -> Outbox:
+    return Outbox(Path(config.state_directory) / FILE_NAME, config.outbox)
+
+
+def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | None"]:
+    if config.page is None:
+        return nullcontext()
+    from edge_runtime.web.running import serving_page  # only where it is switched on
+
+    return serving_page(config.page, Path(config.state_directory), config_file)
+
+
+def _run(
+    config: Config, access: Access, cameras: CameraSet, page: "Page | None", outbox: Outbox
+) -> bool:
+    """Run a daemon until it is told to stop; its cameras have ended and its outbox is closed then.
+
+    Returns:
+        Whether to run another, with another bundle or with zones that were drawn anew.
+    """
+    clock = Clock()
+    state = Path(config.state_directory)
+    topics = Topics(config.mqtt.prefix, config.device)
+    samples = _samples(config, state)
+    try:
+        publisher = Publisher(
+            config.mqtt,
+            topics,
+            outbox,
+            secret=access.secret,
+            clock=clock,
+            tls=access.tls,
+            birth_topic=_birth_topic(config),
+        )
+        reports = UpdateReports(topics, outbox, publisher, clock)
+        handover = Handover(config.models, reports) if config.updates is not None else None
+        bundle = serving_bundle(config.models) if handover is None else handover.begin()
+        precisions = PrecisionFile(state, threads=config.models.threads)
+        measured = precisions.read(bundle.digest)
+        try:
+            daemon = Daemon(
+                config,
+                bundle,
+                cameras.cameras,
+                publisher,
+                outbox,
+                clock,
+                Notifier(),
+                processes=lambda: _processes(cameras, page),
+                views=ViewStore(state / VIEWS),
+                samples=samples,
+                wake=cameras.wake,
+                is_shown=page is not None,
+                measured=measured,
+                updates=None
+                if handover is None
+                else _updater(config, topics, publisher, handover, reports, bundle, clock),
+            )
+            with (
+                ended_by_signals(daemon.ask_to_stop),
+                nullcontext() if page is None else page.showing(config, daemon, samples, clock),
+                _sharing(config, topics, publisher, samples, bundle),
+                _measuring(config, bundle, daemon, precisions, measured),
+            ):
+                daemon.run()
+        except ClassifierError as error:
+            if handover is None or not handover.roll_back(str(error)):
+                raise
+            return True
+        if handover is not None and not daemon.wants_restart:
+            handover.end()
+        return daemon.wants_restart or (page is not None and page.wants_reload)
+    finally:
+        cameras.stop()
+        outbox.close()
+        if samples is not None:
+            samples.close()
+
+
+def _samples(config: Config, state: Path) -> SampleStore | None:
+    """Open the samples; a sensor does its work without them too."""
+    if config.samples is None:
+        return None
+    try:
+        return SampleStore(state / SAMPLES, config.samples)
+    except SampleError as error:
+        _log.warning("no samples are kept reason=%s", error)
+        return None
+
+
+def _updater(
+    config: Config,
+    topics: Topics,
+    publisher: Publisher,
+    handover: Handover,
+    reports: UpdateReports,
+    bundle: Bundle,
+    clock: Clock,
+) -> "Updater":
+    from edge_runtime.updater import Updater  # only where bundles are taken
+
+    return Updater(config, topics, publisher, handover, reports, bundle, clock)
+
+
+def _measuring(
+    config: Config,
+    bundle: Bundle,
+    daemon: Daemon,
+    precisions: PrecisionFile,
+    measured: Measured | None,
+) -> AbstractContextManager[object]:
+    """Find out which precision is faster here, where nobody knows and somebody wants to."""
+    is_open = config.models.precision == "auto" and len(bundle.precisions) > 1
+    if measured is not None or not is_open:
+        return nullcontext()
+    from edge_runtime.measuring import Measuring  # once in a bundle's time on a machine
+
+    return Measuring(config.models, bundle, daemon, precisions)
+
+
+def _sharing(
+    config: Config,
+    topics: Topics,
+    publisher: Publisher,
+    samples: SampleStore | None,
+    bundle: Bundle,
+) -> AbstractContextManager[object]:
+    """Answer questions about samples, where the configuration consents to it."""
+    if samples is None or config.samples is None or not config.samples.pull:
+        return nullcontext()
+    return Sharing(config, topics, publisher, samples, bundle)
+
+
+def _birth_topic(config: Config) -> str | None:
+    return f"{config.homeassistant.prefix}/status" if config.homeassistant.discovery else None
+
+
+def _processes(cameras: CameraSet, page: "Page | None") -> list[int]:
+    shown = None if page is None else page.process_id
+    return [os.getpid(), *cameras.process_ids(), *([] if shown is None else [shown])]
