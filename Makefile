@@ -88,6 +88,7 @@ bench: $(VENV)/.dev
 vm: $(VENV)/.dev
 	@sh tools/system-packages.sh vm
 	sh systemd/vm/boot.sh build/vm $(BIN)/python
+	$(BIN)/python -m tools.booted build/vm/log
 
 # The starter: trained on the photographs of DATA and on drawn rooms, shipped in the package. Its
 # private key is made anew each time and not kept: nothing else is signed with it.

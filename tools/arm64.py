@@ -184,20 +184,18 @@ def write_case(case: Path) -> None:
 
 
 def write_without_loss(clip: Path, target: Path) -> None:
-    """Write what this machine decodes of a clip so that every machine decodes the same (FFV1)."""
+    """Write the pictures of a clip that the daemon looks at, so that all decode the same (FFV1)."""
     reader = cv2.VideoCapture(str(clip))
-    size = tuple(
-        int(reader.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-    )
+    keys = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+    width, height = (int(reader.get(key)) for key in keys)
     codec = cv2.VideoWriter.fourcc(*"FFV1")
     writing = target.with_stem("writing")
-    writer = cv2.VideoWriter(
-        str(writing), cv2.CAP_FFMPEG, codec, reader.get(cv2.CAP_PROP_FPS), size
-    )
+    writer = cv2.VideoWriter(str(writing), cv2.CAP_FFMPEG, codec, float(FPS), (width, height))
     if not writer.isOpened():
         raise SystemExit(f"{target}: OpenCV has no encoder for FFV1 here")
     while (found := reader.read())[0]:
         writer.write(found[1])
+        reader.grab()  # the clip has two pictures for each look
     writer.release()
     writing.rename(target)
 
@@ -242,6 +240,10 @@ def report(cpu: str, here: dict[str, Any], there: dict[str, Any]) -> bool:
         compare_messages(here["messages"], there["messages"]),
         compare_transitions(here["transitions"], there["transitions"]),
     ]
+    for name, ours in here["levels"].items():
+        brighter = np.subtract(there["levels"][name], ours)
+        shown = ", ".join(f"{level:+.2f}" for level in brighter)
+        print(f"  {cpu} {name}: mean levels of blue, green, red {shown} against here")
     for _, lines in findings:
         print(*(f"  {cpu} {line}" for line in lines), sep="\n")
     seconds = ", ".join(f"{name} {value:.0f}" for name, value in there["seconds"].items())

@@ -12,12 +12,14 @@ import json
 import platform
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 import edge_runtime.daemon  # noqa: F401 - that it can be imported is part of the check
+from edge_runtime.capture import read_file
 from edge_runtime.classifier import Classifier
 from edge_runtime.replay import replay
 from transom.bundle import Bundle, read_bundle
@@ -27,6 +29,7 @@ from transom.session import session_entries
 from transom.starter import STARTER, bundle_path, starter_keys
 
 _BATCH = 4
+_MEASURED = 10
 
 Told = tuple[float, str, str]
 
@@ -54,6 +57,7 @@ def main(folder: Path) -> None:
                 name: hashlib.sha256(values.tobytes()).hexdigest()
                 for name, values in logits.items()
             },
+            "levels": {name: levels(folder / name) for name in ("clip.mkv", "clip.mp4")},
             "messages": same_pictures,
             "transitions": own_pictures,
             "seconds": parts,
@@ -77,6 +81,14 @@ def run(bundle: Bundle, crops: np.ndarray) -> dict[str, np.ndarray]:
         for start in range(0, len(crops), _BATCH)
     ]
     return {name: np.concatenate([part[i] for part in found]) for i, name in enumerate(names)}
+
+
+def levels(clip: Path) -> list[float]:
+    """Return how bright a clip's first pictures are: the mean of blue, green, red, 0 to 255."""
+    pictures = islice(read_file(clip), _MEASURED)
+    means = [picture.image.mean(axis=(0, 1), dtype=np.float64) for picture in pictures]
+    found: list[float] = np.mean(means, axis=0).tolist()
+    return found
 
 
 def messages(folder: Path, clip: str, bundle: Bundle) -> list[Told]:
