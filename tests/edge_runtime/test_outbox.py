@@ -13,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.outbox import MAX_HELD_EVENTS, Outbox
+from tests.edge_runtime.disk import SmallDisk, disk
 from tests.faults.proof import Proof
 from transom.config import OutboxConfig
 from transom.errors import OutboxError
 from transom.messages import Message
+
+__all__ = ["disk"]
 
 
 def message(number: int, size: int = 100) -> Message:
@@ -184,35 +187,8 @@ def test_damage_while_it_runs_costs_the_old_events_and_not_the_daemon(
     assert numbers(outbox)[-1] == 9999
 
 
-class _FullDisk:
-    """A small file system of its own, which a test fills and frees."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._filler = folder / "filler"
-
-    def fill(self) -> None:
-        with self._filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"\0" * 4096)
-
-    def free(self) -> None:
-        self._filler.unlink()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[_FullDisk]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("only root may mount a small file system")
-    yield _FullDisk(folder)
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 def test_goes_on_while_the_disk_is_full_and_recovers(
-    disk: _FullDisk, caplog: pytest.LogCaptureFixture
+    disk: SmallDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     path = disk.folder / "outbox.sqlite3"
@@ -237,7 +213,7 @@ def test_goes_on_while_the_disk_is_full_and_recovers(
     assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_starts_on_a_full_disk(disk: _FullDisk) -> None:
+def test_starts_on_a_full_disk(disk: SmallDisk) -> None:
     disk.fill()
     outbox = Outbox(disk.folder / "outbox.sqlite3", OutboxConfig())
     fill(outbox, *range(MAX_HELD_EVENTS + 5))
@@ -252,7 +228,7 @@ def test_starts_on_a_full_disk(disk: _FullDisk) -> None:
 
 
 def test_a_store_that_can_be_opened_only_later_keeps_the_events_of_before_and_of_meanwhile(
-    disk: _FullDisk,
+    disk: SmallDisk,
 ) -> None:
     path = disk.folder / "outbox.sqlite3"
     before = Outbox(path, OutboxConfig())
@@ -290,7 +266,7 @@ def test_what_was_remembered_with_an_event_outlives_the_process(path: Path) -> N
     again.close()
 
 
-def test_what_is_remembered_on_a_full_disk_is_known_and_written_later(disk: _FullDisk) -> None:
+def test_what_is_remembered_on_a_full_disk_is_known_and_written_later(disk: SmallDisk) -> None:
     path = disk.folder / "outbox.sqlite3"
     outbox = Outbox(path, OutboxConfig())
     fill(outbox, *range(20))

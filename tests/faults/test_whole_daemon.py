@@ -1,115 +1,21 @@
 """`transom run` itself, killed: events arrive, and a bundle with which it keeps dying is left."""
 
-import json
 import random
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
 from edge_runtime.ledger import ALLOWED_STARTS
-from edge_runtime.outbox import FILE_NAME, Outbox
-from tests.edge_runtime.broker import Broker, Subscriber, wait_until
-from tests.edge_runtime.conftest import TinyBundle, draw_scene
+from tests.edge_runtime.broker import Subscriber, wait_until
+from tests.edge_runtime.conftest import TinyBundle
 from tests.edge_runtime.updating import Offer, rewrite, wait_for_step
 from tests.faults.ledger import Ledger
+from tests.faults.place import ROOT, Place, event_ids, payloads
 from tests.faults.proof import Proof
-from transom.config import OutboxConfig
 
 pytestmark = pytest.mark.timeout(400)  # many starts, on a machine that others use too
-ROOT = "transom/hall-pi"
-ZONES = 6
-CONFIG = """
-device = "hall-pi"
-state_directory = "{folder}/state"
-[mqtt]
-host = "localhost"
-port = {port}
-[models]
-store = "{folder}/store"
-trusted_keys = "{keys}"
-[updates]
-shadow_decisions = 0
-healthy_s = 600
-[[cameras]]
-name = "hall"
-source = "file:{folder}/clip.avi"
-loop = true
-fps = 5
-"""
-ZONE = """
-[[cameras.zones]]
-name = "door_{number}"
-polygon = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
-"""
-
-
-class Place:
-    """A device's files, its broker, a door that is opened and shut without end."""
-
-    def __init__(self, folder: Path, tiny: TinyBundle) -> None:
-        self.folder = folder
-        self.broker = Broker(folder / "broker")
-        (folder / "store").mkdir()
-        shutil.copy(tiny.path, folder / "store" / "mine.bundle")
-        write_clip(folder / "clip.avi")
-        text = CONFIG.format(folder=folder, port=self.broker.port, keys=tiny.keys)
-        text += "".join(ZONE.format(number=number) for number in range(ZONES))
-        (folder / "transom.toml").write_text(text)
-
-    @contextmanager
-    def daemon(self) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run it; it is killed when the block ends."""
-        command = [sys.executable, "-m", "transom", "run", "--config"]
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [*command, str(self.folder / "transom.toml")], stdout=log, stderr=log
-            )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-    def waiting(self, copy: Path) -> list[str]:
-        """Return the events that a killed daemon had accepted and not delivered."""
-        shutil.copytree(self.folder / "state", copy)
-        outbox = Outbox(copy / FILE_NAME, OutboxConfig())
-        waiting = outbox.pending(10_000)
-        found = [entry.event_id for entry in waiting if entry.message.topic.endswith("/event")]
-        assert outbox.counts().dropped == 0
-        outbox.close()
-        return found
-
-    def log_size(self) -> int:
-        """Return a number that grows when the outbox takes something."""
-        written = (self.folder / "state" / f"{FILE_NAME}-wal").stat()
-        return written.st_mtime_ns
-
-
-def write_clip(path: Path) -> None:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (320, 240))
-    for number in range(50):
-        image = draw_scene(40.0 if number < 25 else 217.0, seed=number, height=240)
-        writer.write(np.ascontiguousarray(image))
-    writer.release()
-
-
-def payloads(heard: Subscriber, end: str) -> list[dict[str, Any]]:
-    texts = [c.payload for c in heard.copies() if c.topic.endswith(end) and c.payload]
-    return [json.loads(text) if isinstance(text, str) else text for text in texts]
-
-
-def event_ids(heard: Subscriber) -> list[str]:
-    return [event["event_id"] for event in payloads(heard, "/event")]
 
 
 def take_stock(ledger: Ledger, place: Place, heard: Subscriber, name: str) -> None:

@@ -1,0 +1,104 @@
+"""Disks that are full or read-only, under a publisher and under the whole daemon."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.clock import Clock
+from edge_runtime.mqtt import Publisher
+from edge_runtime.outbox import FILE_NAME, Outbox
+from tests.edge_runtime.broker import Broker, Subscriber, wait_until
+from tests.edge_runtime.conftest import TinyBundle
+from tests.edge_runtime.disk import SmallDisk, disk
+from tests.edge_runtime.updating import Offer, rewrite, wait_for_step
+from tests.faults.place import ROOT, Place, event_ids, payloads
+from tests.faults.proof import Proof
+from transom.config import OutboxConfig
+from transom.messages import Message, Topics
+
+__all__ = ["disk"]
+
+pytestmark = pytest.mark.timeout(400)  # many starts, on a machine that others use too
+TOPICS = Topics("transom", "hall-pi")
+EVENT = TOPICS.event("front_door")
+RECOVERY_S = 5.0
+
+
+def put(outbox: Outbox, publisher: Publisher, *numbers: int) -> None:
+    for number in numbers:
+        outbox.put(Message(EVENT, b'{"event_id": "%d"}' % number + b" " * 400), str(number))
+    publisher.flush_events()
+
+
+def numbers(subscriber: Subscriber) -> list[int]:
+    payloads = [p if isinstance(p, dict) else json.loads(p) for p in subscriber.payloads(EVENT)]
+    return [int(payload["event_id"]) for payload in payloads]
+
+
+@pytest.mark.parametrize("kind", ["full", "read-only"])
+def test_events_go_on_while_the_disk_takes_none_and_are_on_it_soon_after(
+    kind: str, disk: SmallDisk, tmp_path: Path, proof: Proof
+) -> None:
+    claim = proof(3, f"outbox and publisher on a disk that is {kind}", unit="disks")
+    path = disk.folder / FILE_NAME
+    before = Outbox(path, OutboxConfig())
+    before.close()
+    disk.fill() if kind == "full" else disk.make("ro")
+    outbox = Outbox(path, OutboxConfig())
+    with Broker(tmp_path / "broker") as broker, broker.subscriber(EVENT) as subscriber:
+        publisher = Publisher(broker.config(), TOPICS, outbox, secret=None, clock=Clock())
+        publisher.start()
+        try:
+            put(outbox, publisher, *range(100))
+            wait_until(lambda: set(numbers(subscriber)) == set(range(100)), 30.0)
+            broker.freeze()
+            put(outbox, publisher, *range(100, 700))
+            assert outbox.counts().held > 0
+            disk.free() if kind == "full" else disk.make("rw")
+            began_s = time.monotonic()
+            wait_until(lambda: outbox.counts().held == 0, 30.0)
+            took_s = time.monotonic() - began_s
+            broker.thaw()
+            wait_until(lambda: set(numbers(subscriber)) == set(range(700)), 60.0)
+        finally:
+            publisher.stop(0.2)
+    assert outbox.counts().dropped == 0
+    assert took_s <= RECOVERY_S
+    outbox.close()
+    claim.found(
+        "publishing went on; on the disk {took_s} s after it took events again; 700 of 700 came",
+        took_s=took_s,
+    )
+
+
+def test_the_daemon_starts_and_tells_events_on_a_read_only_disk(
+    disk: SmallDisk, tmp_path: Path, tiny_bundle: TinyBundle, proof: Proof
+) -> None:
+    claim = proof(
+        3,
+        "`transom run` started on a disk that has become read-only, with a bundle that came over "
+        "MQTT; then the disk is right again",
+        unit="disks",
+    )
+    place = Place(disk.folder, tiny_bundle, aside=tmp_path)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2)
+    with place.broker, place.broker.subscriber(f"{ROOT}/#") as heard:
+        with place.daemon():
+            wait_until(lambda: event_ids(heard), 120.0)
+            wish = Offer(place.broker).deploy(new)
+            wait_for_step(heard, "started", wish.request)
+        disk.make("ro")
+        told, events = len(payloads(heard, "/state")), len(event_ids(heard))
+        with place.daemon():
+            wait_until(lambda: len(event_ids(heard)) > events + 6, 120.0)
+            served = {state.get("sequence") for state in payloads(heard, "/state")[told:]}
+            disk.make("rw")
+            outbox = disk.folder / "state" / f"{FILE_NAME}-wal"
+            began_s, there = time.monotonic(), outbox.stat().st_mtime_ns
+            wait_until(lambda: outbox.stat().st_mtime_ns > there, 120.0)
+            took_s = time.monotonic() - began_s
+    assert served - {None} == {2}
+    assert took_s <= RECOVERY_S + 6.0  # there is an event each 2.5 s at least
+    claim.found("serves and tells; the outbox is written again {took_s} s after", took_s=took_s)
