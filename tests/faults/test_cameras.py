@@ -90,6 +90,9 @@ def test_a_camera_that_fails_is_unknown_in_time_heals_in_time_and_costs_others_n
         full=100,
         unit="outages",
     )
+    descriptors = proof(
+        19, "descriptors, before and after these outages", fast=5, full=100, unit="outages"
+    )
     write_pictures(tmp_path / "pictures")
     bundle = read_bundle(tiny_bundle.path, None)
     unknown_s: dict[str, list[float]] = {fault: [] for fault in FAULTS}
@@ -104,17 +107,20 @@ def test_a_camera_that_fails_is_unknown_in_time_heals_in_time_and_costs_others_n
         for number in range(len(cameras)):
             watched.wait_for(number, "open", time.monotonic(), 60.0)
         numbers_from = len(watched.cameras[GOOD].numbers)
+        open_before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(claim.runs // len(FAULTS)):
             for fault, took_s in outage(watched, cameras, cable):
                 unknown_s[fault].append(took_s)
             for fault, took_s in recovery(watched, cameras, cable):
                 healed_s[fault].append(took_s)
+        open_after = len(list(Path("/proc/self/fd").iterdir()))
         good = watched.cameras[GOOD].numbers[numbers_from:]
         states = [said.state for said in watched.states(GOOD)]
     worst_unknown = {fault: max(times) for fault, times in unknown_s.items()}
     worst_healed = {fault: max(times) for fault, times in healed_s.items()}
     assert max(worst_unknown.values()) <= UNKNOWN_S, worst_unknown
     assert max(worst_healed.values()) <= HEALED_S, worst_healed
+    assert open_after == open_before
     missed = int((np.diff(good) - 1).sum())
     assert missed == 0
     assert states == ["unknown", "open"]
@@ -129,3 +135,4 @@ def test_a_camera_that_fails_is_unknown_in_time_heals_in_time_and_costs_others_n
         cycles=len(good),
         missed=missed,
     )
+    descriptors.found("{before}, then {after}", before=open_before, after=open_after)
