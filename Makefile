@@ -90,19 +90,40 @@ vm: $(VENV)/.dev
 	sh systemd/vm/boot.sh build/vm $(BIN)/python
 	$(BIN)/python -m tools.booted build/vm/log
 
-# The starter: trained on the photographs of DATA and on drawn rooms, shipped in the package. Its
-# private key is made anew each time and not kept: nothing else is signed with it.
+# The starter: trained on the photographs of DATA, on drawn and on rendered rooms, shipped in the
+# package. Its private key is made anew each time and not kept: nothing else is signed with it.
+# Hours; `make starter STARTER_SCENES=20 STARTER_ROOMS=4 STARTER_TRAIN="--epochs 1 --size 32"
+# STARTER_SHIP=` goes all the way in minutes and ships nothing.
 DATA ?= ../shared/data
-starter: $(VENV)/.dev
+STARTER_SCENES ?= 3000
+STARTER_ROOMS ?= 261
+STARTER_TRAIN ?=
+STARTER_SHIP ?= $(BIN)/python tools/ship_starter.py build/starter/run
+PHOTOGRAPHS = $(DATA)/doors $(DATA)/kinds
+TRAIN = $(BIN)/transom train $(STARTER_TRAIN)
+starter: $(VENV)/.dev build/blender/.made
 	rm -rf build/starter && mkdir -p build/starter
-	$(BIN)/transom data generate build/starter/scenes --groups 3000 --pictures 3 --seed 9001
-	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds --start none --out build/starter/teacher
-	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/scenes \
-	  --recipe train/starter.toml --out build/starter/first
-	$(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/starter/scenes \
-	  --recipe train/starter_second.toml --start build/starter/first \
-	  --teacher build/starter/teacher --teacher build/starter/first --out build/starter/run
-	$(BIN)/python tools/ship_starter.py build/starter/run
+	$(BIN)/transom data generate build/starter/scenes --groups $(STARTER_SCENES) --pictures 3 \
+	  --seed 9001
+	build/blender/bin/python -m tools.render_rooms build/starter/rooms --seed 1 \
+	  --scenes $(STARTER_ROOMS)
+	$(TRAIN) $(PHOTOGRAPHS) --start none --out build/starter/teacher
+	for seed in 0 1; do \
+	  $(TRAIN) $(PHOTOGRAPHS) --recipe train/starter_teacher.toml --seed $$seed --start none \
+	    --set dataset_weights.doors=0.7 --set dataset_weights.kinds=0.3 \
+	    --out build/starter/kinds-$$seed || exit 1; \
+	  $(TRAIN) $(DATA)/doors --recipe train/starter_teacher.toml --seed $$seed --start none \
+	    --out build/starter/doors-$$seed || exit 1; \
+	done
+	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes --recipe train/starter.toml --out build/starter/first
+	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes --recipe train/starter_second.toml \
+	  --start build/starter/first --teacher build/starter/teacher --teacher build/starter/first \
+	  --out build/starter/second
+	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes build/starter/rooms \
+	  --recipe train/starter_third.toml --start build/starter/second \
+	  $(foreach run,teacher second kinds-0 kinds-1 doors-0 doors-1,--teacher build/starter/$(run)) \
+	  --out build/starter/run
+	$(STARTER_SHIP)
 
 # Three sizes: BEST, a run, and what is distilled from it on smaller crops.
 BEST ?= train/starter
