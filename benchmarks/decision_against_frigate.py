@@ -83,7 +83,7 @@ class Score:
     false: int = 0
     delays_s: list[float] = field(default_factory=list)
     delay_of_s: dict[tuple[int, int], float] = field(default_factory=dict)
-    unknown_share: float = 0.0
+    unknown_days: float = 0.0
 
 
 Knows = Literal["usual motion", "any motion", "no motion"]
@@ -166,7 +166,7 @@ def add_score(
     score.days += len(truth) / FPS / DAY_S
     bounds = [*announced, (len(truth), -1)]
     unknown = sum(b[0] - a[0] for a, b in itertools.pairwise(bounds) if a[1] < 0)
-    score.unknown_share += unknown / len(truth)
+    score.unknown_days += unknown / FPS / DAY_S
 
 
 def summary(score: Score, other: Score) -> dict[str, float]:
@@ -180,7 +180,7 @@ def summary(score: Score, other: Score) -> dict[str, float]:
         "delay_p95_s": float(np.quantile(delays, 0.95)),
         "delay_mean_of_both_s": float(np.mean(both or [np.nan])),
         "missed_share": score.missed / max(score.changes, 1),
-        "unknown_share": score.unknown_share / score.days,
+        "unknown_share": score.unknown_days / score.days,
     }
 
 
@@ -273,7 +273,7 @@ def pool(scores: list[Score]) -> Score:
             for group, score in enumerate(scores)
             for key, delay in score.delay_of_s.items()
         },
-        unknown_share=sum(score.unknown_share for score in scores),
+        unknown_days=sum(score.unknown_days for score in scores),
     )
 
 
