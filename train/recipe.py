@@ -293,7 +293,7 @@ def decode_tree(tree: Mapping[str, Any], kind: type[Settings], where: str) -> Se
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
         mistakes = find_mistakes(tree, kind) or [str(error)]
-        raise ConfigurationError(f"{where}: {'; '.join(mistakes)}") from error
+        raise ConfigurationError([f"{where}: {mistake}" for mistake in mistakes]) from error
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -7,6 +7,7 @@ file and line, and the rows that can be used are there all the same.
 import csv
 import io
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -274,7 +275,7 @@ def _checked_header(path: Path, line: int, cells: list[str], tasks: TaskSet) -> 
             f"{path}:{line}: column {header.index('') + 1} of the header has no name; "
             "name it or delete it"
         )
-    twice = sorted({column for column in header if header.count(column) > 1})
+    twice = sorted(column for column, count in Counter(header).items() if count > 1)
     if twice:
         raise DatasetError(f"{path}:{line}: the header names {', '.join(twice)} twice")
     if not any(task.name in header for task in tasks):

@@ -23,6 +23,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_CONFIGURATION = 78
 
+MOST_MISTAKES = 100
+"""Of a configuration file, that are shown: one that is no such file at all has as many as lines."""
+
 
 class TransomError(Exception):
     """Base of every error that Transom raises on purpose."""
@@ -36,7 +39,11 @@ class ConfigurationError(TransomError):
     exit_code = EXIT_CONFIGURATION
 
     def __init__(self, mistakes: str | list[str]) -> None:
-        self.mistakes = [mistakes] if isinstance(mistakes, str) else mistakes
+        found = [mistakes] if isinstance(mistakes, str) else list(mistakes)
+        more = len(found) - MOST_MISTAKES
+        self.mistakes = found[:MOST_MISTAKES] + (
+            [f"and {more:,} more mistakes"] if more > 0 else []
+        )
         super().__init__("\n".join(self.mistakes))
 
 
