@@ -99,7 +99,6 @@ STARTER_SCENES ?= 3000
 STARTER_ROOMS ?= 321
 STARTER_TRAIN ?=
 STARTER_SHIP ?= $(BIN)/python tools/ship_starter.py build/starter/run
-STARTER_TEACHERS = teacher kinds-0 kinds-1 doors-0 doors-1
 PHOTOGRAPHS = $(DATA)/doors $(DATA)/kinds
 TRAIN = $(BIN)/transom train $(STARTER_TRAIN)
 starter: $(VENV)/.dev build/blender/.made
@@ -122,11 +121,11 @@ starter: $(VENV)/.dev build/blender/.made
 	  --out build/starter/second
 	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes build/starter/rooms \
 	  --recipe train/starter_third.toml --start build/starter/second \
-	  $(foreach run,second $(STARTER_TEACHERS),--teacher build/starter/$(run)) \
+	  $(foreach run,second teacher kinds-0 kinds-1 doors-0 doors-1,--teacher build/starter/$(run)) \
 	  --out build/starter/third
 	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes build/starter/rooms \
 	  --recipe train/starter_last.toml --start build/starter/third \
-	  $(foreach run,third $(STARTER_TEACHERS),--teacher build/starter/$(run)) \
+	  $(foreach run,second teacher kinds-0 kinds-1,--teacher build/starter/$(run)) \
 	  --out build/starter/run
 	$(STARTER_SHIP)
 
