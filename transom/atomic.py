@@ -43,11 +43,13 @@ def _pass_on(path: Path, descriptor: int, mode: int | None) -> None:
         os.fchmod(descriptor, _NEW_MODE if mode is None else mode)
         return
     new = os.fstat(descriptor)
+    # Not a PermissionError alone: who has no name in a namespace (the unit's PrivateUsers, a
+    # container) is an invalid argument there.
     if new.st_gid != before.st_gid:
-        with suppress(PermissionError):  # only root, or a member of the group
+        with suppress(OSError):  # only root, or a member of the group
             os.fchown(descriptor, -1, before.st_gid)
     if new.st_uid != before.st_uid:
-        with suppress(PermissionError):  # only root
+        with suppress(OSError):  # only root
             os.fchown(descriptor, before.st_uid, -1)
     os.fchmod(descriptor, before.st_mode & 0o777 if mode is None else mode)
 

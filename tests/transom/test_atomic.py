@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,19 @@ def test_a_file_stays_its_owners_whoever_writes(tmp_path: Path) -> None:
     write_file(path, b"new")
     assert path.read_bytes() == b"new"
     assert (path.stat().st_uid, path.stat().st_gid) == (1234, 5678)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_of_somebody_without_a_name_in_this_namespace_is_written(tmp_path: Path) -> None:
+    inside = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode:
+        pytest.skip("this kernel makes no user namespaces here")
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, 1234, 5678)
+    write = "import sys, pathlib as p, transom.atomic as a; a.write_file(p.Path(sys.argv[1]), b'n')"
+    subprocess.run([*inside, sys.executable, "-c", write, path], check=True)
+    assert path.read_bytes() == b"n"
 
 
 def test_who_has_the_old_file_open_goes_on_reading_the_old_one(tmp_path: Path) -> None:
