@@ -59,8 +59,9 @@ class Measuring:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
-        if self._trial is not None:
-            self._trial.kill()
+        trial = self._trial  # once: the thread forgets it when it has ended
+        if trial is not None:
+            trial.kill()
         self._thread.join(_JOIN_S)
 
     def _run(self) -> None:
@@ -79,6 +80,8 @@ class Measuring:
         path: Path = serving_path(self._config)
         with Trial(path, self._bundle.digest, self._config) as trial:
             self._trial = trial
+            if self._is_over.is_set():  # before there was one to kill
+                return
             tried = trial.run()
         self._trial = None
         if tried.measured is None:
