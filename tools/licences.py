@@ -99,11 +99,13 @@ def _by_file(package: str) -> str:
 
 
 def is_allowed(expression: str) -> bool:
-    """Return whether an expression leaves a choice of licences that are all allowed."""
-    return any(
-        all(one.strip(" ()") in ALLOWED for one in choice.split(" AND "))
-        for choice in re.split(r" OR ", expression.strip("()"))
-    )
+    """Return whether an expression asks for allowed licences only, or leaves the choice of one.
+
+    Where it does both, a person must look: all of its licences must be allowed.
+    """
+    names = [name.strip(" ()") for name in re.split(r" (?:AND|OR) ", expression)]
+    enough = all if " AND " in expression else any
+    return enough(name in ALLOWED for name in names)
 
 
 def page() -> str:
