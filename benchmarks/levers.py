@@ -128,7 +128,7 @@ def trained(
 def cleaned(doors: Path, out: Path, seed: int) -> Path:
     """Return a copy of the data set without the rows of `train` that nobody would label so."""
     folder = out / f"cleaned-data-{seed}"
-    if folder.exists():
+    if (folder / "images").exists():  # the last that is written of it
         return folder
     dataset = read_dataset(doors)
     taught = sorted({row.group for row in dataset.rows if row.split == "train"})
@@ -164,7 +164,9 @@ def write(folder: Path, doors: Path, rows: Sequence[Row]) -> None:
     """Write rows as a data set of their own, with the pictures of `doors`."""
     dataset = read_dataset(doors)
     write_dataset(folder, name=dataset.name, tasks=dataset.tasks, rows=rows)
-    (folder / "images").symlink_to((doors / "images").resolve())
+    images = folder / "images"
+    images.unlink(missing_ok=True)  # of an earlier try that was interrupted
+    images.symlink_to((doors / "images").resolve())
 
 
 def corpus_of(run: Run, doors: Path) -> Corpus:
