@@ -92,7 +92,7 @@ vm: $(VENV)/.dev
 
 # The starter: trained on the photographs of DATA, on drawn and on rendered rooms, shipped in the
 # package. Its private key is made anew each time and not kept: nothing else is signed with it.
-# Hours; `make starter STARTER_SCENES=20 STARTER_ROOMS=4 STARTER_TRAIN="--epochs 1 --size 32"
+# Hours; `make starter STARTER_SCENES=20 STARTER_ROOMS=10 STARTER_TRAIN="--epochs 1 --size 32"
 # STARTER_SHIP=` goes all the way in minutes and ships nothing.
 DATA ?= ../shared/data
 STARTER_SCENES ?= 3000
