@@ -127,5 +127,6 @@ class LedgerFile:
                 was refused and how new a bundle must be is not forgotten over that.
         """
         if self._unread is not None:
-            raise self._unread
+            # Without the frames of the last time: they would be one more pile with each attempt.
+            raise self._unread.with_traceback(None)
         write_file(self._path, msgspec.json.encode(ledger), mode=0o600)

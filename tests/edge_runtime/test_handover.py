@@ -253,8 +253,12 @@ def test_a_ledger_that_the_disk_does_not_give_is_not_replaced(tmp_path: Path) ->
     (tmp_path / FILE_NAME).mkdir()  # reading it is an error of the disk's kind
     file = LedgerFile(tmp_path)
     assert file.read() == Ledger()
-    with pytest.raises(IsADirectoryError):
-        file.write(Ledger(newest=3))
+    depths = set()
+    for _ in range(3):  # as the updater tries again; the error must not grow by it
+        with pytest.raises(IsADirectoryError) as caught:
+            file.write(Ledger(newest=3))
+        depths.add(len(caught.traceback))
+    assert len(depths) == 1
     assert (tmp_path / FILE_NAME).is_dir()
 
 
