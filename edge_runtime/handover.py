@@ -92,10 +92,17 @@ class Handover:
         """
         self._write(self.ledger.committed())
         kept = {self.ledger.serving, self.ledger.previous}
-        for digest in self.ledger.installed:
-            if digest not in kept:
-                self.path_of(digest).unlink(missing_ok=True)
-        self.remember(installed=tuple(d for d in self.ledger.installed if d in kept))
+        there = [d for d in self.ledger.installed if d in kept or not self._remove(d)]
+        self.remember(installed=tuple(there))
+
+    def _remove(self, digest: str) -> bool:
+        """Remove a bundle's file; where the disk keeps it, the next commit tries again."""
+        try:
+            self.path_of(digest).unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("bundle cannot be removed digest=%s reason=%s", digest[:12], error)
+            return False
+        return True
 
     def roll_back(self, reason: str, wish: Desired | None = None) -> bool:
         """Let the bundle before serve from the next start on; return whether there is one.

@@ -249,6 +249,19 @@ def test_where_the_bundle_that_serves_is_damaged_the_one_before_serves(home: Hom
     assert home.sequence_after_a_start() == 2
 
 
+def test_a_bundle_is_kept_though_an_older_one_cannot_be_removed(home: Home) -> None:
+    second = home.commit(2)
+    home.commit(3)
+    file = home.device.handover.path_of(second.digest)
+    file.unlink()
+    file.mkdir()  # which no unlink removes
+    home.commit(4)
+    assert second.digest in home.device.handover.ledger.installed
+    file.rmdir()
+    home.commit(5)
+    assert second.digest not in home.device.handover.ledger.installed
+
+
 def test_a_ledger_that_the_disk_does_not_give_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).mkdir()  # reading it is an error of the disk's kind
     file = LedgerFile(tmp_path)
