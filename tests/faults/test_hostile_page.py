@@ -359,4 +359,4 @@ def test_strangers_who_say_nothing_do_not_keep_out_who_has_the_token(
         server.should_exit = True
         thread.join()
         listener.close()
-    claim.found("closed; who has the token is answered within twice the patience (15 s)")
+    claim.found("closed, and who has the token is answered; with 0.3 s of patience instead of 15 s")
