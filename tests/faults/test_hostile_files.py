@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from export.recipe import load_export_recipe
 from tests.conftest import MakeDataset
 from tests.faults.hostile_files import csv_bombs, toml_bombs
+from tests.faults.memory import growth
 from tests.faults.proof import Proof
 from train.importers.yolo import import_yolo
 from train.recipe import load_recipe, parse_setting
@@ -34,12 +35,6 @@ polygon = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.9], [0.1, 0.9]]
 RECIPE = "epochs = 3\n"
 DATASET = 'name = "home"\n[tasks.state]\nclasses = ["closed", "open"]\n'
 MOST_S = 10.0
-
-
-def most_mb() -> float:
-    found = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024.0
 
 
 def outcome(read: Callable[[], object], name: str) -> str:
@@ -76,20 +71,19 @@ def test_every_file_that_is_read_may_be_a_bomb(
         21, "bombs as configuration, recipes, dataset.toml and labels.csv: nesting, numbers, keys, "
         "cells, encodings", fast=len(files), full=len(files), unit="files",
     )  # fmt: skip
-    before_mb = most_mb()
-    for path, name, make, read in files:
-        good = path.read_bytes() if path.exists() else None
-        path.write_bytes(make())
-        said = outcome(read, f"{path.name}: {name}")
-        if said != "read":
-            assert str(path) in said, name
-            assert len(said) < 200_000, name
-        if path.suffix == ".toml":
-            assert said != "read", (path.name, name)
-        path.unlink() if good is None else path.write_bytes(good)
-    grown_mb = most_mb() - before_mb
-    assert grown_mb < 700.0
-    claim.found("each an error that names the file; at most {grown_mb} MB", grown_mb=grown_mb)
+    with growth() as grown:
+        for path, name, make, read in files:
+            good = path.read_bytes() if path.exists() else None
+            path.write_bytes(make())
+            said = outcome(read, f"{path.name}: {name}")
+            if said != "read":
+                assert str(path) in said, name
+                assert len(said) < 200_000, name
+            if path.suffix == ".toml":
+                assert said != "read", (path.name, name)
+            path.unlink() if good is None else path.write_bytes(good)
+    assert grown.mb < 700.0
+    claim.found("each an error that names the file; at most {grown_mb} MB", grown_mb=grown.mb)
 
 
 def test_a_yaml_beside_pictures_is_read_for_its_names_and_runs_nothing(

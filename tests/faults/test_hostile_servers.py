@@ -1,6 +1,5 @@
 """Servers that a bundle is fetched from and that lie, drip or never end."""
 
-import resource
 import socket
 import ssl
 import threading
@@ -15,6 +14,7 @@ from edge_runtime import download_url
 from edge_runtime.download import PartFile
 from edge_runtime.download_url import fetch_url
 from tests.edge_runtime.broker import Certificates, make_certificates
+from tests.faults.memory import growth
 from tests.faults.proof import Proof
 from transom.errors import UpdateError
 from transom.updates import Install
@@ -137,28 +137,27 @@ def test_no_server_makes_a_device_fetch_more_or_wait_longer_than_it_wants(
         8, "https servers that never end, lie about lengths, chunks, parts and places",
         fast=len(ANSWERS), full=len(ANSWERS), unit="servers",
     )  # fmt: skip
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     most_s, fetched = 0.0, []
-    for number, (name, answer) in enumerate(ANSWERS.items()):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        began_s = time.monotonic()
-        with answering(certificates, answer) as url:
-            why = fetch(url, folder, certificates, [])
-        most_s = max(most_s, time.monotonic() - began_s)
-        fetched += [name] if why is None else []
-        assert [path.name for path in folder.iterdir()] == ["new.part"], name
-        assert (folder / "new.part").stat().st_size <= SIZE, name
-        assert len(why or "") < 1000, name
-    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
+    with growth() as grown:
+        for number, (name, answer) in enumerate(ANSWERS.items()):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            began_s = time.monotonic()
+            with answering(certificates, answer) as url:
+                why = fetch(url, folder, certificates, [])
+            most_s = max(most_s, time.monotonic() - began_s)
+            fetched += [name] if why is None else []
+            assert [path.name for path in folder.iterdir()] == ["new.part"], name
+            assert (folder / "new.part").stat().st_size <= SIZE, name
+            assert len(why or "") < 1000, name
     claim.found(
         "never more than announced; at most {most_s} s each, {grown_mb} MB",
         most_s=most_s,
-        grown_mb=grown_mb,
+        grown_mb=grown.mb,
     )
     assert fetched == []
     assert most_s < 15.0
-    assert grown_mb < 32.0
+    assert grown.mb < 32.0
 
 
 def test_a_server_that_drips_is_left_at_once_for_another_wish_and_at_last_for_none(
