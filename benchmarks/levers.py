@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/levers"), help="runs stay here")
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.levers) - LEVERS.keys()):
+        parser.error(f"LEVER must be of {', '.join(LEVERS)}; got {unknown[0]!r}")
     doors = arguments.data / "doors"
     base = judge(doors, arguments.out, BASE, arguments.seeds)
     print("| lever | state | change, points | closed against not |\n|---|---|---|---|")
