@@ -14,7 +14,7 @@ from tests.edge_runtime.updating import TinyBundle
 from tests.faults.house import COMMANDS, CONTACT, ROOT, House, resident_mb
 from tests.faults.proof import Proof
 from transom.keyring import state
-from transom.signing import load_private_key, load_public_key
+from transom.signing import load_private_key, load_public_key, new_key
 
 _BEYOND: tuple[object, ...] = (
     None, True, -1, 0, 1.5, 2**53, 2**64, 1e308, "", "x", "\0", "é\n<0>forged", "\u202e", [], {},
@@ -24,13 +24,14 @@ _BEYOND: tuple[object, ...] = (
 
 def templates(house: House) -> dict[str, list[bytes]]:
     """Return, by topic, payloads that are nearly what is understood there."""
-    (recovery,) = (house.folder / "recovery").glob("*.pem")
-    keys = [load_public_key(path) for path in (house.folder / "recovery").glob("*.pub")]
+    # Right in all but its signer: with the recovery key's it would rightly be followed.
+    new_key(house.folder / "stranger.pem")
+    keys = [load_public_key(house.folder / "stranger.pub")]
     wish = {
         "action": "install", "request": "r1", "name": "tiny", "sequence": 2,
         "digest": "a" * 64, "size_bytes": 70_000, "url": None,
     }  # fmt: skip
-    stranger = state(5, keys, [], load_private_key(recovery)).replace(b"MEUC", b"MEUD")
+    stranger = state(5, keys, [], load_private_key(house.folder / "stranger.pem"))
     return {
         f"{ROOT}/door/correct": [b'{"class": "closed"}', b"closed-", b"forget-last!"],
         f"{ROOT}/samples/ask": [
