@@ -1,9 +1,9 @@
 """A new run beside the bundle that is out there: zone by zone, on the same held-out rows.
 
 What is held out is held out for both: days that the pictures' data set keeps aside for ever. The
-two are compared picture by picture, and intervals draw whole days of a device, because pictures of
-one day are no independent evidence, whatever zone they show. Those of zones are wide enough to hold
-all together: of many zones one is worse by chance.
+two are compared picture by picture, and intervals are of whole days of a device, because pictures
+of one day are no independent evidence, whatever zone they show. Those of zones are wide enough to
+hold all together: of many zones one is worse by chance.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from train.corpus import MISSING, Corpus
 from train.corpus_loader import read_corpus
 from train.evaluate import Evaluation, evaluate
 from train.evaluate_commands import load_predictor
-from train.metrics import Indices, group_indices, mean_interval
+from train.metrics import Indices, few_groups_interval, group_indices
 from transom.dataset import Row
 from transom.errors import DatasetError
 from transom.starter import STARTER, bundle_path
@@ -53,7 +53,7 @@ class Beside:
         days: On how many days, of how many devices, they were taken.
         old: Share of them on which the bundle is right, 0 to 1.
         new: Share of them on which the new run is right.
-        interval: Of `gain`, drawing days: 95 %, of zones so that all of them hold with 95 %;
+        interval: Of `gain`, over days: 95 %, of zones so that all of them hold with 95 %;
             None = of one day only, so nothing can be said.
     """
 
@@ -268,7 +268,7 @@ def _compare(
 def _beside(name: str, right: Any, days: Any, level: float) -> Beside:
     groups = group_indices(days.tolist())
     old, new = right.mean(0)
-    interval = mean_interval(right[:, 1] - right[:, 0], groups, level)
+    interval = few_groups_interval(right[:, 1] - right[:, 0], groups, level)
     return Beside(name, len(right), int(groups.max()) + 1, float(old), float(new), interval)
 
 
@@ -337,7 +337,7 @@ def _section(against: Against) -> str:
 <section><h2>Beside the bundle that is out there: {escape(against.task)}</h2>
 <div class="card"><h3>{escape(against.verdict)}</h3>
 <p class="quiet">{escape(against.bundle)} and this run on the same held-out pictures. Ranges are
-95 % intervals that draw whole days; those of zones hold all together.</p>
+95 % intervals over whole days; those of zones hold all together.</p>
 <div class="scroll"><table><thead><tr><th>zone</th><th class="number">pictures</th>
 <th class="number">days</th><th class="number">serves, right</th><th class="number">new, right</th>
 <th class="number">points more</th></tr></thead><tbody>{body}</tbody></table></div>

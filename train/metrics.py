@@ -226,6 +226,46 @@ def mean_interval(
     return interval(np.concatenate(drawn), level) if drawn else None
 
 
+def few_groups_interval(
+    values: Floats, groups: Indices, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Return the interval of a mean over rows of few groups; None with fewer than 2.
+
+    Drawing from three groups gives 27 draws, none of them beyond the three: what is not among
+    them is thought impossible. Here the groups' spread is an estimate itself, as in Student's t
+    with one degree of freedom less than there are groups. Rows vary at least as independent ones
+    do, so that groups which happen to agree are no proof.
+
+    Args:
+        values: (N,) float64.
+        groups: (N,) int64, 0 to G - 1.
+        level: How probably it holds the mean, 0 to 1.
+
+    References:
+        Cameron and Miller, A Practitioner's Guide to Cluster-Robust Inference, 2015, section VI.
+    """
+    sums, counts = np.bincount(groups, values), np.bincount(groups)
+    if len(counts) < 2:
+        return None
+    mean = float(values.mean())
+    between = len(counts) / (len(counts) - 1) * float(((sums - mean * counts) ** 2).sum())
+    among = float(((values - mean) ** 2).sum())
+    error = math.sqrt(max(between, among)) / len(values)
+    half = _student(level, len(counts) - 1) * error
+    return mean - half, mean + half
+
+
+def _student(level: float, freedom: int) -> float:
+    """Return within what Student's t lies with a probability.
+
+    With T = sqrt(freedom) * tan(angle), the angle's density is cos(angle) ** (freedom - 1).
+    """
+    angles = np.linspace(0.0, np.pi / 2, 20_001)
+    middles = (angles[1:] + angles[:-1]) / 2
+    mass = np.append(0.0, np.cumsum(np.cos(middles) ** (freedom - 1)))
+    return float(np.sqrt(freedom) * np.tan(np.interp(level, mass / mass[-1], angles)))
+
+
 def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
     """Return the interval of a share of n rows, 0 to 1.
 

@@ -3,11 +3,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from train.metrics import FIGURES, bootstrap_intervals, figures, group_indices, plain, tally_groups
+from train.metrics import (
+    FIGURES,
+    bootstrap_intervals,
+    few_groups_interval,
+    figures,
+    group_indices,
+    mean_interval,
+    plain,
+    tally_groups,
+)
 from transom.prediction import UNKNOWN_INDEX
 
 
@@ -127,3 +136,36 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         low, high = bootstrap_intervals(tally, repeats=300)["accuracy"]
         hits += low <= 0.8 <= high
     assert 51 <= hits <= 60
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.999])
+def test_one_row_a_group_gives_the_interval_of_student(level: float) -> None:
+    for count in (2, 3, 5, 40):
+        values = np.random.default_rng(count).normal(size=count)
+        expected = ttest_1samp(values, 0.0).confidence_interval(level)
+        found = few_groups_interval(values, np.arange(count), level)
+        assert found == pytest.approx((expected.low, expected.high), rel=1e-3)
+
+
+def test_three_days_are_little_evidence_and_the_interval_knows_it() -> None:
+    generator, held, drawn = np.random.default_rng(4), 0, 0
+    groups = np.repeat(np.arange(3), 10)
+    for _ in range(300):
+        values = generator.normal(size=30) + generator.normal(size=3)[groups]
+        low, high = few_groups_interval(values, groups) or (np.nan, np.nan)
+        held += low <= 0.0 <= high
+        low, high = mean_interval(values, groups) or (np.nan, np.nan)
+        drawn += low <= 0.0 <= high
+    assert held >= 0.92 * 300
+    assert drawn <= 0.85 * 300, "drawing whole days would have done, then"
+
+
+def test_days_that_happen_to_agree_are_no_proof() -> None:
+    values = np.tile(np.eye(10)[0], 3)  # one picture in ten is better, each day
+    found = few_groups_interval(values, np.repeat(np.arange(3), 10))
+    assert found is not None
+    assert found[0] < 0.0 < found[1]
+
+
+def test_one_day_gives_no_interval_of_few_groups() -> None:
+    assert few_groups_interval(np.ones(5), np.zeros(5, np.int64)) is None
