@@ -264,11 +264,22 @@ _FIGURES: Mapping[str, tuple[str, Component]] = {
     "labelled_samples": ("Labelled pictures", {}),
 }
 
+_WORDS: Mapping[str, tuple[str, str]] = {
+    "precision": ("Precision", "value_json.precision or 'None'"),
+    # Home Assistant refuses a state of more than 255 characters.
+    "precision_why": ("Why this precision", "(value_json.precision_why or 'None')[:255]"),
+}
+
 
 def _figures(topics: Topics) -> Iterator[tuple[str, Component]]:
     for key, (title, details) in _FIGURES.items():
         name = f"{topics.device.replace('-', '_')}_{key}"
         yield f"diagnostics-{key}", _figure(topics, title, name, f"value_json.{key}", details)
+    for key, (title, value) in _WORDS.items():
+        name = f"{topics.device.replace('-', '_')}_{key}"
+        word = _figure(topics, title, name, value, {})
+        del word["state_class"]
+        yield f"diagnostics-{key}", word
     yield (
         "diagnostics-throttled",
         _alarm(

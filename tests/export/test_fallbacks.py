@@ -264,7 +264,7 @@ def test_the_recipe_of_an_export_is_a_file(tmp_path: Path) -> None:
     assert (recipe.fallbacks, recipe.limits.drop, recipe.qat.epochs) == (("qat",), 0.002, 9)
     assert recipe.limits.agreement == 0.97
     path.write_text("[limits]\ndrops = 0.002\n")
-    with pytest.raises(ConfigurationError, match=r"export.toml: .*`drops`"):
+    with pytest.raises(ConfigurationError, match=r"export.toml: .*drops`, drop is meant"):
         load_export_recipe(path)
 
 
