@@ -8,6 +8,7 @@
 #   make wheel   the wheel in dist/, the same bytes for the same commit
 #   make bench   every figure of the documentation, one after the other (long)
 #   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
+#   make powercuts  that machine's power cut CUTS times while the daemon works (hours, needs root)
 #   make starter train the network that is shipped in the package (long)
 #   make sizes   cheaper networks from the best one, for smaller boards (long)
 #   make arm64   the device's half on aarch64, emulated, against this machine (as root)
@@ -23,7 +24,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools
 
-.PHONY: demo test check faults lock audit wheel bench vm starter sizes arm64 rooms clean help
+.PHONY: demo test check faults lock audit wheel bench vm powercuts starter sizes arm64 rooms clean help
 help:
 	@sed -n '2,15s/^# *//p' Makefile
 
@@ -89,6 +90,13 @@ vm: $(VENV)/.dev
 	@sh tools/system-packages.sh vm
 	sh systemd/vm/boot.sh build/vm $(BIN)/python
 	$(BIN)/python -m tools.booted build/vm/log
+
+# A cut takes one to two minutes of a quiet core. MINUTES=N ends earlier, with fewer cuts.
+CUTS ?= 50
+MINUTES ?= 600
+powercuts: $(VENV)/.dev
+	@sh tools/system-packages.sh vm
+	$(BIN)/python -m tools.power_cuts --work build/vm --cuts $(CUTS) --minutes $(MINUTES) --record
 
 # The starter: trained on the photographs of DATA, on drawn and on rendered rooms, shipped in the
 # package. Its private key is made anew each time and not kept: nothing else is signed with it.

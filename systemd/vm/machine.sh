@@ -14,6 +14,7 @@ root=$1/root
 disk=$2
 unit=$3
 shift 3
+cat "$disk" > /dev/null  # into this computer's memory
 exec qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
     -display none -serial stdio -m 1536 -cpu max -accel tcg -icount shift=0,sleep=off -rtc clock=vm \
     -kernel "$root/vmlinuz" -initrd "$root/initrd.img" \
