@@ -8,7 +8,7 @@ import pytest
 
 from edge_runtime.keyring import Keyring
 from edge_runtime.models import serving_bundle
-from tests.edge_runtime.broker import Broker
+from tests.edge_runtime.broker import Broker, wait_until
 from tests.edge_runtime.conftest import tiny_bundle
 from tests.edge_runtime.updating import (
     TOPICS,
@@ -134,6 +134,11 @@ def test_a_kept_statement_that_is_damaged_takes_all_trust_away(
         Keyring(models).trusted()
 
 
+def newest_sequence(heard: Any) -> int:
+    """Return the sequence that the device said last, 0 before any."""
+    return int(json.loads(heard.copies(TOPICS.model_trusted)[-1].payload)["sequence"])
+
+
 def test_the_fleet_tells_a_device_which_takes_bundles_of_the_new_key_only(
     tmp_path: Path,
     broker: Broker,
@@ -154,7 +159,8 @@ def test_the_fleet_tells_a_device_which_takes_bundles_of_the_new_key_only(
         assert main([str(word) for word in command]) == 0
         (answer,) = json.loads(capsys.readouterr().out)
         assert answer["trusted"] == [load_public_key(public(keys["new"])).fingerprint]
-        sequence = json.loads(heard.copies(TOPICS.model_trusted)[-1].payload)["sequence"]
+        # The command has heard the device's answer; this listener may still have the one before.
+        sequence = wait_until(lambda: newest_sequence(heard))
         other = [word for word in command if word not in ("--revoke", leaked)]
         assert main([str(word) for word in [*other, "--sequence", sequence]]) == 1
         assert "says something else" in json.loads(capsys.readouterr().out)[0]["reason"]
