@@ -207,8 +207,10 @@ class Daemon:
     def resting(self) -> Iterator[None]:
         """Let others work for as long as this lasts (`wait_for_rest`)."""
         self._resting.set()
-        yield
-        self._resting.clear()
+        try:
+            yield
+        finally:
+            self._resting.clear()
 
     def wait_for_rest(self, patience_s: float) -> None:
         """Wait until the loop has nothing to do, at most for some seconds; for other threads."""

@@ -23,6 +23,7 @@ from tests.faults.promises import BY_NUMBER
 from tests.faults.records import Record, merge, read_records, write_records
 
 _PROPERTY = "claim"
+_FULL_ONLY = "full_only"
 
 
 @dataclass(slots=True)
@@ -108,14 +109,23 @@ def pytest_configure(config: pytest.Config) -> None:
     lane = config.getoption("--faults")
     if lane not in ("fast", "full") and not lane.replace(".", "", 1).isdigit():
         raise pytest.UsageError(f"--faults must be fast, full or a percentage, got {lane!r}")
+    config.addinivalue_line(
+        "markers", f"{_FULL_ONLY}: has no few runs for a plain run of the tests"
+    )
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Recorder(config), "faults-recorder")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep, in the full lane, what tries a promise; it may take its time."""
+    """Keep, in the full lane, what tries a promise; it may take its time.
+
+    A plain run leaves out what a promise is tried with in the full lane only (`full_only`).
+    """
     if config.getoption("--faults") == "fast":
+        left_out = [item for item in items if item.get_closest_marker(_FULL_ONLY)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
         return
     trying = [item for item in items if "proof" in getattr(item, "fixturenames", ())]
     for item in trying:

@@ -76,8 +76,10 @@ class Writes:
     @contextmanager
     def watched(self) -> Iterator[None]:
         self._is_on = True
-        yield
-        self._is_on = False
+        try:
+            yield
+        finally:
+            self._is_on = False
 
 
 _writes = Writes()  # a hook can never be taken out again

@@ -134,6 +134,7 @@ def test_the_same_commit_gives_the_same_wheel(
     claim.found("the same bytes")
 
 
+@pytest.mark.full_only
 def test_what_is_locked_can_be_installed_on_both_architectures(
     tmp_path: Path, proof: Proof
 ) -> None:
