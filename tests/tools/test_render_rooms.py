@@ -24,6 +24,7 @@ from tools.render_rooms.view import (
     MIN_CHANGE,
     OPEN_HIDES,
     hidden_share,
+    look_beside,
     shown_change,
 )
 from train.scenes.opening import STATES
@@ -216,3 +217,15 @@ def test_without_the_renderer_it_says_how_to_get_it_and_writes_nothing(tmp_path:
     assert done.returncode == 1
     assert "pip install -r tools/render_rooms/requirements.txt" in done.stderr
     assert not (tmp_path / "rooms").exists()
+
+
+def test_what_is_beside_shows_neither_door_nor_window() -> None:
+    for number in range(40):
+        scene = draw_scene(5, number, pixels=184, windows=0.3)
+        view = look_beside(np.random.default_rng(number), scene.view)
+        frame = view.project(scene.opening.frame)
+        (left, top), (right, bottom) = view.zone.min(axis=0), view.zone.max(axis=0)
+
+        assert (frame[:, 0] < left).all() or (frame[:, 0] > right).all()
+        assert 0.0 <= left < right <= 1.0
+        assert 0.0 <= top < bottom <= 1.0

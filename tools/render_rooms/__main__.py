@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -20,15 +21,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tools.render_rooms.opening import Position
 from tools.render_rooms.photograph import develop
 from tools.render_rooms.scene import Scene, draw_scene
+from tools.render_rooms.view import View, look_beside
 from train.scenes.dataset import scene_tasks
 from transom.dataset import Row, read_dataset, write_dataset
 from transom.geometry import Zone
 
 Picture = npt.NDArray[np.uint8]
 
+BESIDE = 9  # number of the picture that shows what is beside the opening
 HELD_EVERY = 10  # one scene in so many is for validation
 
 
@@ -101,7 +103,6 @@ def _render(scene: Scene, number: int, options: argparse.Namespace, scratch: Pat
     from tools.render_rooms.studio import Studio  # Blender: not for who asks for help
 
     studio = Studio(scene, samples=options.samples, threads=options.threads, scratch=scratch)
-    split = "val" if number % HELD_EVERY == HELD_EVERY - 1 else "train"
     rows = []
     for index, position in enumerate(scene.positions):
         random = np.random.default_rng((options.seed, number, index))
@@ -110,11 +111,28 @@ def _render(scene: Scene, number: int, options: argparse.Namespace, scratch: Pat
             shut = picture
         elif not _is_told_apart(picture, shut):
             continue
-        image = f"images/{scene.name}-{index}.jpg"
-        _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, scene.look.quality])
-        (options.folder / image).write_bytes(encoded.tobytes())
-        rows.append(_row(scene, position, image, split))
-    return rows
+        row = replace(
+            _row(scene, scene.view, number, index),
+            labels={"kind": scene.opening.kind, "state": position.state},
+            extra={
+                "mechanism": scene.opening.mechanism,
+                "amount": f"{position.amounts[0]:.3g}",
+                "behind": scene.beyond,
+            },
+        )
+        rows.append(_keep(row, picture, options.folder, scene.look.quality))
+    random = np.random.default_rng((options.seed, number, BESIDE))
+    view = look_beside(random, scene.view)
+    studio.aim(view)
+    picture = develop(studio.shoot(scene.positions[0].amounts), scene.look, random)
+    row = replace(_row(scene, view, number, BESIDE), labels={"kind": "other"})
+    return [*rows, _keep(row, picture, options.folder, scene.look.quality)]
+
+
+def _keep(row: Row, picture: Picture, folder: Path, quality: int) -> Row:
+    _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    (folder / row.image).write_bytes(encoded.tobytes())
+    return row
 
 
 def _is_told_apart(picture: Picture, shut: Picture) -> bool:
@@ -123,19 +141,14 @@ def _is_told_apart(picture: Picture, shut: Picture) -> bool:
     return float((difference.max(axis=2) > 12).mean()) > 0.02
 
 
-def _row(scene: Scene, position: Position, image: str, split: str) -> Row:
-    corners = [(float(x), float(y)) for x, y in scene.view.zone]
+def _row(scene: Scene, view: View, number: int, index: int) -> Row:
+    """Return a row with no labels yet."""
+    corners = [(float(x), float(y)) for x, y in view.zone]
     return Row(
-        image=image,
+        image=f"images/{scene.name}-{index}.jpg",
         zone=Zone((corners[0], corners[1], corners[2], corners[3])),
         group=scene.name,
-        split=split,
-        labels={"kind": scene.opening.kind, "state": position.state},
-        extra={
-            "mechanism": scene.opening.mechanism,
-            "amount": f"{position.amounts[0]:.3g}",
-            "behind": scene.beyond,
-        },
+        split="val" if number % HELD_EVERY == HELD_EVERY - 1 else "train",
     )
 
 

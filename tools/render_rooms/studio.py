@@ -18,6 +18,7 @@ from tools.render_rooms.lights import Light
 from tools.render_rooms.materials import build_material
 from tools.render_rooms.parts import Part
 from tools.render_rooms.scene import Scene
+from tools.render_rooms.view import View
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +27,7 @@ class Studio:
     """One scene, built; `shoot` moves the leaves and renders.
 
     Args:
-        scene: what to build. Whatever Blender held before is gone.
+        scene: what to build, with the camera at its view. Whatever Blender held before is gone.
         samples: light paths a pixel.
         threads: of the renderer.
         scratch: folder for the renderer's own file.
@@ -38,11 +39,25 @@ class Studio:
         self._scene = scene
         _set_up(samples, threads)
         _set_ambient(scene)
-        _add_camera(scene)
+        _add_camera()
+        self.aim(scene.view)
         for light in scene.lights:
             _add_light(light)
         _add_parts([*scene.parts, *scene.opening.fixed])
         self._leaves = [_add_parts(list(leaf.parts)) for leaf in scene.opening.leaves]
+
+    def aim(self, view: View) -> None:
+        """Move the camera."""
+        camera, render = bpy.context.scene.camera, bpy.context.scene.render
+        left, right, bottom, top = view.window
+        camera.data.lens = camera.data.sensor_width / (right - left)
+        camera.data.shift_x = (left + right) / 2 / (right - left)
+        camera.data.shift_y = (bottom + top) / 2 / (right - left)
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = view.axes, view.eye
+        camera.matrix_world = Matrix(matrix.tolist())
+        render.resolution_x, render.resolution_y = view.size
+        render.resolution_percentage = 100
 
     def shoot(self, amounts: tuple[float, ...]) -> Array:
         """Render with the leaves at `amounts`.
@@ -96,24 +111,12 @@ def _set_ambient(scene: Scene) -> None:
     bpy.context.scene.world = world
 
 
-def _add_camera(scene: Scene) -> None:
-    view = scene.view
-    left, right, bottom, top = view.window
+def _add_camera() -> None:
     data = bpy.data.cameras.new("camera")
-    data.sensor_fit = "HORIZONTAL"
-    data.sensor_width, data.lens = 36.0, 36.0 / (right - left)
-    data.shift_x = (left + right) / 2 / (right - left)
-    data.shift_y = (bottom + top) / 2 / (right - left)
-    data.clip_start = 0.02
+    data.sensor_fit, data.sensor_width, data.clip_start = "HORIZONTAL", 36.0, 0.02
     camera = bpy.data.objects.new("camera", data)
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = view.axes, view.eye
-    camera.matrix_world = Matrix(matrix.tolist())
     bpy.context.scene.collection.objects.link(camera)
     bpy.context.scene.camera = camera
-    render = bpy.context.scene.render
-    render.resolution_x, render.resolution_y = view.size
-    render.resolution_percentage = 100
 
 
 def _add_light(light: Light) -> None:

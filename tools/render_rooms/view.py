@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -77,6 +77,19 @@ def draw_view(
     if best is None:
         raise RuntimeError(f"no view shows the {opening.mechanism} of this scene")
     return best
+
+
+def look_beside(random: Random, view: View) -> View:
+    """Return a view past the opening, and a zone in it without a door or window."""
+    left, right, bottom, top = view.window
+    across = right - left
+    shift = random.uniform(1.2, 1.7) * across
+    sides = sorted((shift, -shift), key=lambda by: abs(left + right + 2 * by))
+    by = sides[int(random.random() < 0.2)]  # seldom to where the lens would stretch it more
+    low = random.uniform(0.05, 0.3, 2)
+    high = random.uniform(0.7, 0.95, 2)
+    zone = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+    return replace(view, window=(left + by, right + by, bottom, top), zone=zone)
 
 
 def shows_its_state(view: View, opening: Opening, position: Position) -> bool:
