@@ -3,6 +3,7 @@
 #   make test    static checks and all tests
 #   make check   static checks only: format, lint, types, imports
 #   make faults  every promise of docs/reliability.md with its full numbers, and that page (hours)
+#   make docs    the documentation as a site in build/site, strictly
 #   make lock    lock what is installed, with digests, as CycloneDX too, and its licences (network)
 #   make audit   ask whether anything that is locked has a known weakness (network)
 #   make wheel   the wheel in dist/, the same bytes for the same commit
@@ -22,11 +23,11 @@ WORKERS ?= auto
 # TORCH_INDEX=URL takes PyTorch from another index, where the usual one would bring CUDA.
 TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools
+SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools docs
 
-.PHONY: demo test check faults lock audit wheel bench vm powercuts starter sizes arm64 rooms clean help
+.PHONY: demo test check faults docs lock audit wheel bench vm powercuts starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,15s/^# *//p' Makefile
+	@sed -n '2,16s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -65,6 +66,10 @@ FAULTS ?= full
 faults: $(VENV)/.dev
 	@sh tools/system-packages.sh test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --faults $(FAULTS) --faults-record -p no:randomly
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -c docs/site -b html -q -n -W --keep-going . build/site
+	@echo "build/site/index.html"
 
 # Its own environment: what locks and audits is no part of what is locked and audited.
 build/supply/.made:

@@ -46,7 +46,7 @@ _WORDS = {
 
 _HEAD = """# Licences of what is installed
 
-Everything that [requirements/](../requirements/) locks, and under what it may be used; all of it
+Everything that [requirements/](../requirements/device.txt) locks, and under what it may be used; all of it
 may stand beside Transom's Apache-2.0. A test fails for a package that is not here, or whose licence
 is none of those that `tools/licences.py` allows. Written by `make lock`.
 
