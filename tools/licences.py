@@ -46,9 +46,9 @@ _WORDS = {
 
 _HEAD = """# Licences of what is installed
 
-Everything that [requirements/](../requirements/device.txt) locks, and under what it may be used; all of it
-may stand beside Transom's Apache-2.0. A test fails for a package that is not here, or whose licence
-is none of those that `tools/licences.py` allows. Written by `make lock`.
+Everything that [requirements/](../requirements/device.txt) locks, and under what it may be used;
+all of it may stand beside Transom's Apache-2.0. A test fails for a package that is not here, or
+whose licence is none of those that `tools/licences.py` allows. Written by `make lock`.
 
 OpenCV's wheel carries FFmpeg, which is LGPL-2.1: a library of its own inside the wheel that can be
 replaced. PyTorch is not locked, because its build is the user's choice: BSD-3-Clause.

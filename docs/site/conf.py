@@ -56,7 +56,7 @@ def setup(app: Sphinx) -> None:
 def _add_navigation(_app: Sphinx, page: str, source: list[str]) -> None:
     """Append a table of contents for each list of links, which GitHub shows as they are."""
     if page == root_doc:
-        heading, *parts = _HEADING.split(source[0])
+        _before, *parts = _HEADING.split(source[0])
         for caption, part in zip(parts[::2], parts[1::2], strict=True):
             source[0] += _contents(f":caption: {caption}", _LINK.findall(part))
     elif page == "docs/adr/README":
