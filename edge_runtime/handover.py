@@ -5,7 +5,8 @@ If it fails, or the daemon ends three times in a row before it was well, the bun
 again and this one never more.
 
 A disk that takes nothing keeps no device from its work: what is only counted or answered is then
-known until the process ends. What decides which bundle serves is written, or does not happen.
+known until the process ends. What decides which bundle serves is written, or does not happen; but
+a bundle that cannot serve at all is left all the same, after each start anew.
 """
 
 import logging
@@ -33,14 +34,15 @@ class Handover:
     Args:
         config: The store.
         reports: Told of a rollback.
+        file: What is remembered, of this store.
     """
 
-    def __init__(self, config: ModelsConfig, reports: UpdateReports) -> None:
+    def __init__(self, config: ModelsConfig, reports: UpdateReports, file: LedgerFile) -> None:
         self._config = config
         self._store = Path(config.store)
         with suppress(OSError):  # a disk that takes nothing now may take a bundle later
             self._store.mkdir(parents=True, exist_ok=True)
-        self._file = LedgerFile(self._store)
+        self._file = file
         self._reports = reports
         self.ledger = self._file.read()
 
@@ -51,8 +53,7 @@ class Handover:
             BundleError: There is none.
         """
         if self.ledger.starts >= ALLOWED_STARTS:
-            reason = f"daemon ended {self.ledger.starts} times before it was well"
-            self._leave(reason, self.ledger.wish, self._note)
+            self.give_up(f"daemon ended {self.ledger.starts} times before it was well")
         if self.ledger.serving is not None:
             self.remember(starts=self.ledger.starts + 1)
         return serving_bundle(self._config, self.ledger)
@@ -116,6 +117,13 @@ class Handover:
         """
         return self._leave(reason, wish or self.ledger.wish, self._write)
 
+    def give_up(self, reason: str) -> bool:
+        """Leave a bundle that cannot serve; return whether there is one from before.
+
+        Where the store cannot be written this is known until the process ends.
+        """
+        return self._leave(reason, self.ledger.wish, self._note)
+
     def _leave(self, reason: str, told: Desired | None, write: Callable[[Ledger], None]) -> bool:
         ledger = self.ledger
         if told is None or ledger.serving is None or ledger.previous is None:
@@ -130,10 +138,7 @@ class Handover:
         self._note(msgspec.structs.replace(self.ledger, **changes))
 
     def _note(self, ledger: Ledger) -> None:
-        try:
-            self._file.write(ledger)
-        except OSError as error:
-            _log.warning("ledger of bundles cannot be written reason=%s", error)
+        self._file.note(ledger)
         self.ledger = ledger
 
     def _write(self, ledger: Ledger) -> None:

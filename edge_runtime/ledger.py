@@ -94,7 +94,7 @@ class Ledger(Payload, frozen=True, kw_only=True):
 
 
 class LedgerFile:
-    """The ledger on the disk.
+    """The ledger on the disk, and what the disk has not taken for as long as this lasts.
 
     Args:
         store: The folder of the installed bundles.
@@ -103,12 +103,16 @@ class LedgerFile:
     def __init__(self, store: Path) -> None:
         self._path = store / FILE_NAME
         self._unread: OSError | None = None
+        self._unwritten: Ledger | None = None
 
     def read(self) -> Ledger:
         """Return what is remembered; nothing where there is no ledger, or a damaged one.
 
         One that the disk does not give is passed over too, and left as it is: see `write`.
         """
+        if self._unwritten is not None:
+            return self._unwritten
+        self._unread = None
         try:
             return decode(self._path.read_bytes(), Ledger, str(self._path))
         except FileNotFoundError:
@@ -130,3 +134,12 @@ class LedgerFile:
             # Without the frames of the last time: they would be one more pile with each attempt.
             raise self._unread.with_traceback(None)
         write_file(self._path, msgspec.json.encode(ledger), mode=0o600)
+        self._unwritten = None
+
+    def note(self, ledger: Ledger) -> None:
+        """Remember: durable when this returns, if the disk takes it, else for as long as this."""
+        try:
+            self.write(ledger)
+        except OSError as error:
+            _log.warning("ledger of bundles cannot be written reason=%s", error)
+            self._unwritten = ledger

@@ -124,6 +124,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._held: dict[int, Entry] = {}
         self._finished: dict[int, str | None] = {}  # why refused, None = delivered; still stored
+        self._refused: dict[int, tuple[Entry, str]] = {}  # and why; in memory only
         self._queued = 0
         self._counters = {"dropped": 0, "refused": 0}
         self._unsaved = {"dropped": 0, "refused": 0}
@@ -207,16 +208,21 @@ class Outbox:
                 return
             if held is None:
                 self._finished[id_] = reason
-            else:
+                return
+            self._refused[id_] = held, reason
+            if len(self._refused) > self._config.max_events // 10:
+                del self._refused[next(iter(self._refused))]
                 self._unsaved["refused"] += 1
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return the refused events that are still kept, oldest first."""
         with self._lock:
-            if self._store is None:
-                return []
-            rows = self._store.execute(f"SELECT {_COLUMNS}, reason FROM refused ORDER BY id")  # noqa: S608
-            return [DeadLetter(_entry(row).message, row[1], row[6]) for row in rows]
+            kept = []
+            if self._store is not None:
+                rows = self._store.execute(f"SELECT {_COLUMNS}, reason FROM refused ORDER BY id")  # noqa: S608
+                kept = [DeadLetter(_entry(row).message, row[1], row[6]) for row in rows]
+            held = self._refused.values()
+            return kept + [DeadLetter(entry.message, entry.event_id, why) for entry, why in held]
 
     def counts(self) -> OutboxCounts:
         """Return what waits and what was lost."""
@@ -224,13 +230,15 @@ class Outbox:
             queued = self._queued - len(self._finished) + len(self._held)
             lost = {name: self._counters[name] + self._unsaved[name] for name in self._counters}
             lost["refused"] += sum(reason is not None for reason in self._finished.values())
+            lost["refused"] += len(self._refused)
             return OutboxCounts(queued, len(self._held), **lost)
 
     def settle(self) -> None:
         """Bring to the disk what could not be written before; costs nothing otherwise."""
         with self._lock:
-            if self._finished and self._attempt(self._finish):
+            if (self._finished or self._refused) and self._attempt(self._finish):
                 self._finished.clear()
+                self._refused.clear()
             while self._held:
                 batch = list(itertools.islice(self._held.values(), _BATCH))
                 if not self._attempt(lambda store, batch=batch: self._insert(store, *batch)):  # type: ignore[misc]
@@ -317,6 +325,8 @@ class Outbox:
         grown = _delete(store, [id_ for id_, reason in self._finished.items() if reason is None])
         for id_, reason in self._finished.items():
             grown += self._bury(store, id_, None, reason) if reason is not None else 0
+        for id_, (entry, reason) in self._refused.items():
+            grown += self._bury(store, id_, entry, reason)
         return grown
 
     def _read_pending(self, limit: int, after: int) -> list[Entry]:

@@ -11,6 +11,7 @@ from edge_runtime.classifier import give_back_memory
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.handover import Handover
+from edge_runtime.ledger import LedgerFile
 from edge_runtime.link import Access, read_access
 from edge_runtime.models import serving_bundle
 from edge_runtime.mqtt import Publisher
@@ -45,14 +46,17 @@ def serve(config: Config, config_file: Path, cameras: CameraSet) -> None:
     """
     access = read_access(config.mqtt, config_file)
     outbox = _outbox(config)  # before the page: a daemon that runs here already has both
+    ledger = _ledger(config)
     try:
         with _page(config, config_file) as page:
-            while _run(config, access, cameras, page, outbox):
+            while _run(config, access, cameras, page, outbox, ledger):
                 give_back_memory()
                 if page is not None and page.wants_reload:
                     config = load_config(config_file)
                     access = read_access(config.mqtt, config_file)
-                outbox = _outbox(config)
+                    outbox.close()
+                    outbox = _outbox(config)
+                    ledger = _ledger(config)
                 cameras = CameraSet(config, config_file)
                 cameras.start()  # their sources open while the network is loaded
     finally:
@@ -64,6 +68,10 @@ def _outbox(config: Config) -> Outbox:
     return Outbox(Path(config.state_directory) / FILE_NAME, config.outbox)
 
 
+def _ledger(config: Config) -> LedgerFile:
+    return LedgerFile(Path(config.models.store))
+
+
 def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | None"]:
     if config.page is None:
         return nullcontext()
@@ -73,9 +81,14 @@ def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | N
 
 
 def _run(
-    config: Config, access: Access, cameras: CameraSet, page: "Page | None", outbox: Outbox
+    config: Config,
+    access: Access,
+    cameras: CameraSet,
+    page: "Page | None",
+    outbox: Outbox,
+    ledger: LedgerFile,
 ) -> bool:
-    """Run a daemon until it is told to stop; its cameras have ended and its outbox is closed then.
+    """Run a daemon until it is told to stop; its cameras have ended then.
 
     Returns:
         Whether to run another, with another bundle or with zones that were drawn anew.
@@ -95,7 +108,7 @@ def _run(
             birth_topic=_birth_topic(config),
         )
         reports = UpdateReports(topics, outbox, publisher, clock)
-        handover = Handover(config.models, reports) if config.updates is not None else None
+        handover = None if config.updates is None else Handover(config.models, reports, ledger)
         bundle = serving_bundle(config.models) if handover is None else handover.begin()
         precisions = PrecisionFile(state, threads=config.models.threads)
         measured = precisions.read(bundle.digest)
@@ -126,7 +139,7 @@ def _run(
             ):
                 daemon.run()
         except ClassifierError as error:
-            if handover is None or not handover.roll_back(str(error)):
+            if handover is None or not handover.give_up(str(error)):
                 raise
             return True
         if handover is not None and not daemon.wants_restart:
@@ -134,7 +147,6 @@ def _run(
         return daemon.wants_restart or (page is not None and page.wants_reload)
     finally:
         cameras.stop()
-        outbox.close()
         if samples is not None:
             samples.close()
 

@@ -188,20 +188,30 @@ class Updater:
         elif self._well_since_s is None:
             self._well_since_s = now_s
         if self._well_since_s is not None and now_s - self._well_since_s >= healthy_s:
-            self._is_judged = True
-            self._put_aside(_Health(None))
+            self._give_verdict(None)
         late_s = now_s - self._began_s
         if self._well_since_s is None and late_s > _LATE_FACTOR * healthy_s:
-            self._is_judged = True
-            self._put_aside(_Health(f"device was not well within {late_s:.0f} s"))
+            self._give_verdict(f"device was not well within {late_s:.0f} s")
+
+    def _give_verdict(self, sick: str | None) -> None:
+        """Hand the verdict to the thread; where its inbox is full, again a second later."""
+        self._is_judged = True  # first: the thread may take it back, where it cannot be written
+        if not self._offer(_Health(sick)):
+            self._is_judged = False
 
     # ---------------------------------------------------------------- the inbox
 
     def _put_aside(self, thing: _Thing) -> None:
+        if not self._offer(thing):
+            _log.debug("update inbox is full; dropped what came")
+
+    def _offer(self, thing: _Thing) -> bool:
+        """Put a thing into the inbox; return whether there was room."""
         try:
             self._inbox.put_nowait(thing)
         except queue.Full:
-            _log.debug("update inbox is full; dropped what came")
+            return False
+        return True
 
     def _wait(self, seconds: float | None) -> _Thing | None:
         """Return the next thing that the current step may want; None = nothing within the time.

@@ -1,5 +1,6 @@
 """Probation, crashes and the way back: what serves after each start."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_runtime.handover import Handover
 from edge_runtime.ledger import ALLOWED_STARTS, FILE_NAME, Ledger, LedgerFile
+from edge_runtime.link import Received, Take
+from edge_runtime.outbox import Outbox
 from edge_runtime.replay import ClipClock
 from edge_runtime.shadow import SharedLooks
+from edge_runtime.update_reports import UpdateReports
+from edge_runtime.updater import Updater
 from tests.edge_runtime.broker import Broker, Subscriber, wait_until
 from tests.edge_runtime.updating import (
     Device,
@@ -22,6 +28,8 @@ from tests.edge_runtime.updating import (
     way_back_from,
     wish_for,
 )
+from transom.config import OutboxConfig
+from transom.messages import Message, encode
 from transom.signing import new_key
 from transom.updates import Install
 
@@ -112,6 +120,61 @@ def test_a_device_that_does_not_get_well_goes_back(home: Home) -> None:
     told = wait_for_step(home.heard, "rolled_back", wish.request)
     assert "was not well within 301 s" in told["reason"]
     assert home.sequence_after_a_start() == 1
+
+
+class Gate:
+    """The way to a broker, which lets nothing past while it is shut."""
+
+    def __init__(self) -> None:
+        self.takes: dict[str, Take] = {}
+        self.opened, self.is_waited_for = threading.Event(), threading.Event()
+        self.opened.set()
+
+    def listen(self, topic_filter: str, take: Take) -> None:
+        self.takes[topic_filter] = take
+
+    def ignore(self, topic_filter: str) -> None:
+        del self.takes[topic_filter]
+
+    def send(self, message: Message) -> None:
+        pass
+
+    def flush_events(self) -> None:
+        self.is_waited_for.set()
+        self.opened.wait(30.0)
+
+    def say(self, topic: str, payload: bytes) -> None:
+        self.takes[topic](Received(topic, payload, retain=False))
+
+
+def test_a_verdict_that_finds_the_inbox_full_is_given_again(home: Home, tmp_path: Path) -> None:
+    home.hand_over(2)
+    config, topics, clock, gate = home.device.config, home.device.topics, ClipClock(), Gate()
+    outbox = Outbox(tmp_path / "outbox.sqlite3", OutboxConfig())
+    reports = UpdateReports(topics, outbox, gate, clock)
+    handover = Handover(config.models, reports, LedgerFile(home.device.store))
+    updater = Updater(config, topics, gate, handover, reports, handover.begin(), clock)
+    updater.start()
+    wishes = [encode(wish_for(home.bundle(3))) for _ in range(2)]
+    gate.say(topics.model_desired, wishes[0])
+    gate.is_waited_for.clear()
+    gate.opened.clear()
+    gate.say(topics.model_desired, wishes[1])  # asked again, which is answered
+    assert gate.is_waited_for.wait(30.0)
+    for _ in range(100):
+        gate.say(topics.model_desired, b"?")
+    updater.note_health(is_well=True)
+    clock.now_ns += 61_000_000_000
+    updater.note_health(is_well=True)
+    gate.opened.set()
+
+    def is_kept() -> bool:
+        updater.note_health(is_well=True)
+        return handover.ledger.probation is None
+
+    wait_until(is_kept)
+    updater.stop()
+    outbox.close()
 
 
 @pytest.mark.parametrize("is_committed", [False, True])

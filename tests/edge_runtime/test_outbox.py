@@ -227,6 +227,30 @@ def test_starts_on_a_full_disk(disk: SmallDisk) -> None:
     outbox.close()
 
 
+def test_an_event_that_is_refused_while_the_disk_is_full_is_kept_as_a_dead_letter(
+    disk: SmallDisk,
+) -> None:
+    path = disk.folder / "outbox.sqlite3"
+    disk.fill()
+    outbox = Outbox(path, OutboxConfig(max_events=100))
+    fill(outbox, *range(14))
+    for entry in outbox.pending(12):
+        outbox.refuse(entry.id, "Not authorized")
+    kept = list(range(2, 12))  # a tenth of the events that may wait
+
+    def letters(outbox: Outbox) -> list[int]:
+        return [int(letter.event_id) for letter in outbox.dead_letters()]
+
+    assert (letters(outbox), outbox.counts().refused) == (kept, 12)
+    disk.free()
+    outbox.settle()
+    assert (letters(outbox), outbox.counts().refused) == (kept, 12)
+    outbox.close()
+    again = Outbox(path, OutboxConfig(max_events=100))
+    assert (letters(again), again.counts().refused, numbers(again)) == (kept, 12, [12, 13])
+    again.close()
+
+
 def test_a_store_that_can_be_opened_only_later_keeps_the_events_of_before_and_of_meanwhile(
     disk: SmallDisk,
 ) -> None:

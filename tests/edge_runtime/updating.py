@@ -12,6 +12,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_runtime.clock import Clock
 from edge_runtime.handover import Handover
+from edge_runtime.ledger import LedgerFile
 from edge_runtime.mqtt import Publisher
 from edge_runtime.outbox import Outbox
 from edge_runtime.replay import ClipClock
@@ -155,7 +156,7 @@ class Device:
             self.config.mqtt, self.topics, self.outbox, secret=None, clock=Clock()
         )
         reports = UpdateReports(self.topics, self.outbox, self.publisher, Clock())
-        self.handover = Handover(self.config.models, reports)
+        self.handover = Handover(self.config.models, reports, LedgerFile(self.store))
         self.bundle = self.handover.begin()
         self.serves = self.bundle.manifest.sequence
         self.updater = Updater(

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.clock import Clock
+from edge_runtime.ledger import Ledger, LedgerFile
 from edge_runtime.mqtt import Publisher
 from edge_runtime.outbox import FILE_NAME, Outbox
 from tests.edge_runtime.broker import Broker, Subscriber, wait_until
 from tests.edge_runtime.conftest import TinyBundle
 from tests.edge_runtime.disk import SmallDisk, disk
-from tests.edge_runtime.updating import Offer, rewrite, wait_for_step
+from tests.edge_runtime.updating import Offer, rewrite, wait_for_step, wish_for
 from tests.faults.place import ROOT, Place, event_ids, payloads
 from tests.faults.proof import Proof
+from transom.bundle import read_bundle
 from transom.config import OutboxConfig
 from transom.messages import Message, Topics
 
@@ -102,3 +104,26 @@ def test_the_daemon_starts_and_tells_events_on_a_read_only_disk(
     assert served - {None} == {2}
     assert took_s <= RECOVERY_S + 6.0  # there is an event each 2.5 s at least
     claim.found("serves and tells; the outbox is written again {took_s} s after", took_s=took_s)
+
+
+def test_where_a_bundle_does_not_load_on_a_read_only_disk_the_one_before_serves_and_says_why(
+    disk: SmallDisk, tmp_path: Path, tiny_bundle: TinyBundle
+) -> None:
+    place = Place(disk.folder, tiny_bundle, aside=tmp_path)
+    store = disk.folder / "store"
+    bad = rewrite(tiny_bundle, store / "new.bundle", sequence=2, parts={"model": b"no network"})
+    wish = wish_for(bad)
+    bad.rename(store / f"{wish.digest}.bundle")
+    before = read_bundle(tiny_bundle.path, None)
+    LedgerFile(store).write(
+        Ledger(installed=(wish.digest,)).handed_over(wish, previous=before.digest)
+    )
+    (disk.folder / "state").mkdir()
+    disk.make("ro")
+    with place.broker, place.broker.subscriber(f"{ROOT}/#") as heard:
+        with place.daemon() as process:
+            wait_until(lambda: event_ids(heard) or process.poll() is not None, 60.0)
+            assert process.poll() is None
+        told = wait_for_step(heard, "rolled_back", wish.request)
+    assert {state.get("sequence") for state in payloads(heard, "/state")} - {None} == {1}
+    assert "tiny 2: network cannot be loaded" in told["reason"]
