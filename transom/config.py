@@ -107,9 +107,10 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         recovery_keys: Folder of public keys whose holders may say over MQTT which keys are
             trusted; where it is missing or empty nobody may.
         bundle: One bundle file to serve instead of the store's newest, or the word `starter`.
-        threads: Threads of the network, 1 to 8.
+        threads: Threads of the network.
         precision: In which an INT8 bundle is run: `int8`, `float32`, or `auto`, the faster of the
-            two on this machine of those that answer the bundle's goldens rightly.
+            two on this machine of those that answer the bundle's goldens rightly. A bundle that
+            has one precision only runs in that.
     """
 
     store: str = "/var/lib/transom/models"
@@ -130,7 +131,7 @@ class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             which the filter starts.
         unknown_after_s: Seconds without a usable picture or a believed class, after which the
             state is `unknown`.
-        known_above: Probability above which a state is entered, 0.5 to 1.
+        known_above: Probability above which a state is entered.
         correlation_s: Seconds over which errors of the network resemble each other while nothing
             moves in the zone: light, noise. Frames within twice that count as one.
         passing_s: The same while something moves that does not move all the time: half the seconds
@@ -194,12 +195,12 @@ class UpdatesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes:
         install: `at_once`, or `when_asked`: a bundle is then announced, and fetched when Home
-            Assistant's update entity, or anybody else, says so.
+            Assistant's update entity, or anybody else, says so on `…/model/install`.
         allow_older: Whether a bundle may be installed again that is not newer than the newest the
-            device has had.
+            device has had, or that it has refused or left.
         max_bytes: Larger bundles are refused before they are fetched.
-        url_prefixes: Beginnings of https URLs that bundles may be fetched from; none = only
-            from the broker.
+        url_prefixes: Beginnings of https URLs that bundles may be fetched from, like
+            `["https://depot.lan/transom/"]`; none = only from the broker.
         ca_file: Certificates to trust there instead of the system's; a path.
         shadow_decisions: Looks at the zones that the new network judges beside the old one before
             it takes over.
@@ -225,7 +226,8 @@ class PageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Attributes:
         host: Address or name to listen at; loopback = this machine only.
         port: TCP port; 0 = any that is free.
-        names: Further host names under which the page is asked for, beside the machine's own.
+        names: Further host names under which the page is asked for, beside the machine's own,
+            like `["hall-pi.lan"]`.
         certificate_file: Certificate for https, PEM; with `key_file`.
         key_file: The certificate's key: a path or a systemd credential's name.
         allow_plain: Serve other machines without https: whoever can listen on the network then
@@ -258,11 +260,12 @@ class CaptureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How cameras are read.
 
     Attributes:
-        isolation: `process` = each camera by a process of its own, which is killed and replaced
+        isolation: `process`: each camera by a process of its own, which is killed and replaced
             when it hangs, leaks or crashes. `thread` saves its memory on a board with less than
             600 MB: a camera whose library hangs then ends the whole daemon, for the service
             manager to start it again, and what a decoder says of damaged pictures is not heard.
-        memory_mb: Memory of its own, MiB, at which a camera's process is replaced.
+        memory_mb: Memory of its own, MiB, at which a camera's process is replaced; at twice that
+            its allocations fail, and where the board runs out of memory it goes before the daemon.
     """
 
     isolation: Literal["process", "thread"] = "process"
@@ -290,12 +293,12 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         polygon: Four corners (x, y) in fractions of the frame, clockwise from the top left.
         task: The bundle's task whose class is the zone's state.
         ajar_is_open: Tell two states: what the network calls `ajar` is `open`.
-        left_open_after_s: Seconds open before `left_open` is published; None = never.
+        left_open_after_s: Seconds open before `left_open` is published; none = never.
         left_open_repeat_s: Seconds between two `left_open` while it stays open.
         snapshot: Publish a picture of the zone at each change.
         correct: Learn from whoever says by MQTT what the state truly is, and show buttons for that
             in Home Assistant; needs `[samples]`.
-        contact: A contact sensor that teaches the zone and is compared with it; None = none. Needs
+        contact: A table: a contact sensor that teaches the zone and is compared with it. Needs
             `[samples]`.
     """
 
@@ -334,7 +337,7 @@ class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         loop: Whether a file starts again at its end.
         fixed: Whether the camera always looks the same way, so that another view is a problem
             (`moved`); false for one that turns by itself.
-        zones: What to look at.
+        zones: Tables: what to look at, one a door or window.
     """
 
     name: Name
@@ -387,9 +390,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         device: The device's name in topics.
         state_directory: Where the daemon keeps its outbox, what its cameras looked at and, where
             configured, pictures to label; systemd's state directory.
-        samples: Pictures to label; None = none are kept.
-        updates: Bundles over MQTT; None = none are taken.
-        page: The page in a browser; None = nothing listens.
+        mqtt: A table: the broker.
+        models: A table: where bundles are, and whose signature counts.
+        decision: A table: how sure and how steady a state must be.
+        homeassistant: A table: discovery.
+        outbox: A table: the store of events.
+        capture: A table: how cameras are read.
+        samples: A table: pictures to label; without it none are kept.
+        updates: A table: bundles over MQTT; without it none are taken.
+        page: A table: the page in a browser; without it nothing listens.
+        cameras: Tables: one a camera, each with its zones.
     """
 
     device: DeviceName

@@ -144,7 +144,12 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskAnswer(Payload, frozen=True, kw_only=True):
-    """What one task says of a zone now: `class` and its probability."""
+    """What one task says of a zone now.
+
+    Attributes:
+        name: The task's class.
+        confidence: Its probability.
+    """
 
     name: str = msgspec.field(name="class")
     confidence: Probability
@@ -170,8 +175,8 @@ class Contact(Payload, frozen=True, kw_only=True):
     """What a zone's contact sensor says.
 
     Attributes:
-        state: `open`, `closed` or `unknown`.
-        agrees: Whether the camera says the same; false once it has not for half a minute, None
+        state: The last that it said.
+        agrees: Whether the camera says the same; false once it has not for half a minute, null
             where one of them does not know.
     """
 
@@ -187,14 +192,15 @@ class ZoneState(Payload, frozen=True, kw_only=True):
         kind: Class of the task `kind`, where the bundle has one and believes it.
         confidence: The filter's probability of `state`; 0 when unknown.
         since: UTC, ISO 8601: when this state began.
-        last_known: The last state that was not `unknown`, and `last_known_at` when it was last
-            seen: kept while the state is `unknown`, and over a restart.
-        reason: Why the state is unknown; None when it is known.
+        last_known: The last state that was not `unknown`: kept while the state is `unknown`, and
+            over a restart.
+        last_known_at: When it was last seen; UTC, ISO 8601.
+        reason: Why the state is unknown; null when it is known.
         model: Name of the bundle.
         sequence: Sequence of the bundle.
-        tasks: What every task says of the newest usable picture.
-        taught: What the zone was taught on the device; None = nothing.
-        contact: What its contact sensor says; None = it has none.
+        tasks: What every task says of the newest usable picture, by its name: the bundle alone.
+        taught: What the zone was taught on the device; null = nothing.
+        contact: What the zone's contact sensor says; null = it has none.
     """
 
     state: str
@@ -244,7 +250,12 @@ class ZoneEvent(Payload, frozen=True, kw_only=True):
 
 
 class CameraProblem(Payload, frozen=True, kw_only=True):
-    """Payload of `…/camera/<camera>/problem`."""
+    """Payload of `…/camera/<camera>/problem`.
+
+    Attributes:
+        problem: Whether the camera's picture cannot be used.
+        reason: Why.
+    """
 
     problem: bool
     reason: Reason | None = None
@@ -294,6 +305,14 @@ class Diagnostics(Payload, frozen=True, kw_only=True):
 
 class ModelState(Payload, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Payload of `…/model/state`: Home Assistant accepts these keys and no others.
+
+    Attributes:
+        installed_version: Of the bundle that serves: its sequence.
+        latest_version: Of the bundle that is offered, or that serves.
+        title: Name of the bundle.
+        release_summary: What is to be said of it, or why it was refused; at most 255 characters.
+        in_progress: Whether it is being fetched and tried.
+        update_percentage: How far that is.
 
     References:
         https://www.home-assistant.io/integrations/update.mqtt/

@@ -55,7 +55,7 @@ class Install(Wish, frozen=True, kw_only=True, tag_field="action", tag="install"
     Attributes:
         digest: SHA-256 of the file.
         size_bytes: Of the file.
-        url: Where to fetch it, https; None = in chunks, from the broker.
+        url: Where to fetch it, https; null = in chunks, from the broker.
     """
 
     digest: Digest
@@ -81,7 +81,9 @@ class ModelReport(Payload, frozen=True, kw_only=True):
 
     Attributes:
         request: The wish that this answers, or that brought the bundle.
-        step: What has happened.
+        step: What has happened: `waiting` is for somebody to ask, `tried` that its golden vectors
+            are right, `shadow` that it has run beside the serving one; after the last four nothing
+            more comes.
         name: Of the bundle.
         sequence: Of the bundle.
         digest: Of the bundle; empty in answers to a rollback.
