@@ -34,6 +34,7 @@ TASK = "state"
 BASE = "base"
 CLEANED, PAINTED = "cleaned", "painted first"
 LEAST_PROBABLE = 0.05
+PAINTING = ("weighting=fixed", "task_weights.state=0", "task_weights.kind=0", "reconstruction=1")
 COMMON = ("backbone=efficientnet_lite0_short", "size=64", "epochs=6")
 
 LEVERS: dict[str, tuple[str, ...]] = {
@@ -102,8 +103,7 @@ def judge(doors: Path, out: Path, lever: str, seeds: int) -> Judged:
         if lever == CLEANED:
             data = cleaned(doors, out, seed)
         if lever == PAINTED:
-            painting = ("task_weights.state=0", "task_weights.kind=0", "reconstruction=1")
-            start = str(trained(doors, out / f"painting-{seed}", seed, painting).folder)
+            start = str(trained(doors, out / f"painting-{seed}", seed, PAINTING).folder)
         name = lever.replace(" ", "-")
         run = trained(data, out / f"{name}-{seed}", seed, LEVERS[lever], start)
         found.append(answers(run, corpus_of(run, doors).split("val")))
