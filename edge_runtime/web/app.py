@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_runtime.web.access import SESSION_S, SIGN_IN_ANEW, Access
 from edge_runtime.web.call import JSON, Call, Reply, refusal
+from edge_runtime.web.patience import welcome
 
 MOST_BODY_BYTES = 1 << 20
 
@@ -109,6 +110,8 @@ class _Gate:
         denial = self._access.refuse_origin(request.headers)
         if denial is None and _is_private(request):
             denial = self._access.refuse(request.method, request.headers, time.time())
+            if denial is None:
+                welcome(scope)
         if denial is None:
             await self._app(scope, receive, guarded)
         else:

@@ -23,10 +23,9 @@ from edge_runtime.child import die_with
 from edge_runtime.web.app import make_app
 from edge_runtime.web.call import Call, Reply, refusal
 from edge_runtime.web.order import Order
-from edge_runtime.web.patience import ImpatientProtocol
+from edge_runtime.web.patience import MOST_TAKEN_AT_ONCE, ImpatientProtocol
 
 _NICER = 10
-_MOST_AT_ONCE = 32
 _GONE = refusal(503, "the daemon is starting or stopping; try again")
 
 
@@ -74,7 +73,7 @@ def make_server(app: ASGIApp, certificate: tuple[str, str] | None = None) -> uvi
         http=ImpatientProtocol,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST_AT_ONCE,
+        backlog=MOST_TAKEN_AT_ONCE,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=1,
         ssl_certfile=file,

@@ -5,13 +5,16 @@ the application's own routes and of what each takes.
 """
 
 import asyncio
+import itertools
 import json
 import random
+import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from starlette.routing import Route
@@ -336,27 +339,90 @@ def test_a_server_that_is_spoken_to_badly_goes_on_serving(
     claim.found("refused, and the same process goes on serving")
 
 
+@contextmanager
+def serving(asked: Asked) -> Iterator[int]:
+    """Serve an application; yields the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = make_server(asked.app)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
 def test_strangers_who_say_nothing_do_not_keep_out_who_has_the_token(
     asked: Asked, monkeypatch: pytest.MonkeyPatch, proof: Proof
 ) -> None:
     claim = proof(22, "connections that say nothing, or half of a request, and stay", fast=80,
                   full=400, unit="connections")  # fmt: skip
     monkeypatch.setattr(ImpatientProtocol, "patience_s", 0.3)
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    server = make_server(asked.app)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
-    thread.start()
-    try:
+    with serving(asked) as port:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(claim.runs)]
         for client in silent[::2]:
-            client.sendall(b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nX: ")
+            with suppress(OSError):  # it was closed
+                client.sendall(b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nX: ")
         answered = Client(port, TOKEN)
-        wait_until(lambda: answered.get("/api/status").status == 200, 20.0)
+        assert answered.get("/api/status").status == 200
+        silent[-1].settimeout(20.0)
+        assert silent[-1].recv(1) == b""
         for client in silent:
             client.close()
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
     claim.found("closed, and who has the token is answered; with 0.3 s of patience instead of 15 s")
+
+
+class Crowd:
+    """Strangers on some hosts, each with a connection to a port, and anew when it is closed."""
+
+    def __init__(self, port: int, count: int) -> None:
+        self._hosts = itertools.cycle(f"127.0.0.{number}" for number in range(2, 6))
+        self._address = ("127.0.0.1", port)
+        self._waiting = selectors.DefaultSelector()
+        self._has_gone = threading.Event()
+        for _ in range(count):
+            self._come()
+        self.returned = 0
+        self._thread = threading.Thread(target=self._press)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._has_gone.set()
+        self._thread.join()
+        for key in list(self._waiting.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+        self._waiting.close()
+
+    def _come(self) -> None:
+        client = socket.socket()
+        client.bind((next(self._hosts), 0))
+        client.setblocking(False)
+        client.connect_ex(self._address)
+        self._waiting.register(client, selectors.EVENT_READ)
+
+    def _press(self) -> None:
+        while not self._has_gone.is_set():
+            for key, _ in self._waiting.select(0.1):
+                self._waiting.unregister(key.fileobj)
+                key.fileobj.close()  # type: ignore[union-attr]
+                self._come()
+                self.returned += 1
+
+
+def test_strangers_who_come_back_at_once_do_not_keep_out_who_has_the_token(
+    asked: Asked, proof: Proof
+) -> None:
+    claim = proof(22, "asked by who has the token, while 64 strangers on 4 hosts hold on to all "
+                  "connections and come back as soon as one is closed", fast=20, full=1_000,
+                  unit="requests")  # fmt: skip
+    with serving(asked) as port, Crowd(port, 64) as crowd:
+        answered = Client(port, TOKEN)
+        for _ in range(claim.runs):
+            assert answered.get("/api/status").status == 200
+        wait_until(lambda: crowd.returned > 64)
+    claim.found("all answered")
