@@ -6,10 +6,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
+from typing import IO
 
 from edge_runtime.download import NextMessage, PartFile
 from transom.chunks import CHUNK_BYTES
+from transom.config import UpdatesConfig
 from transom.errors import UpdateError
 from transom.updates import Install
 
@@ -27,7 +29,7 @@ _log = logging.getLogger(__name__)
 def fetch_url(
     wish: Install,
     part: PartFile,
-    ca_file: str | None,
+    terms: UpdatesConfig,
     next_message: NextMessage,
     progress: Callable[[], None],
 ) -> None:
@@ -36,14 +38,14 @@ def fetch_url(
     Args:
         wish: What is fetched; its `url` was found acceptable.
         part: Grows.
-        ca_file: Certificates to trust; None = the system's.
+        terms: Where the server may send elsewhere to, and which certificates are trusted.
         next_message: Called between pieces and while waiting: it may raise to end the download.
         progress: Called after each piece.
 
     Raises:
         UpdateError: The server does not give the file.
     """
-    opener = _https_only(ca_file)
+    opener = _https_only(terms)
     failures = 0
     while not part.is_whole:
         before = part.have_bytes
@@ -97,13 +99,37 @@ def _fetch_rest(
                 )
 
 
-def _https_only(ca_file: str | None) -> urllib.request.OpenerDirector:
+class _NoFarther(urllib.request.HTTPRedirectHandler):
+    """Goes where a server sends it, if bundles may be fetched from there."""
+
+    def __init__(self, prefixes: tuple[str, ...]) -> None:
+        self._prefixes = prefixes
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith(self._prefixes):
+            fp.close()
+            raise UpdateError(
+                f"{req.full_url}: sends to {newurl[:_SHOWN_LENGTH]}, which does not begin with one "
+                "of updates.url_prefixes"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _https_only(terms: UpdatesConfig) -> urllib.request.OpenerDirector:
     """Return what opens URLs by https and by nothing else, also where it is redirected."""
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=terms.ca_file)),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        _NoFarther(terms.url_prefixes),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
     ):

@@ -401,7 +401,7 @@ class Updater:
         else:
             from edge_runtime.download_url import fetch_url  # http costs memory; few need it
 
-            fetch_url(wish, part, self._terms.ca_file, self._next_message, progress)
+            fetch_url(wish, part, self._terms, self._next_message, progress)
         part.sync()
 
     def _try(self, wish: Install, part: PartFile, bundle: Bundle) -> None:

@@ -200,7 +200,8 @@ class UpdatesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             device has had, or that it has refused or left.
         max_bytes: Larger bundles are refused before they are fetched.
         url_prefixes: Beginnings of https URLs that bundles may be fetched from, like
-            `["https://depot.lan/transom/"]`; none = only from the broker.
+            `["https://depot.lan/transom/"]`, also where a server sends elsewhere; none = only from
+            the broker.
         ca_file: Certificates to trust there instead of the system's; a path.
         shadow_decisions: Looks at the zones that the new network judges beside the old one before
             it takes over.

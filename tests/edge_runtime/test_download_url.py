@@ -16,6 +16,7 @@ from edge_runtime.download_url import fetch_url
 from tests.edge_runtime.broker import Broker, Certificates, make_certificates, wait_until
 from tests.edge_runtime.updating import Device, Offer, TinyBundle, rewrite, wait_for_step, wish_for
 from transom.chunks import CHUNK_BYTES
+from transom.config import UpdatesConfig
 from transom.errors import UpdateError
 from transom.updates import Install
 
@@ -106,7 +107,12 @@ Fetch = Callable[..., bytes]
 
 @pytest.fixture
 def fetch(tmp_path: Path, server: Server, certificates: Certificates) -> Fetch:
-    def fetch(size_bytes: int = len(DATA), ca_file: Path | None = certificates.authority) -> bytes:
+    def fetch(
+        size_bytes: int = len(DATA),
+        ca_file: Path | None = certificates.authority,
+        prefixes: tuple[str, ...] = ("https://localhost",),
+    ) -> bytes:
+        terms = UpdatesConfig(ca_file=ca_file and str(ca_file), url_prefixes=prefixes)
         wish = Install(
             request="r",
             name="n",
@@ -117,7 +123,7 @@ def fetch(tmp_path: Path, server: Server, certificates: Certificates) -> Fetch:
         )
         part = PartFile(tmp_path / "new.part", size_bytes)
         try:
-            fetch_url(wish, part, ca_file and str(ca_file), lambda _s: None, lambda: None)
+            fetch_url(wish, part, terms, lambda _s: None, lambda: None)
         finally:
             part.close()
         return part.path.read_bytes()
@@ -172,8 +178,24 @@ def test_trusts_no_certificate_of_a_stranger(server: Server, fetch: Fetch) -> No
 @pytest.mark.parametrize("elsewhere", ["http://localhost/new.bundle", "file:///etc/passwd"])
 def test_is_sent_nowhere_but_to_https(elsewhere: str, server: Server, fetch: Fetch) -> None:
     server.moved_to = elsewhere
-    with pytest.raises(UpdateError, match=r"unknown url type|Moved|not allowed"):
+    with pytest.raises(UpdateError, match=r"does not begin with one of|not allowed"):
         fetch()
+
+
+@pytest.mark.parametrize("path", ["depot/a.bundle", "private/a.bundle"])
+def test_follows_a_server_no_farther_than_bundles_may_be_fetched_from(
+    path: str, server: Server, fetch: Fetch, certificates: Certificates
+) -> None:
+    with serving(certificates) as other:
+        root = other.url.removesuffix("new.bundle")
+        server.moved_to = root + path
+        allowed = (server.url, root + "depot/")
+        if path.startswith("depot"):
+            assert fetch(prefixes=allowed) == DATA
+        else:
+            with pytest.raises(UpdateError, match=rf"sends to {server.moved_to}, which does not"):
+                fetch(prefixes=allowed)
+            assert other.asked == []
 
 
 def test_a_device_takes_a_bundle_by_https_from_where_its_configuration_allows(

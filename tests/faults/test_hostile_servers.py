@@ -16,6 +16,7 @@ from edge_runtime.download_url import fetch_url
 from tests.edge_runtime.broker import Certificates, make_certificates
 from tests.faults.memory import growth
 from tests.faults.proof import Proof
+from transom.config import UpdatesConfig
 from transom.errors import UpdateError
 from transom.updates import Install
 
@@ -121,8 +122,9 @@ def fetch(url: str, folder: Path, certificates: Certificates, waited: list[float
     """Return why nothing was fetched; None where all of it was."""
     wish = Install(request="r", name="n", sequence=1, digest="0" * 64, size_bytes=SIZE, url=url)
     part = PartFile(folder / "new.part", SIZE)
+    terms = UpdatesConfig(ca_file=str(certificates.authority))
     try:
-        fetch_url(wish, part, str(certificates.authority), waited.append, lambda: None)
+        fetch_url(wish, part, terms, waited.append, lambda: None)
     except UpdateError as error:
         return str(error)
     finally:
