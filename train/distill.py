@@ -214,7 +214,8 @@ class Guidance(nn.Module):
             labelled: (T,) bool, whether the batch has a label of the task.
             logits: By task (N, C), the student's.
             answers: Of the teachers on the same pictures.
-            heard: (N,) float32, 1 for rows on which teachers are heard, 0 for others.
+            heard: (N,) float32, how much of each picture is of rows on which teachers are heard,
+                0 to 1.
             alone: (T,) the part of `losses` that comes from the others.
         """
         guided = []

@@ -326,7 +326,8 @@ class Training:
                 heard = torch.from_numpy(self._heard[rows]).to(targets.device)
                 unheard = targets.masked_fill(heard[:, None], MISSING)
                 alone = mixed.losses(self._losses, logits, unheard)[0] * share
-                means, learns = self._guidance(means, learns, logits, answers, heard.float(), alone)
+                taught = mixed.part_of(heard.float())
+                means, learns = self._guidance(means, learns, logits, answers, taught, alone)
             if len(said) > 1:
                 others = disagreement([seen for seen, *_ in said], place, mutual.temperature)
                 means = means + mutual.weight * others

@@ -54,6 +54,12 @@ class Mixed(Generic[Given]):
         other, other_count = losses(logits, targets[self.partner], 1.0 - self.share)
         return own + other, own_count + other_count
 
+    def part_of(self, values: torch.Tensor) -> torch.Tensor:
+        """Return (N,) float32, what (N,) values of the pictures are in the mixed ones."""
+        if self.partner is None or self.share is None:
+            return values
+        return torch.lerp(values[self.partner], values, self.share)
+
 
 class Mix:
     """Mixes batches as a recipe says.

@@ -8,7 +8,9 @@ from click.testing import CliRunner
 
 from train.commands import train_command
 from train.distill import Guidance, Teachers, divergence
-from train.fit import fit
+from train.engine import Engine
+from train.fit import Training, fit, learnable
+from train.mixing import Mixed
 from train.network import predict_logits, to_image
 from train.recipe import Recipe
 from train.run import read_run
@@ -148,6 +150,26 @@ def test_a_data_set_on_which_nobody_is_heard_is_learnt_as_without_teachers(
     taught = fit(recipe, corpus, tmp_path / "taught", teachers=[teacher]).network().state_dict()
     for name, tensor in alone.items():
         torch.testing.assert_close(taught[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_a_picture_that_is_mixed_away_is_taught_as_the_one_that_took_its_place(corpus, teacher):
+    origins = tuple("home" if row % 2 else "away" for row in range(len(corpus)))
+    corpus = replace(corpus, origins=origins)
+    recipe = SHORT.with_values({"distill.datasets": ("away",), "mix.mixup": 1.0})
+    tasks, rows = learnable(corpus)
+    training = Training(recipe, corpus, tasks, rows, Engine.start("float32"), [teacher])
+    network = training.network.eval()
+    ask = Teachers([teacher], recipe, tasks, corpus.crops, CPU)
+    home, away = (next(row for row in rows if corpus.origins[row] == o) for o in ("home", "away"))
+    pair = np.array([home, away])
+    turned = to_image(torch.from_numpy(corpus.crops[pair[::-1].copy()]))
+
+    def loss(mixed, rows):
+        said = [(*network(turned), torch.tensor(0.0))]
+        return training._loss(said, mixed, rows, ask(turned, rows))[0]
+
+    whole = Mixed(turned, torch.tensor([1, 0]), torch.zeros(2))
+    torch.testing.assert_close(loss(whole, pair), loss(Mixed(turned), pair[::-1].copy()))
 
 
 def test_teachers_are_heard_on_data_sets_that_are_there_only(corpus, teacher, tmp_path):
