@@ -14,6 +14,7 @@ what the device said, `ajar|open` where a contact sensor could not tell the two.
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -269,19 +270,26 @@ def hold_out_days(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows with their splits: of each device every fourth day is `val`.
 
     The second day is held out first; a device of one day has its split by group. A day keeps its
-    split; so does a row of a split that somebody has set.
+    split, which is that of most of its rows; so does a row of a split that somebody has set.
     """
     rows = list(rows)
-    days: dict[str, dict[str, str]] = {}
+    said: dict[str, dict[str, Counter[str]]] = {}
     for row in sorted(rows, key=lambda row: row.extra["taken_at"]):
-        found = days.setdefault(row.extra["device"], {})
-        day = row.extra["taken_at"][:10]
-        found[day] = row.split or found.get(day, "")
+        device, day = _device_and_day(row)
+        said.setdefault(device, {}).setdefault(day, Counter())[row.split] += bool(row.split)
+    days = {
+        device: {day: counted.most_common(1)[0][0] for day, counted in found.items()}
+        for device, found in said.items()
+    }
     for found in days.values():
         _share_out(found)
     for row in rows:
-        split = days[row.extra["device"]][row.extra["taken_at"][:10]]
-        yield row if row.split else replace(row, split=split)
+        device, day = _device_and_day(row)
+        yield row if row.split else replace(row, split=days[device][day])
+
+
+def _device_and_day(row: Row) -> tuple[str, str]:
+    return row.extra["device"], row.extra["taken_at"][:10]
 
 
 def _share_out(days: dict[str, str]) -> None:
@@ -383,6 +391,7 @@ def _was_labelled_here(row: Row, task: Task) -> bool:
 
 def _key_of(row: Row) -> tuple[str, str, str]:
     try:
+        row.extra["taken_at"]  # by which days are held out
         return row.extra["device"], row.extra["zone_name"], row.extra["sha256"]
     except KeyError as error:
         raise DatasetError(

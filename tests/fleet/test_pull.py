@@ -382,13 +382,32 @@ def test_refuses_a_folder_that_holds_something_else(
     assert "neither empty nor a data set" in capsys.readouterr().err
 
 
-def test_every_fourth_day_is_held_out_and_stays_so() -> None:
-    def row(day: int, split: str = "", device: str = "a") -> Row:
-        extra = {"device": device, "taken_at": f"2026-11-{day:02}T00:00:00.000Z"}
-        return Row(image=f"{device}{day}.jpg", split=split, extra=extra)
+def row(day: int, split: str = "", device: str = "a", hour: int = 0) -> Row:
+    extra = {"device": device, "taken_at": f"2026-11-{day:02}T{hour:02}:00:00.000Z"}
+    return Row(image=f"{device}{day}.jpg", split=split, extra=extra)
 
+
+def test_every_fourth_day_is_held_out_and_stays_so() -> None:
     splits = [found.split for found in hold_out_days([row(day) for day in range(1, 9)])]
     assert splits == ["train", "val", "train", "train", "train", "val", "train", "train"]
     more = [row(day, split) for day, split in enumerate(splits, 1)] + [row(9), row(10), row(11)]
     assert [found.split for found in hold_out_days(more)][8:] == ["train", "val", "train"]
     assert [found.split for found in hold_out_days([row(1, device="b")])] == [""]
+
+
+def test_one_row_that_somebody_moves_does_not_take_the_rest_of_its_day_along() -> None:
+    day = [row(1, "train", hour=hour) for hour in range(3)] + [row(1, "test", hour=4)]
+    held_out = row(2, "val")
+    splits = [found.split for found in hold_out_days([*day, held_out, row(1, hour=5), row(2)])]
+    assert splits == ["train", "train", "train", "test", "val", "train", "val"]
+
+
+def test_a_data_set_that_does_not_say_when_a_picture_was_taken_was_not_pulled(
+    tmp_path: Path,
+) -> None:
+    extra = {"device": "pi", "zone_name": "door", "sha256": "0" * 64}
+    (tmp_path / "a.jpg").write_bytes(picture(1))
+    tasks = TaskSet([Task(name="state", classes=("closed", "open"))])
+    write_dataset(tmp_path, name="home", tasks=tasks, rows=[Row(image="a.jpg", extra=extra)])
+    with pytest.raises(DatasetError, match="has no column 'taken_at'"):
+        PulledDataset(tmp_path)
