@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,10 +38,23 @@ def require_mosquitto() -> None:
             pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
 
 
+_MOST_PORTS = 100
+_held: deque[socket.socket] = deque()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody else is given, for a server to listen on.
+
+    A socket that is bound and does not listen holds it: the system gives it to nobody, and a server
+    that sets SO_REUSEADDR, as every one here does, may listen beside it.
+    """
+    if len(_held) == _MOST_PORTS:
+        _held.popleft().close()
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    _held.append(probe)
+    return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], Any], within_s: float = 10.0) -> Any:
