@@ -7,6 +7,7 @@
 #   make lock    lock what is installed, with digests, as CycloneDX too, and its licences (network)
 #   make audit   ask whether anything that is locked has a known weakness (network)
 #   make wheel   the wheel in dist/, the same bytes for the same commit
+#   make dist    the wheel and the source archive in dist/, as a package index takes them
 #   make bench   every figure of the documentation, one after the other (long)
 #   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
 #   make powercuts  that machine's power cut CUTS times while the daemon works (hours, needs root)
@@ -25,9 +26,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools docs
 
-.PHONY: demo test check faults docs lock audit wheel bench vm powercuts starter sizes arm64 rooms clean help
+.PHONY: demo test check faults docs lock audit wheel dist bench vm powercuts starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,16s/^# *//p' Makefile
+	@sed -n '2,17s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -86,6 +87,10 @@ audit: build/supply/.made
 
 wheel: $(VENV)/.dev
 	$(BIN)/python tools/wheel.py
+
+dist: $(VENV)/.dev
+	$(BIN)/python tools/wheel.py --archive
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test

@@ -15,6 +15,7 @@ from edge_runtime.decision import StateFilter
 from edge_runtime.models import serving_bundle
 from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
+from edge_runtime.state_format import check_state_format
 from transom.bundle import Bundle, TaskSpec, read_bundle
 from transom.config import Config, load_config
 from transom.errors import EXIT_CONFIGURATION, ConfigurationError
@@ -41,12 +42,15 @@ def __getattr__(name: str) -> Any:
 def check_command(config_file: Path) -> int:
     """Show what a configuration file says, or every mistake in it (exit code 78).
 
+    So ends too what finds a state directory of a later Transom.
+
     \b
     Example:
         transom check /etc/transom/transom.toml
     """
     try:
         config = load_config(config_file)
+        check_state_format(Path(config.state_directory))
     except ConfigurationError as error:
         for mistake in error.mistakes:
             click.echo(mistake, err=True)

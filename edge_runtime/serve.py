@@ -21,6 +21,7 @@ from edge_runtime.precision import Measured, PrecisionFile
 from edge_runtime.samples import FILE_NAME as SAMPLES
 from edge_runtime.samples import SampleStore
 from edge_runtime.sharing import Sharing
+from edge_runtime.state_format import check_state_format, note_state_format
 from edge_runtime.subscriber import ended_by_signals
 from edge_runtime.update_reports import UpdateReports
 from edge_runtime.view_store import VIEWS, ViewStore
@@ -45,7 +46,10 @@ def serve(config: Config, config_file: Path, cameras: CameraSet) -> None:
         cameras: Its cameras, which may have been started.
     """
     access = read_access(config.mqtt, config_file)
+    state = Path(config.state_directory)
+    check_state_format(state)
     outbox = _outbox(config)  # before the page: a daemon that runs here already has both
+    note_state_format(state)
     ledger = _ledger(config)
     try:
         with _page(config, config_file) as page:

@@ -24,6 +24,7 @@ test)
     need systemd-analyze systemd
     need git git
     need strace strace
+    need shellcheck shellcheck
     need ip iproute2
     need iptables iptables
     need chromium chromium

@@ -1,5 +1,7 @@
 #!/bin/sh
 # Runs inside the booted machine, as root: is the daemon what its unit promises?
+# What stands in single quotes is for the shell that `check` runs.
+# shellcheck disable=SC2016
 set -u
 failures=0
 say() { echo "transom-check: $*"; }

@@ -24,7 +24,7 @@ if [ ! -e "$work/root.made" ]; then
 fi
 
 # The machine's Python is 3.11; the wheels must be for it, whatever runs here.
-site=$root/opt/transom/lib/python3.11/site-packages
+site=$root/opt/transom/current/lib/python3.11/site-packages
 rm -rf "$root/opt/transom"
 "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
     --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
@@ -35,17 +35,17 @@ rm -rf "$root/opt/transom"
 cp -r "$project/transom" "$project/edge_runtime" "$site/"
 "$python" -m compileall -q "$site/transom" "$site/edge_runtime"
 # A virtual environment, as `python3 -m venv` makes it.
-mkdir -p "$root/opt/transom/bin" "$root/etc/transom/trusted_keys"
-ln -s /usr/bin/python3 "$root/opt/transom/bin/python"
+mkdir -p "$root/opt/transom/current/bin" "$root/etc/transom/trusted_keys"
+ln -s /usr/bin/python3 "$root/opt/transom/current/bin/python"
 printf 'home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11\n' \
-    > "$root/opt/transom/pyvenv.cfg"
-cat > "$root/opt/transom/bin/transom" <<'EOF'
-#!/opt/transom/bin/python
+    > "$root/opt/transom/current/pyvenv.cfg"
+cat > "$root/opt/transom/current/bin/transom" <<'EOF'
+#!/opt/transom/current/bin/python
 import sys
 from transom.cli import entry
 sys.exit(entry())
 EOF
-chmod 755 "$root/opt/transom/bin/transom"
+chmod 755 "$root/opt/transom/current/bin/transom"
 
 cp "$project/systemd/transom.service" "$root/etc/systemd/system/"
 printf 'listener 1883 127.0.0.1\nallow_anonymous true\n' > "$root/etc/mosquitto/conf.d/house.conf"

@@ -38,7 +38,9 @@ def settings(section: str) -> dict[str, list[str]]:
 
 def test_systemd_understands_every_line_of_the_unit(systemd_analyze: str, tmp_path: Path) -> None:
     installed = tmp_path / UNIT.name
-    installed.write_text(UNIT.read_text().replace("/opt/transom/bin/transom", sys.executable))
+    installed.write_text(
+        UNIT.read_text().replace("/opt/transom/current/bin/transom", sys.executable)
+    )
     done = subprocess.run(
         [systemd_analyze, "verify", "--man=no", installed], capture_output=True, text=True
     )

@@ -1,0 +1,185 @@
+"""`install.sh` below a root of its own: what it lays, keeps and takes away.
+
+Transom's place is taken by a package of a few lines, for what is tried is the script. With all of
+Transom, under a systemd that runs, it is tried by `make install-test`.
+"""
+
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(300)  # two environments are made: seconds, if nothing else runs
+STATE = "var/lib/transom/outbox.sqlite3"
+_PROGRAM = """
+import sys
+from pathlib import Path
+
+def entry():
+    words = sys.argv[1:]
+    if words[0] == "check" and "later = true" in Path(words[1]).read_text() and "{version}" < "0.2":
+        sys.exit("transom.toml: no such key: later")
+    print("{version}")
+"""
+
+
+def small_wheel(folder: Path, version: str) -> Path:
+    """Write a wheel called Transom: its version, and a configuration with `later` from 0.2 on."""
+    path = folder / f"transom-{version}-py3-none-any.whl"
+    info = f"transom-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("transom/__init__.py", _PROGRAM.format(version=version))
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: transom\nVersion: {version}\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\ntransom = transom:entry\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a checkout whose Transom needs nothing else, and two wheels of it."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copy(ROOT / "install.sh", folder)
+    shutil.copytree(ROOT / "systemd", folder / "systemd")
+    (folder / "requirements").mkdir()
+    (folder / "requirements" / "device.txt").write_text("# nothing\n")
+    for version in ("0.1.0", "0.2.0"):
+        small_wheel(folder, version)
+    return folder
+
+
+def install(checkout: Path, root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(checkout / "install.sh"), "--root", str(root), *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=checkout, timeout=100)
+
+
+@pytest.fixture(scope="module")
+def upgraded(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the first version, edit and use it, and install the second one."""
+    root = tmp_path_factory.mktemp("root")
+    for version in ("0.1.0", "0.2.0"):
+        done = install(checkout, root, "--wheel", f"transom-{version}-py3-none-any.whl")
+        assert (done.returncode, done.stderr) == (0, "")
+        if version == "0.1.0":
+            (root / "etc/transom/transom.toml").write_text("device = 'mine'\n")
+            (root / STATE).parent.mkdir(parents=True)
+            (root / STATE).write_text("events")
+    return root
+
+
+@pytest.fixture
+def device(upgraded: Path, tmp_path: Path) -> Path:
+    """Copy the device with both versions; their programs stay those of the original."""
+    return shutil.copytree(upgraded, tmp_path / "root", symlinks=True)
+
+
+def serving(root: Path) -> str:
+    program = root / "opt/transom/current/bin/transom"
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, env={})
+    return done.stdout.strip()
+
+
+def listing(root: Path) -> dict[str, int]:
+    return {str(path.relative_to(root)): path.lstat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_an_upgrade_keeps_configuration_and_state(device: Path) -> None:
+    assert serving(device) == "0.2.0"
+    assert (device / "etc/transom/transom.toml").read_text() == "device = 'mine'\n"
+    assert (device / STATE).read_text() == "events"
+
+
+def test_lays_the_unit_whose_program_it_has_installed(device: Path) -> None:
+    unit = (device / "etc/systemd/system/transom.service").read_text()
+    assert "ExecStart=/opt/transom/current/bin/transom run" in unit
+    assert os.access(device / "opt/transom/current/bin/transom", os.X_OK)
+    assert (device / "usr/local/bin/transom").readlink() == Path("/opt/transom/current/bin/transom")
+
+
+def test_a_second_run_builds_nothing(checkout: Path, device: Path) -> None:
+    before = listing(device / "opt/transom")
+    done = install(checkout, device, "--wheel", "transom-0.2.0-py3-none-any.whl")
+    assert "is there already" in done.stdout
+    after = listing(device / "opt/transom")
+    assert {name for name in after if after[name] != before.get(name)} <= {"current"}
+
+
+def test_goes_back_and_forth(checkout: Path, device: Path) -> None:
+    for version in ("0.1.0", "0.2.0"):
+        done = install(checkout, device, "--back")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert serving(device) == version
+
+
+def test_a_version_that_does_not_accept_the_configuration_does_not_get_the_device(
+    checkout: Path, device: Path
+) -> None:
+    config = device / "etc/transom/transom.toml"
+    config.write_text("later = true\n")
+    done = install(checkout, device, "--wheel", "transom-0.1.0-py3-none-any.whl")
+    assert done.returncode == 1
+    assert "no such key: later" in done.stderr
+    assert f"does not accept {config} or the state; nothing was changed" in done.stderr
+    assert serving(device) == "0.2.0"
+
+
+def test_uninstalling_keeps_configuration_and_state(checkout: Path, device: Path) -> None:
+    done = install(checkout, device, "--uninstall")
+    assert (done.returncode, done.stderr) == (0, "")
+    left = sorted(name for name in listing(device) if not (device / name).is_dir())
+    assert left == ["etc/transom/transom.toml", STATE]
+
+
+def test_purging_leaves_nothing_and_may_be_said_twice(checkout: Path, device: Path) -> None:
+    for _ in range(2):
+        done = install(checkout, device, "--uninstall", "--purge")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert [name for name in listing(device) if not (device / name).is_dir()] == []
+    assert not list(device.rglob("*transom*"))
+
+
+def test_a_dry_run_says_everything_and_does_nothing(checkout: Path, tmp_path: Path) -> None:
+    done = install(checkout, tmp_path, "--dry-run", "--wheel", "transom-0.1.0-py3-none-any.whl")
+    assert (done.returncode, done.stderr) == (0, "")
+    for word in ("-m venv", "--require-hashes", "transom.service", "opt/transom/current"):
+        assert word in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--whel", "x"], 2, "no such option: --whel; see --help"),
+        (["--wheel"], 2, "--wheel needs a value"),
+        (["--purge"], 2, "--purge goes with --uninstall"),
+        (["--wheel", "away.whl"], 1, "away.whl: there is no such file or folder"),
+        (["--wheel", "install.sh"], 1, "no wheel of Transom; it must be called transom-VERSION"),
+        (["--from", "systemd"], 1, "holds no wheel of Transom"),
+        (["--back"], 1, "there is no version to go back to"),
+    ],
+)
+def test_says_what_is_wrong(
+    checkout: Path, tmp_path: Path, words: list[str], code: int, said: str
+) -> None:
+    done = install(checkout, tmp_path, *words)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_names_every_option(checkout: Path, tmp_path: Path) -> None:
+    said = install(checkout, tmp_path, "--help").stdout
+    script = (ROOT / "install.sh").read_text()
+    options = {word for line in script.splitlines() if line.strip().startswith("--") and ")" in line
+               for word in line.split(")")[0].replace("|", " ").split()}  # fmt: skip
+    assert len(options) > 6
+    assert [option for option in options if option not in said] == []
