@@ -25,7 +25,7 @@ from train.evaluate import ask, ask_crops
 from train.evaluate_commands import load_predictor
 from train.metrics import wilson_interval
 from train.predictor import Predictor, Said
-from transom.bundle import UnknownRule
+from transom.manifest import UnknownRule
 from transom.prediction import UNKNOWN_INDEX, energy, predict
 
 Crops = npt.NDArray[np.uint8]

@@ -19,7 +19,7 @@ from train.evaluate import ask_crops, task_targets
 from train.predictor import OnnxPredictor
 from train.run import read_run
 from train.start import starter_run
-from transom.bundle import Manifest, TaskSpec
+from transom.manifest import Manifest, TaskSpec
 
 
 def main() -> None:

@@ -39,9 +39,10 @@ from benchmarks.restless_pictures import DISTURBANCES, Disturb, still
 from edge_runtime.decision import StateFilter
 from edge_runtime.motion import Motion, UsualMotion
 from train.scenes.clip import SUBJECTS, Move, generate_clip
-from transom.bundle import Bundle, TaskSpec, read_bundle
+from transom.bundle import Bundle, read_bundle
 from transom.config import DecisionConfig
 from transom.geometry import Zone
+from transom.manifest import TaskSpec
 from transom.starter import STARTER, bundle_path
 from transom.tasks import UNKNOWN
 

@@ -22,8 +22,9 @@ from train.corpus import load_corpus
 from train.predictor import OnnxPredictor
 from train.run import Run
 from train.start import named_run
-from transom.bundle import Logits, Manifest, TaskSpec
 from transom.crop import Image
+from transom.goldens import Logits
+from transom.manifest import Manifest, TaskSpec
 from transom.session import Precision
 
 CALIBRATION = 256

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from edge_runtime.handover import Handover
 from edge_runtime.keyring import Keyring
-from edge_runtime.models import check_runtime, is_starter
+from edge_runtime.models import is_starter
 from edge_runtime.two_states import told_spec
-from transom.bundle import Bundle, Manifest, parse_bundle
+from transom.bundle import Bundle, parse_bundle
 from transom.config import Config, UpdatesConfig
 from transom.errors import BundleError, UpdateError
+from transom.manifest import Manifest, check_runtime
 from transom.updates import Install
 
 _FREE_BYTES = 32 << 20

@@ -13,9 +13,9 @@ from edge_runtime.link import Received
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.outbox import OutboxCounts
 from edge_runtime.zone_memory import ZoneMemory, decode_memory, encode_memory
-from transom.bundle import Manifest
 from transom.crop import Image, cut_around
 from transom.geometry import Zone
+from transom.manifest import Manifest
 from transom.messages import (
     OFFLINE,
     ONLINE,

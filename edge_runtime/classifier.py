@@ -10,10 +10,12 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
-from transom.bundle import DISTANCE, EMBEDDING, Bundle, Logits
+from transom.bundle import Bundle
 from transom.crop import Image
 from transom.errors import ClassifierError
 from transom.golden_check import why_wrong
+from transom.goldens import Logits
+from transom.manifest import DISTANCE, EMBEDDING
 from transom.prediction import Prediction, predict
 from transom.session import SKIPPED_IN_FLOAT32, Precision, session_entries
 

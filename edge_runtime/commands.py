@@ -16,9 +16,10 @@ from edge_runtime.models import serving_bundle
 from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
 from edge_runtime.state_format import check_state_format
-from transom.bundle import Bundle, TaskSpec, read_bundle
+from transom.bundle import Bundle, read_bundle
 from transom.config import Config, load_config
 from transom.errors import EXIT_CONFIGURATION, ConfigurationError
+from transom.manifest import TaskSpec
 from transom.messages import Message, Topics, ZoneEvent, decode
 
 # Commands of other modules, imported when they are asked for.

@@ -45,9 +45,10 @@ from edge_runtime.view_watch import ViewWatch
 from edge_runtime.wake import Wake
 from edge_runtime.zone_watch import ZoneWatch
 from transom import __version__
-from transom.bundle import Bundle, Manifest
+from transom.bundle import Bundle
 from transom.config import CameraConfig, Config
 from transom.errors import ConfigurationError, MessageError
+from transom.manifest import Manifest
 from transom.messages import Topics
 from transom.tasks import CLOSED
 

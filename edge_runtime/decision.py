@@ -83,8 +83,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.motion import Motion
-from transom.bundle import TaskSpec
 from transom.config import DecisionConfig
+from transom.manifest import TaskSpec
 from transom.messages import Reason
 from transom.tasks import UNKNOWN
 

@@ -14,8 +14,8 @@ from typing import Any, get_args
 import msgspec
 
 from edge_runtime.two_states import told_spec
-from transom.bundle import Manifest
 from transom.config import CameraConfig, Config, UpdatesConfig, ZoneConfig
+from transom.manifest import Manifest
 from transom.messages import FORGET_ALL, FORGET_LAST, EventType, Message, Topics
 from transom.tasks import CLOSED, UNKNOWN
 

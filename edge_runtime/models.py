@@ -8,10 +8,10 @@ from pathlib import Path
 
 from edge_runtime.keyring import Keyring
 from edge_runtime.ledger import Ledger, LedgerFile
-from transom import __version__
-from transom.bundle import Bundle, Manifest, read_bundle
+from transom.bundle import Bundle, read_bundle
 from transom.config import ModelsConfig
 from transom.errors import BundleError
+from transom.manifest import Manifest, check_runtime
 from transom.signing import PublicKey
 from transom.starter import STARTER, bundle_path, starter_keys
 
@@ -72,19 +72,6 @@ def is_starter(digest: str) -> bool:
     return hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def check_runtime(manifest: Manifest, name: str) -> None:
-    """Refuse a bundle that needs a later Transom than this.
-
-    Raises:
-        BundleError: It does.
-    """
-    needed = manifest.minimum_runtime
-    if _version(needed) > _version(__version__):
-        raise BundleError(
-            f"{name}: needs Transom {needed} or later, this is {__version__}; update Transom"
-        )
-
-
 def needs_keys(config: ModelsConfig) -> bool:
     """Return whether a bundle is to serve that a key of the device's own must have signed."""
     if config.bundle is not None:
@@ -138,18 +125,3 @@ def _read(path: Path, keys: tuple[PublicKey, ...]) -> Bundle:
     bundle = read_bundle(path, keys)
     check_runtime(bundle.manifest, str(path))
     return bundle
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """Return the leading numbers of a version, without trailing zeros: 1.2.0rc1 is (1, 2)."""
-    numbers: list[int] = []
-    for part in text.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-        if digits != part:
-            break
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)

@@ -9,9 +9,9 @@ import numpy as np
 from edge_runtime.camera_watch import Look
 from edge_runtime.classifier import Answers
 from edge_runtime.trial import Trial
-from transom.bundle import InputSpec, Manifest
 from transom.crop import Image, crop_zone
 from transom.errors import UpdateError
+from transom.manifest import InputSpec, Manifest
 from transom.prediction import UNKNOWN_INDEX
 from transom.preprocess import preprocess
 from transom.tasks import UNKNOWN

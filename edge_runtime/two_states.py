@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from transom.bundle import Manifest, TaskSpec
 from transom.config import ZoneConfig
+from transom.manifest import Manifest, TaskSpec
 from transom.tasks import AJAR, OPEN
 
 Floats = npt.NDArray[np.float32]

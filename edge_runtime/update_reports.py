@@ -10,7 +10,7 @@ import msgspec
 from edge_runtime.clock import Clock, iso
 from edge_runtime.outbox import Outbox
 from edge_runtime.precision import Chosen
-from transom.bundle import Manifest
+from transom.manifest import Manifest
 from transom.messages import Message, ModelState, Topics, encode
 from transom.signing import PublicKey
 from transom.updates import Desired, Install, ModelReport, Step, TrustedKeys

@@ -29,9 +29,10 @@ from edge_runtime.precision import PrecisionFile
 from edge_runtime.shadow import Shadow, SharedLooks, share
 from edge_runtime.trial import Trial
 from edge_runtime.update_reports import Measured, UpdateReports
-from transom.bundle import Bundle, InputSpec
+from transom.bundle import Bundle
 from transom.config import Config
 from transom.errors import BundleError, MessageError, SignatureError, UpdateError
+from transom.manifest import InputSpec
 from transom.messages import Topics
 from transom.updates import FINAL, Desired, Install, Rollback, Step, read_desired
 

@@ -13,10 +13,10 @@ from edge_runtime.two_states import told_probabilities, told_spec
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.zone_memory import OpenTimer, ZoneMemory
 from edge_runtime.zone_samples import ZoneSamples
-from transom.bundle import Manifest
 from transom.config import DecisionConfig, ZoneConfig
 from transom.crop import Image, crop_zone, grey_zone
 from transom.geometry import Zone
+from transom.manifest import Manifest
 from transom.messages import Contact, EventType, Reason, TaskAnswer, Taught, read_correction
 from transom.prediction import UNKNOWN_INDEX
 from transom.preprocess import preprocess

@@ -12,7 +12,7 @@ from train.corpus import MISSING
 from train.predictor import Said
 from train.run import Run
 from train.unlike import Distance
-from transom.bundle import TaskSpec
+from transom.manifest import TaskSpec
 
 
 @dataclass(frozen=True)

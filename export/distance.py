@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 from export.graph import EMBEDDING
 from train.unlike import Distance
-from transom.bundle import DISTANCE
+from transom.manifest import DISTANCE
 
 _PREFIX = f"{DISTANCE}."
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from export.graph import IMAGE
-from transom.bundle import Goldens, Logits
 from transom.crop import Image
+from transom.goldens import Goldens, Logits
 from transom.tasks import TaskSet
 
 LEAST = 4

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from transom.bundle import Logits
 from transom.errors import ExportError
+from transom.goldens import Logits
 from transom.prediction import softmax
 from transom.tasks import TaskSet
 

@@ -35,9 +35,11 @@ from train.progress import Progress
 from train.run import Run
 from train.unlike import fit_distance, reference_rows
 from transom import __version__
-from transom.bundle import Logits, Manifest, TaskSpec, read_bundle, write_bundle
+from transom.bundle import read_bundle, write_bundle
 from transom.crop import Image
 from transom.errors import BundleError, ExportError
+from transom.goldens import Logits
+from transom.manifest import Manifest, TaskSpec
 from transom.signing import PrivateKey
 
 Precision = Literal["int8", "float32", "auto"]

@@ -16,8 +16,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from export.parity import Limits, TaskParity, check_parity, compare
-from transom.bundle import Logits
 from transom.errors import ExportError
+from transom.goldens import Logits
 from transom.tasks import TaskSet
 
 _CAN_BE_NEGATIVE = ("Conv", "Gemm", "MatMul", "Add", "Sub", "Mul")

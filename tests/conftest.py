@@ -11,9 +11,9 @@ import pytest
 from hypothesis import settings
 
 from train.predictor import Said
-from transom.bundle import InputSpec, TaskSpec, UnknownRule
 from transom.dataset import Row, write_dataset
 from transom.geometry import Zone
+from transom.manifest import InputSpec, TaskSpec, UnknownRule
 from transom.tasks import Task, TaskSet
 
 # Shared machines pause for longer than any example takes; the time limit of a test still holds.

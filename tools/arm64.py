@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 
 from train.scenes import generate_clip
-from transom.bundle import DISTANCE
+from transom.manifest import DISTANCE
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"

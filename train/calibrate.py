@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from transom.bundle import TaskSpec, UnknownRule
+from transom.manifest import TaskSpec, UnknownRule
 from transom.prediction import energy, softmax
 from transom.tasks import Task
 

@@ -26,8 +26,8 @@ from train.predictor import Crops, Predictor, Said
 from train.progress import Progress
 from train.selective import COVERAGES, Selective, selective
 from transom.atomic import write_file
-from transom.bundle import TaskSpec
 from transom.errors import DatasetError
+from transom.manifest import TaskSpec
 from transom.prediction import UNKNOWN_INDEX, Prediction, predict
 from transom.tasks import UNKNOWN, Task, TaskSet
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from train.unlike import read_distance
-from transom.bundle import DISTANCE, EMBEDDING, InputSpec, Manifest, TaskSpec
 from transom.errors import BundleError
+from transom.manifest import DISTANCE, EMBEDDING, InputSpec, Manifest, TaskSpec
 from transom.session import SKIPPED_IN_FLOAT32, Precision, session_entries
 from transom.tasks import TaskSet
 

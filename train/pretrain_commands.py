@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from train.progress import progress_bar
-from transom.bundle import InputSpec
+from transom.manifest import InputSpec
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)

@@ -29,9 +29,9 @@ from train.network import Network, build_network
 from train.recipe import RUN_TABLE, Recipe, load_recipe, read_toml, toml_text
 from transom import __version__
 from transom.atomic import write_file
-from transom.bundle import InputSpec, TaskSpec
 from transom.dataset import SPLITS
 from transom.errors import RunError
+from transom.manifest import InputSpec, TaskSpec
 from transom.tasks import TaskSet
 
 RECIPE = "recipe.toml"

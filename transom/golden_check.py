@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from transom.bundle import Goldens
+from transom.goldens import Goldens
 from transom.session import Precision
 from transom.tasks import Task, TaskSet
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from transom.bundle import TaskSpec
+from transom.manifest import TaskSpec
 
 Floats = npt.NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from transom.bundle import BundleName
 from transom.chunks import chunk_count, cut_file
+from transom.manifest import BundleName
 from transom.messages import Message, Payload, decode
 
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]

@@ -13,7 +13,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_runtime.capture import CameraStatus, Frame
-from transom.bundle import Goldens, InputSpec, Manifest, TaskSpec, UnknownRule, write_bundle
+from transom.bundle import write_bundle
+from transom.goldens import Goldens
+from transom.manifest import InputSpec, Manifest, TaskSpec, UnknownRule
 from transom.signing import load_private_key, new_key
 
 Image = npt.NDArray[np.uint8]

@@ -14,8 +14,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge_runtime.classifier import Classifier
-from transom.bundle import Bundle, InputSpec, TaskSpec, read_bundle
+from transom.bundle import Bundle, read_bundle
 from transom.errors import ClassifierError
+from transom.manifest import InputSpec, TaskSpec
 from transom.prediction import UNKNOWN_INDEX
 from transom.signing import load_trusted_keys
 

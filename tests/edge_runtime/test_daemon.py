@@ -22,10 +22,11 @@ from edge_runtime.outbox import OutboxCounts
 from edge_runtime.replay import ClipClock, Recorder
 from tests.edge_runtime.service_manager import ServiceManager
 from tests.faults.proof import Proof
-from transom.bundle import Bundle, Goldens, read_bundle
+from transom.bundle import Bundle, read_bundle
 from transom.config import CameraConfig, Config, HomeAssistantConfig, MqttConfig, ZoneConfig
 from transom.crop import Image
 from transom.errors import ClassifierError, ConfigurationError
+from transom.goldens import Goldens
 from transom.messages import Message, Topics, decode_any
 
 FPS = 5.0

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edge_runtime.decision import DOUBTS, GRACE_S, HARD_REASONS, Decision, StateFilter
 from edge_runtime.motion import Motion
-from transom.bundle import TaskSpec
 from transom.config import DecisionConfig
+from transom.manifest import TaskSpec
 from transom.messages import Reason
 from transom.tasks import UNKNOWN
 

@@ -8,8 +8,8 @@ from jinja2 import Environment
 from edge_runtime.homeassistant import discovery
 from tests.edge_runtime.golden import assert_golden
 from tests.edge_runtime.homeassistant_schema import find_mistakes
-from transom.bundle import InputSpec, Manifest, TaskSpec
 from transom.config import Config
+from transom.manifest import InputSpec, Manifest, TaskSpec
 from transom.messages import (
     CameraProblem,
     Contact,

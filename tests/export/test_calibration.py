@@ -11,7 +11,7 @@ from export.calibration import calibrate
 from train.members import NAME, EnsembleFacts
 from train.predictor import Said
 from train.run import Run
-from transom.bundle import UnknownRule
+from transom.manifest import UnknownRule
 
 
 def test_a_network_that_has_learnt_from_val_keeps_what_its_run_found_without_it(

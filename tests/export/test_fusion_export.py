@@ -20,7 +20,8 @@ from train.cost import network_cost
 from train.fit import fit
 from train.network import Network, build_network, predict_logits, to_image
 from train.recipe import Recipe
-from transom.bundle import InputSpec, read_bundle
+from transom.bundle import read_bundle
+from transom.manifest import InputSpec
 from transom.signing import load_private_key
 from transom.tasks import Task, TaskSet
 

@@ -12,11 +12,11 @@ from edge_runtime.replay import ClipClock, Recorder
 from edge_runtime.zone_watch import ZoneWatch
 from train.corpus import load_corpus
 from train.recipe import Recipe
-from transom.bundle import InputSpec, Manifest, TaskSpec
 from transom.config import DecisionConfig, ZoneConfig
 from transom.dataset import read_dataset
 from transom.geometry import Zone
 from transom.image_file import read_image
+from transom.manifest import InputSpec, Manifest, TaskSpec
 from transom.messages import Topics
 from transom.preprocess import Step
 

@@ -14,9 +14,10 @@ from train.commands import train_command
 from train.corpus import MISSING, Corpus
 from train.evaluate import Evaluation, judge
 from train.predictor import Said
-from transom.bundle import TaskSpec, read_bundle
+from transom.bundle import read_bundle
 from transom.dataset import Row, read_dataset, write_dataset
 from transom.errors import DatasetError
+from transom.manifest import TaskSpec
 from transom.starter import bundle_path
 from transom.tasks import Task, TaskSet
 

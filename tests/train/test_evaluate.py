@@ -15,9 +15,11 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 from train.corpus import MISSING, Corpus, load_corpus
 from train.evaluate import evaluate, write_predictions
 from train.evaluate_commands import evaluate_command, load_predictor
-from transom.bundle import Goldens, InputSpec, Manifest, TaskSpec, write_bundle
+from transom.bundle import write_bundle
 from transom.dataset import Row, read_dataset, write_dataset
 from transom.errors import BundleError, DatasetError, RunError
+from transom.goldens import Goldens
+from transom.manifest import InputSpec, Manifest, TaskSpec
 from transom.prediction import predict
 from transom.tasks import Task, TaskSet
 

@@ -11,8 +11,8 @@ from train.network import build_network, predict_logits
 from train.predictor import OnnxPredictor, TorchPredictor
 from train.recipe import Recipe
 from train.run import Facts, Metrics, Run, write_weights
-from transom.bundle import InputSpec, Manifest, TaskSpec
 from transom.errors import BundleError
+from transom.manifest import InputSpec, Manifest, TaskSpec
 
 SIZE = 32
 SPEC = TaskSpec(name="state", classes=("closed", "open"), thresholds=(0.5, 0.5))

@@ -10,9 +10,9 @@ from train.evaluate import Evaluation, judge
 from train.evaluate_commands import evaluate_command
 from train.predictor import Said
 from train.shots import few_shots, shot_lines
-from transom.bundle import InputSpec, TaskSpec
 from transom.dataset import Row
 from transom.guard import Guard
+from transom.manifest import InputSpec, TaskSpec
 from transom.tasks import Task, TaskSet
 
 CLASSES = ("closed", "ajar", "open")

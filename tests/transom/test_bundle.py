@@ -20,21 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transom import bundle as bundle_module
-from transom.bundle import (
-    MEMBERS,
-    SCHEMA,
-    Bundle,
-    Goldens,
-    InputSpec,
-    Manifest,
-    TaskSpec,
-    UnknownRule,
-    parse_bundle,
-    read_bundle,
-    write_bundle,
-)
+from transom.bundle import MEMBERS, Bundle, parse_bundle, read_bundle, write_bundle
 from transom.errors import BundleError, SignatureError
+from transom.goldens import Goldens
 from transom.guard import Guard
+from transom.manifest import SCHEMA, InputSpec, Manifest, TaskSpec, UnknownRule
 from transom.signing import PrivateKey, PublicKey, load_public_key, public_half, sign
 from transom.tasks import Task, TaskSet
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from transom.bundle import TaskSpec, UnknownRule
+from transom.manifest import TaskSpec, UnknownRule
 from transom.prediction import UNKNOWN_INDEX, energy, predict, softmax
 
 Floats = npt.NDArray[np.float32]

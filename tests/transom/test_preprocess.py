@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transom.bundle import InputSpec
+from transom.manifest import InputSpec
 from transom.preprocess import Step, preprocess
 
 Crop = npt.NDArray[np.uint8]
