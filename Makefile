@@ -4,6 +4,7 @@
 #   make check   static checks only: format, lint, types, imports
 #   make faults  every promise of docs/reliability.md with its full numbers, and that page (hours)
 #   make docs    the documentation as a site in build/site, strictly
+#   make homeassistant  what a device tells, told to a real Home Assistant (Python 3.11, network)
 #   make lock    lock what is installed, with digests, as CycloneDX too, and its licences (network)
 #   make audit   ask whether anything that is locked has a known weakness (network)
 #   make wheel   the wheel in dist/, the same bytes for the same commit
@@ -26,9 +27,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools docs
 
-.PHONY: demo test check faults docs lock audit wheel dist bench vm powercuts starter sizes arm64 rooms clean help
+.PHONY: demo test check faults docs homeassistant lock audit wheel dist bench vm powercuts starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,17s/^# *//p' Makefile
+	@sed -n '2,18s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -71,6 +72,17 @@ faults: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -c docs/site -b html -q -n -W --keep-going . build/site
 	@echo "build/site/index.html"
+
+# The newest core for Python 3.11, in an environment of its own. HA_PICTURES=FOLDER takes screenshots too.
+HA_PICTURES ?=
+build/homeassistant/.made: tools/homeassistant/requirements.txt
+	python3.11 -m venv build/homeassistant
+	build/homeassistant/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+homeassistant: build/homeassistant/.made $(VENV)/.dev
+	@sh tools/system-packages.sh test
+	$(BIN)/python -m tools.homeassistant build/homeassistant $(if $(HA_PICTURES),--pictures $(HA_PICTURES))
 
 # Its own environment: what locks and audits is no part of what is locked and audited.
 build/supply/.made:

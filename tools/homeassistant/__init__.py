@@ -1,0 +1,1 @@
+"""What Transom tells Home Assistant, told to a real one: `make homeassistant`."""
