@@ -40,7 +40,8 @@ def __getattr__(name: str) -> Any:
 
 @click.command("check")
 @click.argument("config_file", type=CONFIG_FILE)
-def check_command(config_file: Path) -> int:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: every mistake, every key.")
+def check_command(config_file: Path, as_json: bool) -> int:
     """Show what a configuration file says, or every mistake in it (exit code 78).
 
     So ends too what finds a state directory of a later Transom.
@@ -49,16 +50,33 @@ def check_command(config_file: Path) -> int:
     Example:
         transom check /etc/transom/transom.toml
     """
+    config, mistakes = None, []
     try:
         config = load_config(config_file)
         check_state_format(Path(config.state_directory))
     except ConfigurationError as error:
-        for mistake in error.mistakes:
+        mistakes = error.mistakes
+    if as_json:
+        told = {"ok": config is not None, "mistakes": mistakes, "configuration": _plain(config)}
+        click.echo(msgspec.json.encode(told))
+    elif config is not None:
+        for line in describe(config):
+            click.echo(line)
+    else:
+        for mistake in mistakes:
             click.echo(mistake, err=True)
-        return EXIT_CONFIGURATION
-    for line in describe(config):
-        click.echo(line)
-    return 0
+    return EXIT_CONFIGURATION if config is None else 0
+
+
+def _plain(config: Config | None) -> Any:
+    """Return a configuration with every key, those included that it leaves out."""
+    if config is None:
+        return None
+    cameras = tuple(
+        msgspec.structs.replace(camera, source=shown_source(camera.source))
+        for camera in config.cameras
+    )
+    return msgspec.to_builtins(msgspec.structs.replace(config, cameras=cameras))
 
 
 def describe(config: Config) -> Iterator[str]:

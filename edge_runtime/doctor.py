@@ -98,7 +98,7 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
     yield bundle
     if bundle.ok:
         yield from check_network(config)
-    told = _discovery(config) if bundle.ok and config.homeassistant.discovery else None
+    told = told_discovery(config) if bundle.ok and config.homeassistant.discovery else None
     yield from check_broker(config, config_file, clock, told)
     for camera in config.cameras:
         yield check_camera(camera, config_file)
@@ -227,7 +227,8 @@ def check_bundle(config: Config) -> Check:
     return Check(check="bundle", ok=True, what=what)
 
 
-def _discovery(config: Config) -> Message:
+def told_discovery(config: Config) -> Message:
+    """Return what the daemon tells Home Assistant."""
     from edge_runtime.homeassistant import discovery
     from edge_runtime.models import serving_bundle
 

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from edge_runtime.clock import Clock
 from edge_runtime.finding import Check
-from edge_runtime.link import Acknowledged, Connected, Link, Lost, Received, Subscribed, read_access
+from edge_runtime.link import (
+    Access,
+    Acknowledged,
+    Connected,
+    Link,
+    Lost,
+    Received,
+    Subscribed,
+    read_access,
+)
 from transom.config import Config
 from transom.errors import ConfigurationError
 from transom.messages import Message, Topics
@@ -32,6 +41,13 @@ def check_broker(
     except ConfigurationError as error:
         yield Check(check="broker", ok=False, what=str(error), do="mend [mqtt]")
         return
+    yield from try_broker(config, access, clock, discovery)
+
+
+def try_broker(
+    config: Config, access: Access, clock: Clock, discovery: Message | None
+) -> Iterator[Check]:
+    """Yield the same with the password and the certificates of `access`."""
     link = Link(access, f"transom-doctor-{secrets.token_hex(4)}", clock)
     try:
         yield from _probe(link, config, clock, discovery)

@@ -6,23 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from edge_runtime.finding import Check
-from edge_runtime.redaction import redact, shown_source
-from transom.config import CameraConfig, Config, read_secret
-from transom.errors import ConfigurationError, TransomError
+from edge_runtime.one_picture import how_it_ended, secret_of, take_picture
+from edge_runtime.redaction import shown_source
+from transom.config import CameraConfig, Config
+from transom.errors import CameraError, ConfigurationError, TransomError
 
 if TYPE_CHECKING:
     from edge_runtime.trial import Tried
     from transom.bundle import Bundle
 
 _CHILD_TIMEOUT_S = 30.0
-_CAMERA_TIMEOUT_S = 15.0
 _LEAST_ONNXRUNTIME = (1, 24, 4)
 _MOST_LOAD = 0.5
 """Share of one core that looking at every frame of every zone may take."""
-_TRY_CAMERA = "from edge_runtime.doctor_children import try_camera; try_camera()"
 
 
 def check_onnxruntime() -> Check:
@@ -30,7 +27,7 @@ def check_onnxruntime() -> Check:
     code = "import onnxruntime as o; o.set_default_logger_severity(4); print(o.__version__)"
     child = _run_child(code, b"", _CHILD_TIMEOUT_S)
     if child is None or child.returncode != 0:
-        how = "does not end" if child is None else _how_it_ended(child)
+        how = "does not end" if child is None else how_it_ended(child)
         return Check(
             check="onnxruntime",
             ok=False,
@@ -90,46 +87,21 @@ def _check_precision(config: Config, bundle: "Bundle", tried: "Tried") -> Check:
 
 
 def check_camera(camera: CameraConfig, config_file: Path) -> Check:
-    """Return whether a camera gives a picture; in a child, because drivers block and crash."""
+    """Return whether a camera gives a picture."""
     name = f"camera {camera.name}"
-    secret: str | None = None
     try:
-        secret = read_secret(camera.password_file, config_file) if camera.password_file else None
+        secret = secret_of(camera, config_file)
     except ConfigurationError as error:
         return Check(check=name, ok=False, what=str(error), do="mend password_file")
-    # On standard input: arguments and environment can be read by others.
-    request = msgspec.json.encode((camera, secret))
-    child = _run_child(_TRY_CAMERA, request, _CAMERA_TIMEOUT_S)
-    shown = shown_source(camera.source)
-    if child is not None and child.returncode == 0:
-        size = child.stdout.decode("utf-8", "replace").split("\n")[-2]
-        return Check(check=name, ok=True, what=f"{shown}: {size}")
-    how = "gives no picture in time" if child is None else _how_it_ended(child)
-    # Most errors name the source themselves.
-    is_named = how.startswith((shown, shown.removeprefix("file:")))
-    what = redact(how if is_named else f"{shown}: {how}", (secret,) if secret else ())
-    is_clip = camera.source.startswith("file:")
-    do = "check that it is on and that another program does not hold it"
-    do = "mend source, or put the clip there" if is_clip else do
-    return Check(check=name, ok=False, what=what, do=do)
-
-
-def try_camera() -> None:
-    """Read one picture of the camera that standard input describes, and print its size."""
-    from edge_runtime.sources import open_source
-
-    camera, secret = msgspec.json.decode(
-        sys.stdin.buffer.read(), type=tuple[CameraConfig, str | None]
-    )
     try:
-        source = open_source(camera, secret)
-        image = source.retrieve() if source.grab() else None
-        source.release()
-    except TransomError as error:
-        sys.exit(str(error))
-    if image is None:
-        sys.exit("gives no picture")
-    print(f"{image.shape[1]} x {image.shape[0]}")  # noqa: T201
+        image = take_picture(camera, secret)
+    except CameraError as error:
+        is_clip = camera.source.startswith("file:")
+        do = "check that it is on and that another program does not hold it"
+        do = "mend source, or put the clip there" if is_clip else do
+        return Check(check=name, ok=False, what=str(error), do=do)
+    size = f"{image.shape[1]} x {image.shape[0]}"
+    return Check(check=name, ok=True, what=f"{shown_source(camera.source)}: {size}")
 
 
 def _run_child(
@@ -141,10 +113,3 @@ def _run_child(
         )
     except subprocess.TimeoutExpired:
         return None
-
-
-def _how_it_ended(child: "subprocess.CompletedProcess[bytes]") -> str:
-    if child.returncode < 0:
-        return f"ends its process with signal {-child.returncode}"
-    lines = child.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else f"ends with {child.returncode}"

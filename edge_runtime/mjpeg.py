@@ -53,7 +53,7 @@ class MjpegSource:
         self._read_timeout_s = read_timeout_s
         self._buffer = bytearray()
         self._jpeg = b""
-        opener = _http_opener(source, username, secret)
+        opener = http_opener(source, username, secret)
         self._response: http.client.HTTPResponse = self._attempt(
             lambda: opener.open(source, timeout=max(open_timeout_s, read_timeout_s))
         )
@@ -115,10 +115,17 @@ class MjpegSource:
 _Result = TypeVar("_Result")
 
 
-def _http_opener(
-    source: str, username: str | None, secret: str | None
+def http_opener(
+    source: str, username: str | None, secret: str | None, *, is_basic: bool = True
 ) -> urllib.request.OpenerDirector:
-    """Return what speaks HTTP and nothing else: no files, no FTP, no proxy."""
+    """Return what speaks HTTP and nothing else: no files, no FTP, no proxy.
+
+    Args:
+        source: URL.
+        username: Shown to that URL's host only.
+        secret: Its password.
+        is_basic: Whether the password itself may be sent, to a host that asks for it so.
+    """
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     if username is not None:
         url = urlsplit(source)
@@ -132,7 +139,7 @@ def _http_opener(
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPDigestAuthHandler(passwords),
-        urllib.request.HTTPBasicAuthHandler(passwords),
+        *([urllib.request.HTTPBasicAuthHandler(passwords)] if is_basic else []),
     ):
         opener.add_handler(handler)
     return opener

@@ -5,11 +5,12 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import msgspec
 
+from edge_runtime.board import Board
 from edge_runtime.broker_options import broker_access, broker_options
 from edge_runtime.clock import Clock, iso
 from edge_runtime.link import Access, Link, Lost, Received
@@ -22,11 +23,13 @@ from transom.messages import (
     decode_any,
 )
 from transom.printable import printable
+from transom.terminal import LiveTable
 
 
 @click.command("watch")
 @broker_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a message received.")
+@click.option("--lines", "as_lines", is_flag=True, help="A line an alert in a terminal, too.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many lines.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
@@ -34,13 +37,15 @@ from transom.printable import printable
 def watch_command(
     config_file: Path | None,
     as_json: bool,
+    as_lines: bool,
     count: int | None,
     seconds: float | None,
     **broker: Any,
 ) -> int:
-    """Print alerts as they arrive, until Ctrl-C.
+    """Show every zone as it is now, and alerts as they arrive, until Ctrl-C.
 
-    With --count, ends with 1 when the seconds are over before so many lines came.
+    In a terminal a table that is written again in place; elsewhere, and with --lines or --count, a
+    line an alert. With --count, ends with 1 when the seconds are over before so many lines came.
 
     \b
     Example:
@@ -49,75 +54,126 @@ def watch_command(
     """
     access = broker_access(config_file, broker)
     show = as_json_line if as_json else as_alert
-    watcher = Watcher(access, Clock(), show, sys.stdout.write)
+    is_live = sys.stdout.isatty() and not (as_json or as_lines or count)
+    tell: Tell = LivePrinter(access.config.prefix) if is_live else LinePrinter(show, count)
+    watcher = Watcher(access, Clock(), tell)
     with ended_by_signals(watcher.end):
-        printed = watcher.run(count, seconds)
-    return EXIT_FAILED if count is not None and printed < count and seconds else EXIT_DONE
+        watcher.run(seconds)
+    return EXIT_FAILED if count is not None and tell.printed < count and seconds else EXIT_DONE
 
 
 Show = Callable[[Received, str], str | None]
 
 
+class Tell(Protocol):
+    """How what comes is shown."""
+
+    printed: int
+
+    def take(self, received: list[Received], at: str) -> bool:
+        """Show messages that came at a time; return whether that was enough."""
+
+    def tell_loss(self, loss: Lost, retry_s: float) -> None:
+        """Say that the broker went, and in how many seconds it is tried again."""
+
+
+class LinePrinter:
+    """Prints a line a message.
+
+    Args:
+        show: Returns the line for a message, None for one that is not worth a line.
+        count: Lines that are enough; None = there are never enough.
+    """
+
+    def __init__(self, show: Show, count: int | None) -> None:
+        self.printed = 0
+        self._show = show
+        self._count = count
+
+    def take(self, received: list[Received], at: str) -> bool:
+        """Print messages that came at a time; return whether that was enough."""
+        for message in received:
+            line = self._show(message, at)
+            if line is not None:
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+                self.printed += 1
+            if self.printed == self._count:
+                return True
+        return False
+
+    def tell_loss(self, loss: Lost, retry_s: float) -> None:
+        """Say that the broker went, and in how many seconds it is tried again."""
+        click.echo(_loss(loss, retry_s), err=True)
+
+
+class LivePrinter:
+    """Writes a table again in place, in a terminal.
+
+    Args:
+        prefix: First levels of the topics.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.printed = 0
+        self._board = Board(prefix)
+        self._table = LiveTable(sys.stdout)
+        self._table.show(self._board.lines())
+
+    def take(self, received: list[Received], at: str) -> bool:
+        """Show messages that came at a time; there are never enough."""
+        self._board.notice = ""
+        for message in received:
+            self._board.take(message, as_alert(message, at))
+        self._table.show(self._board.lines())
+        return False
+
+    def tell_loss(self, loss: Lost, retry_s: float) -> None:
+        """Say that the broker went, and in how many seconds it is tried again."""
+        self._board.notice = _loss(loss, retry_s)
+        self._table.show(self._board.lines())
+
+
 class Watcher:
-    """Prints what comes, across outages of the broker.
+    """Shows what comes, across outages of the broker.
 
     Args:
         access: The broker.
         clock: Stamps what arrives.
-        show: Returns the line for a message, None for one that is not worth a line.
-        write: Where lines go.
+        tell: Shows it.
     """
 
-    def __init__(
-        self, access: Access, clock: Clock, show: Show, write: Callable[[str], object]
-    ) -> None:
+    def __init__(self, access: Access, clock: Clock, tell: Tell) -> None:
         self._clock = clock
-        self._show = show
-        self._write = write
-        self._count: int | None = None
-        self._printed = 0
         client_id = f"transom-watch-{secrets.token_hex(4)}"
         self._subscriber = Subscriber(
             lambda: Link(access, client_id, clock),
             f"{access.config.prefix}/#",
             clock,
-            self._print,
-            _tell_loss,
+            lambda _link, received: tell.take(received, iso(clock.wall())),
+            tell.tell_loss,
         )
 
     def end(self) -> None:
         """End `run` soon; safe in a signal handler."""
         self._subscriber.end()
 
-    def run(self, count: int | None = None, seconds: float | None = None) -> int:
-        """Print until told to end; return how many lines were printed.
+    def run(self, seconds: float | None = None) -> None:
+        """Show what comes until told to end, until there is enough, or for so many seconds.
 
         Raises:
             TransomError: The broker refuses this client, or is not there at the first try.
         """
-        self._count = count
         until_s = None if seconds is None else self._clock.monotonic_s() + seconds
         try:
             self._subscriber.run(until_s)
         except BrokenPipeError:  # the reader has seen enough
             # Python writes what is left at exit, to a pipe that is gone.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return self._printed
-
-    def _print(self, _link: Link, received: list[Received]) -> bool:
-        for message in received:
-            line = self._show(message, iso(self._clock.wall()))
-            if line is not None:
-                self._write(line + "\n")
-                sys.stdout.flush()
-                self._printed += 1
-            if self._printed == self._count:
-                return True
-        return False
 
 
-def _tell_loss(loss: Lost, retry_s: float) -> None:
-    click.echo(f"{loss}; trying again in {retry_s:g} s", err=True)
+def _loss(loss: Lost, retry_s: float) -> str:
+    return f"{loss}; trying again in {retry_s:g} s"
 
 
 def as_json_line(message: Received, at: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from fleet.console import (
 from fleet.deploy import Deployment
 from fleet.depot import GRACE, Depot
 from fleet.event_store import open_store
+from fleet.live import NOBODY, follow
 from fleet.record import Recorder
 from fleet.rollback import roll_back
 from fleet.rollout import Course, Plan
@@ -32,6 +34,7 @@ from fleet.trust import tell_keys
 from transom.errors import EXIT_DONE, EXIT_FAILED
 from transom.keyring import state
 from transom.signing import load_private_key, load_public_key
+from transom.terminal import LiveTable
 
 
 def _read_stages(_context: click.Context, _option: click.Parameter, text: str) -> tuple[float, ...]:
@@ -140,12 +143,15 @@ def rollback_command(
 
 @click.group("fleet", invoke_without_command=True)
 @json_option
+@click.option("--once", is_flag=True, help="Show it once, in a terminal too.")
 @broker_options
 @click.pass_context
 def fleet_group(
-    context: click.Context, /, as_json: bool, config_file: Path | None, **broker: Any
+    context: click.Context, /, as_json: bool, once: bool, config_file: Path | None, **broker: Any
 ) -> None:
     """Show which devices there are and which bundle each runs.
+
+    In a terminal a table that follows what happens, until Ctrl-C.
 
     \b
     Example:
@@ -154,14 +160,14 @@ def fleet_group(
     if context.invoked_subcommand is not None:
         return
     with Session(broker_access(config_file, broker), Clock()) as session:
+        if sys.stdout.isatty() and not as_json and not once:
+            follow(session, LiveTable(sys.stdout))
+            return
         members = list(read_roster(session).values())
     if as_json:
         click.echo(msgspec.json.encode([member.as_json() for member in members]))
     else:
-        for line in as_table(members):
-            click.echo(line)
-        if not members:
-            click.echo("the broker knows no device; is --prefix theirs, and has one been started?")
+        click.echo("\n".join(as_table(members) if members else [NOBODY]))
 
 
 @fleet_group.command("record")
@@ -174,6 +180,7 @@ def fleet_group(
 @click.option("--group", default="record", show_default=True,
               help="Consumers of one group share the events.")  # fmt: skip
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@json_option
 @broker_options
 def record_command(
     database: str,
@@ -181,6 +188,7 @@ def record_command(
     name: str,
     group: str,
     count: int | None,
+    as_json: bool,
     config_file: Path | None,
     **broker: Any,
 ) -> None:
@@ -210,7 +218,10 @@ def record_command(
             recorder.run(lambda kept: progress(f"{kept} events kept"), count)
     finally:
         store.close()
-    click.echo(f"{recorder.kept} events kept in {database}")
+    if as_json:
+        click.echo(msgspec.json.encode({"kept": recorder.kept, "database": database}))
+    else:
+        click.echo(f"{recorder.kept} events kept in {database}")
 
 
 @fleet_group.command("tidy")

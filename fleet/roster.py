@@ -9,6 +9,7 @@ from fleet.session import Session
 from transom.config import DeviceName
 from transom.errors import MessageError, TransomError
 from transom.messages import ONLINE, ModelState, Topics, decode
+from transom.terminal import aligned
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,23 @@ def read_roster(session: Session) -> dict[str, Member]:
     Raises:
         TransomError: The broker refuses this client.
     """
-    any_device = Topics(session.prefix, "+")
-    found = session.retained(any_device.status, any_device.model_state)
-    levels = session.prefix.count("/") + 1
+    return members_of(session.retained(*filters(session.prefix)), session.prefix)
+
+
+def filters(prefix: str) -> tuple[str, str]:
+    """Return the topic filters of what a roster is made of."""
+    any_device = Topics(prefix, "+")
+    return any_device.status, any_device.model_state
+
+
+def members_of(found: dict[str, bytes], prefix: str) -> dict[str, Member]:
+    """Return the devices that payloads by topic tell of, by name."""
+    levels = prefix.count("/") + 1
     names = sorted({topic.split("/")[levels] for topic in found})
     names = [name for name in names if _can_be_called(name)]
     roster = {}
     for name in names:
-        topics = Topics(session.prefix, name)
+        topics = Topics(prefix, name)
         is_online = found.get(topics.status, b"") == ONLINE.encode()
         model = _model(found.get(topics.model_state), topics.model_state)
         roster[name] = Member(name, is_online, model)
@@ -81,17 +91,14 @@ def choose(roster: dict[str, Member], devices: tuple[str, ...], *, everyone: boo
 
 
 def as_table(members: list[Member]) -> list[str]:
-    """Return lines for people."""
-    width = max((len(member.device) for member in members), default=6)
-    lines = [f"{'device':{width}}  {'':7}  {'runs':24}  update"]
+    """Return lines for people, fit for a terminal whatever a device calls its bundle."""
+    rows = [("device", "", "runs", "update")]
     for member in members:
         model = member.model
         runs = f"{model.title} {model.installed_version}" if model else "?"
-        lines.append(
-            f"{member.device:{width}}  {'online' if member.is_online else 'offline':7}  "
-            f"{runs:24}  {_update(model)}".rstrip()
-        )
-    return lines
+        standing = "online" if member.is_online else "offline"
+        rows.append((member.device, standing, runs, _update(model)))
+    return aligned(rows)
 
 
 def _can_be_called(name: str) -> bool:

@@ -22,6 +22,7 @@ from transom.starter import STARTER
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(path_type=Path)
 _POSITIVE = click.IntRange(min=1)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group("data")
@@ -42,7 +43,7 @@ def data_group() -> None:
     show_default=True,
     help="Bundle or run whose embedding finds the same door on two sides of a split; or `none`.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_json
 @click.pass_context
 def check_command(
     context: click.Context, datasets: tuple[Path, ...], model: str, as_json: bool
@@ -78,7 +79,7 @@ def check_command(
 @click.option("--val", default=SHARES["val"], show_default=True, help="Share of rows that choose.")
 @click.option("--test", default=SHARES["test"], show_default=True, help="Share of rows that judge.")
 @click.option("--again", is_flag=True, help="Assign rows that have a split already, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_json
 def split_command(
     dataset: Path, seed: int, val: float, test: float, again: bool, as_json: bool
 ) -> None:
@@ -136,7 +137,8 @@ _limit = click.option("--limit", type=_POSITIVE, help="Most pictures of each fil
 @_source
 @_out
 @_task_option("state")
-def import_folders_command(source: Path, out: Path, task: str) -> None:
+@_json
+def import_folders_command(source: Path, out: Path, task: str, as_json: bool) -> None:
     """Import CLASS/picture.jpg, or SPLIT/CLASS/picture.jpg.
 
     \b
@@ -144,7 +146,7 @@ def import_folders_command(source: Path, out: Path, task: str) -> None:
         transom data import folders photos data/hall --task state
     """
     with progress_bar("copying") as progress:
-        _tell(import_folders(source, out, task=task, progress=progress))
+        _tell(import_folders(source, out, task=task, progress=progress), as_json=as_json)
 
 
 @import_group.command("yolo")
@@ -152,7 +154,8 @@ def import_folders_command(source: Path, out: Path, task: str) -> None:
 @_out
 @_task_option("state")
 @click.option("--classes", default="", help="Names in order, with commas; else from data.yaml.")
-def import_yolo_command(source: Path, out: Path, task: str, classes: str) -> None:
+@_json
+def import_yolo_command(source: Path, out: Path, task: str, classes: str, as_json: bool) -> None:
     """Import pictures with YOLO's label files.
 
     \b
@@ -161,7 +164,9 @@ def import_yolo_command(source: Path, out: Path, task: str, classes: str) -> Non
     """
     names = [name.strip() for name in classes.split(",") if name.strip()]
     with progress_bar("copying") as progress:
-        _tell(import_yolo(source, out, task=task, classes=names, progress=progress))
+        _tell(
+            import_yolo(source, out, task=task, classes=names, progress=progress), as_json=as_json
+        )
 
 
 @import_group.command("mnist")
@@ -169,7 +174,10 @@ def import_yolo_command(source: Path, out: Path, task: str, classes: str) -> Non
 @_out
 @_task_option("digit")
 @_limit
-def import_mnist_command(source: Path, out: Path, task: str, limit: int | None) -> None:
+@_json
+def import_mnist_command(
+    source: Path, out: Path, task: str, limit: int | None, as_json: bool
+) -> None:
     """Import MNIST's idx files, gzipped or not.
 
     \b
@@ -177,7 +185,7 @@ def import_mnist_command(source: Path, out: Path, task: str, limit: int | None) 
         transom data import mnist downloads/mnist data/mnist --limit 2000
     """
     with progress_bar("writing") as progress:
-        _tell(import_idx(source, out, task=task, limit=limit, progress=progress))
+        _tell(import_idx(source, out, task=task, limit=limit, progress=progress), as_json=as_json)
 
 
 @import_group.command("cifar10")
@@ -186,8 +194,9 @@ def import_mnist_command(source: Path, out: Path, task: str, limit: int | None) 
 @_task_option("object")
 @click.option("--kind-task", default="", help="A second task of this name: animal or vehicle.")
 @_limit
+@_json
 def import_cifar10_command(
-    source: Path, out: Path, task: str, kind_task: str, limit: int | None
+    source: Path, out: Path, task: str, kind_task: str, limit: int | None, as_json: bool
 ) -> None:
     """Import CIFAR-10's binary version.
 
@@ -199,7 +208,8 @@ def import_cifar10_command(
         _tell(
             import_cifar10(
                 source, out, task=task, kind_task=kind_task, limit=limit, progress=progress
-            )
+            ),
+            as_json=as_json,
         )
 
 
@@ -208,7 +218,10 @@ def import_cifar10_command(
 @_out
 @_limit
 @click.option("--seed", default=0, show_default=True, help="Another seed, other pairs.")
-def import_multimnist_command(source: Path, out: Path, limit: int | None, seed: int) -> None:
+@_json
+def import_multimnist_command(
+    source: Path, out: Path, limit: int | None, seed: int, as_json: bool
+) -> None:
     """Lay digits of MNIST over each other in pairs: which is on the left, which on the right?
 
     \b
@@ -216,7 +229,10 @@ def import_multimnist_command(source: Path, out: Path, limit: int | None, seed: 
         transom data import multimnist downloads/mnist data/multimnist --limit 10000
     """
     with progress_bar("writing") as progress:
-        _tell(import_multimnist(source, out, limit=limit, seed=seed, progress=progress))
+        _tell(
+            import_multimnist(source, out, limit=limit, seed=seed, progress=progress),
+            as_json=as_json,
+        )
 
 
 @data_group.command("generate")
@@ -235,6 +251,7 @@ def import_multimnist_command(source: Path, out: Path, limit: int | None, seed: 
 @click.option(
     "--plain", is_flag=True, help="One door and one window a room, of the usual mechanisms."
 )
+@_json
 def generate_command(
     out: Path,
     groups: int,
@@ -243,6 +260,7 @@ def generate_command(
     seed: int,
     workers: int | None,
     plain: bool,
+    as_json: bool,
 ) -> None:
     """Draw doors and windows in rooms, labelled, as a new data set.
 
@@ -263,12 +281,21 @@ def generate_command(
             is_plain=plain,
             progress=progress,
         )
-    _tell(read_dataset(out))
+    _tell(read_dataset(out), as_json=as_json)
 
 
-def _tell(dataset: Dataset) -> None:
+def _tell(dataset: Dataset, *, as_json: bool) -> None:
     for mistake in dataset.mistakes:
         click.echo(f"left out: {mistake}", err=True)
+    if as_json:
+        told = {
+            "folder": str(dataset.folder),
+            "rows": len(dataset.rows),
+            "tasks": {task.name: task.classes for task in dataset.tasks},
+            "left_out": len(dataset.mistakes),
+        }
+        click.echo(msgspec.json.encode(told).decode())
+        return
     tasks = "; ".join(f"{task.name}: {', '.join(task.classes)}" for task in dataset.tasks)
     click.echo(f"{dataset.folder}: {len(dataset.rows)} rows; {tasks}")
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+import msgspec
 
 from train.progress import progress_bar
 from transom.manifest import InputSpec
@@ -20,6 +21,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--from", "start", type=_FILE, help="Weights to begin with; otherwise random ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def pretrain_command(
     datasets: tuple[Path, ...],
     out: Path,
@@ -29,6 +31,7 @@ def pretrain_command(
     epochs: int,
     seed: int,
     start: Path | None,
+    as_json: bool,
 ) -> None:
     """Teach a backbone what pictures look like, without any label.
 
@@ -54,6 +57,10 @@ def pretrain_command(
             settings=Pretraining(epochs=epochs, seed=seed),
             progress=progress,
         )
+    if as_json:
+        told = {"file": str(found.path), "backbone": backbone, "losses": found.losses}
+        click.echo(msgspec.json.encode(told).decode())
+        return
     click.echo(
         f"{found.path}: trunk of {backbone}; what painting costs fell from "
         f"{found.losses[0]:.3f} to {found.losses[-1]:.3f} (1 = everything in the mean colour)"

@@ -28,6 +28,7 @@ TopicPrefix = Annotated[
 ]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Corner = tuple[float, float]
+DeviceClass = Literal["door", "window", "garage_door", "opening"]
 
 RESERVED_DEVICES = ("depot",)
 RESERVED_ZONES = ("camera", "diagnostics", "model", "samples", "status")
@@ -304,7 +305,7 @@ class ZoneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     name: Name
-    device_class: Literal["door", "window", "garage_door", "opening"] = "door"
+    device_class: DeviceClass = "door"
     polygon: tuple[Corner, Corner, Corner, Corner]
     task: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")] = "state"
     ajar_is_open: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import msgspec
 
 from edge_runtime.config_option import config_option
 from edge_runtime.web.address import access_of, link_to, listen_at, read_token
@@ -14,10 +15,13 @@ from transom.config import PageConfig, load_config
 from transom.errors import PageError
 from transom.starter import bundle_path
 
+_json = click.option("--json", "as_json", is_flag=True, help="The link as one JSON object.")
+
 
 @click.command("page")
 @config_option
-def page_command(config_file: Path) -> None:
+@_json
+def page_command(config_file: Path, as_json: bool) -> None:
     """Print the link that opens the page of this device; its token is a secret.
 
     \b
@@ -30,7 +34,7 @@ def page_command(config_file: Path) -> None:
     if config.page.port == 0:
         raise PageError(f"{config_file}: page.port is 0, the log says which port was free")
     token = read_token(Path(config.state_directory), is_made=False)
-    click.echo(link_to(config.page, config.page.port, token))
+    _tell(link_to(config.page, config.page.port, token), as_json=as_json)
 
 
 @click.command("label")
@@ -43,7 +47,8 @@ def page_command(config_file: Path) -> None:
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 = any that is free.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
-def label_command(dataset: Path, model: str, port: int, browser: bool) -> None:
+@_json
+def label_command(dataset: Path, model: str, port: int, browser: bool, as_json: bool) -> None:
     """Label the pictures of a data set in a browser, those that are alike together.
 
     Labels are written into its labels.csv at once. The page is served to this machine only, to whom
@@ -63,7 +68,7 @@ def label_command(dataset: Path, model: str, port: int, browser: bool) -> None:
     with listen_at(config) as listener:
         at = int(listener.getsockname()[1])
         link = link_to(config, at, token)
-        click.echo(link)
+        _tell(link, as_json=as_json)
         ending = threading.Event()
         looking = threading.Thread(target=_look, args=(desk.look, ending), daemon=True)
         looking.start()
@@ -74,6 +79,10 @@ def label_command(dataset: Path, model: str, port: int, browser: bool) -> None:
         finally:
             ending.set()
             looking.join()
+
+
+def _tell(link: str, *, as_json: bool) -> None:
+    click.echo(msgspec.json.encode({"link": link}) if as_json else link)
 
 
 def _look(look: Callable[[], bool], ending: threading.Event) -> None:

@@ -9,19 +9,17 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import tomlkit
 from tomlkit.items import AoT, Array, Table
 
 from transom.atomic import write_file
-from transom.config import Config, Corner, find_mistakes
+from transom.config import Config, Corner, DeviceClass, find_mistakes
 from transom.errors import PageError
 
 _DIGITS = 4
-
-DeviceClass = Literal["door", "window", "garage_door", "opening"]
 
 
 class DrawnZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

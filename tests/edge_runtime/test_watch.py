@@ -1,4 +1,6 @@
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -8,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.board import Board
 from edge_runtime.link import Received
 from edge_runtime.watch import as_alert
 from tests.edge_runtime.broker import Broker, make_certificates, wait_until
-from transom.messages import CameraProblem, ZoneEvent, encode
+from tests.edge_runtime.terminal import Terminal
+from transom.messages import CameraProblem, ZoneEvent, ZoneState, encode
+from transom.terminal import LiveTable
 
 AT = "2026-11-23T12:00:00.000Z"
 
@@ -216,3 +221,55 @@ def test_takes_broker_and_credentials_from_a_configuration(tmp_path: Path) -> No
 )
 def test_wrong_usage_is_2(arguments: Sequence[str]) -> None:
     assert run(*arguments).returncode == 2
+
+
+def zone_state(state: str, **more: object) -> bytes:
+    values = {"state": state, "confidence": 0.99, "since": AT, "model": "tiny", "sequence": 1}
+    return encode(ZoneState(**(values | more)))  # type: ignore[arg-type]
+
+
+def test_a_terminal_shows_every_zone_as_it_is_now_in_place(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker") as broker:
+        follow_a_door(broker)
+
+
+def follow_a_door(broker: Broker) -> None:
+    say(broker, "transom/pi/door/state", zone_state("closed"), "-r")
+    with Terminal("watch", "--host", "localhost", "--port", str(broker.port)) as terminal:
+        terminal.wait_for("pi      door  closed  99%   2026-11-23 12:00:00")
+        say(broker, "transom/pi/door/state", zone_state("open"), "-r")
+        terminal.wait_for("pi      door  open   99%   2026-11-23 12:00:00")
+        say(broker, "transom/pi/door/event", event())
+        terminal.wait_for("pi  door opened (99% sure)")
+        say(broker, "transom/pi/status", b"offline", "-r")
+        terminal.wait_for("device is offline")
+        terminal.press_ctrl_c()
+        assert terminal.ended() == 0
+    assert "\x1b[3A\r" in terminal.shown  # over the three lines before
+
+
+def test_a_terminal_is_safe_from_what_strangers_publish() -> None:
+    board = Board("transom")
+    for topic, payload in (
+        ("transom/pi/do\x1b[2Jor/state", zone_state("o\x1b[5mpen")),
+        ("transom/pi/door/state", b"{"),
+        ("transom/pi/camera/ha\x07ll/problem", encode(CameraProblem(problem=True, reason="dark"))),
+        ("transom", b"1"),
+    ):
+        board.take(Received(topic, payload, retain=True), None)
+
+    stream = io.StringIO()
+    LiveTable(stream).show(board.lines())
+    assert set(re.findall(r"\x1b\[.", stream.getvalue())) == {"\x1b[K", "\x1b[J"}
+    assert "\x07" not in stream.getvalue()
+    assert "do\\x1b[2Jor  o\\x1b[5mpen" in stream.getvalue()
+
+
+def test_a_board_forgets_a_zone_that_is_gone_and_is_bounded() -> None:
+    board = Board("a/b")
+    for number in range(1000):
+        topic = f"a/b/pi/z{number}/state"
+        board.take(Received(topic, zone_state("open"), retain=True), None)
+    assert len(board.lines()) == 502  # 500 zones, the head and an empty line
+    board.take(Received("a/b/pi/z0/state", b"", retain=False), None)
+    assert not any(" z0 " in line for line in board.lines())

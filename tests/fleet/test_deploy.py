@@ -13,6 +13,7 @@ from paho.mqtt import publish
 
 from edge_runtime.clock import Clock, iso
 from tests.edge_runtime.broker import Broker, wait_until
+from tests.edge_runtime.terminal import Terminal
 from tests.edge_runtime.updating import Offer, TinyBundle, rewrite, wait_for_step, wish_for
 from tests.fleet.conftest import Household
 from transom.bundle import read_bundle
@@ -189,6 +190,25 @@ def test_the_table_is_for_people(
     head, line = capsys.readouterr().out.splitlines()
     assert head.split() == ["device", "runs", "update"]
     assert line.split() == ["hall-pi", "online", "tiny", "1"]
+
+
+def test_a_terminal_follows_what_becomes_of_the_devices_and_is_safe_from_their_names(
+    broker: Broker,
+) -> None:
+    state = {"installed_version": "1", "latest_version": "1", "title": "ti\x1b[2Jny"}
+    broker.publish("transom/hall-pi/model/state", json.dumps(state), retain=True)
+    broker.publish("transom/hall-pi/status", "online", retain=True)
+    arguments = ("fleet", "--host", "localhost", "--port", str(broker.port), "--no-tls")
+    with Terminal(*arguments) as terminal:
+        terminal.wait_for("hall-pi  online  ti\\x1b[2Jny 1")
+        broker.publish("transom/hall-pi/status", "offline", retain=True)
+        terminal.wait_for("hall-pi  offline  ti")
+        terminal.press_ctrl_c()
+        assert terminal.ended() == 0
+    assert "\x1b[2J" not in terminal.shown
+    with Terminal(*arguments, "--once") as terminal:
+        terminal.wait_for("hall-pi  offline  ti\\x1b[2Jny 1")
+        assert terminal.ended() == 0
 
 
 def test_the_table_says_that_no_device_is_known(

@@ -1,7 +1,9 @@
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from transom import __version__
@@ -197,3 +199,29 @@ def test_configuration_and_messages_load_no_pictures() -> None:
         "-c", "import sys, transom.messages, transom.cli; print('cv2' in sys.modules)"
     )
     assert outcome.stdout == "False\n"
+
+
+def every_command(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of each command that does something by itself."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+
+
+def test_every_command_whose_output_is_data_gives_it_as_json() -> None:
+    without = []
+    for words in every_command(cli_module.cli):
+        command: click.Command = cli_module.cli
+        for word in words:
+            assert isinstance(command, click.Group)
+            found = command.get_command(click.Context(command), word)
+            assert found is not None
+            command = found
+        if not any("--json" in option.opts for option in command.params):
+            without.append(" ".join(words))
+    assert without == ["run"]  # says nothing but its log: what it sees goes over MQTT

@@ -1,0 +1,101 @@
+"""A real terminal that a command runs in: `with Terminal("watch", …) as terminal`."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+_MOVES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+WITHIN_S = 60.0
+
+
+class Terminal:
+    """A `transom` command in a terminal of its own.
+
+    Attributes:
+        shown: All that it has written, with every movement of the cursor.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        size: tuple[int, int] = (100, 30),
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.shown = ""
+        self._seen = 0
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", size[1], size[0], 0, 0))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "transom", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=cwd,
+            env={**os.environ, "TERM": "xterm", **(environment or {})},
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
+
+    @property
+    def text(self) -> str:
+        """What it has written, without the movements of the cursor."""
+        return _MOVES.sub("", self.shown).replace("\r", "")
+
+    def wait_for(self, text: str) -> str:
+        """Wait until it writes a text, after what was waited for before; return all until then."""
+        until_s = time.monotonic() + WITHIN_S
+        while (found := self.text.find(text, self._seen)) < 0:
+            assert time.monotonic() < until_s, f"{text!r} did not come: {self.text!r}"
+            if not self._read(0.2):
+                assert text in self.text[self._seen :], f"ended without {text!r}: {self.text!r}"
+        before, self._seen = self._seen, found + len(text)
+        return self.text[before : self._seen]
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._ours, line.encode() + b"\n")
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._ours, b"\x03")
+
+    def ended(self) -> int:
+        """Return its exit code, once it has ended."""
+        until_s = time.monotonic() + WITHIN_S
+        while self._read(0.2):
+            assert time.monotonic() < until_s, f"does not end: {self.text!r}"
+        return self._process.wait(WITHIN_S)
+
+    def hang_up(self) -> None:
+        self._process.send_signal(signal.SIGHUP)
+
+    def _read(self, seconds: float) -> bool:
+        """Take in what it has written; return whether there may be more."""
+        if not select.select([self._ours], [], [], seconds)[0]:
+            return True
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.shown += data.decode("utf-8", "replace")
+        return bool(data)
