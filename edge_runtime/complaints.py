@@ -3,8 +3,6 @@
 import logging
 from collections import Counter
 
-from edge_runtime.clock import Clock
-
 BETWEEN_S = 60.0
 """One warning a subject in this time; what comes between is a line for `--verbose`."""
 
@@ -14,24 +12,22 @@ class Complaints:
 
     Args:
         log: Where to.
-        clock: For the time between two warnings.
     """
 
-    def __init__(self, log: logging.Logger, clock: Clock) -> None:
+    def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._clock = clock
         self._next_s: dict[str, float] = {}
         self._left_out: Counter[str] = Counter()
 
-    def say(self, what: str, topic: str, reason: object) -> None:
+    def say(self, what: str, topic: str, reason: object, now_s: float) -> None:
         """Warn, or count what is left out.
 
         Args:
             what: Constant words.
             topic: Where it came; one of those that were subscribed to, so there are few.
             reason: Why it is of no use.
+            now_s: Monotonic.
         """
-        now_s = self._clock.monotonic_s()
         if now_s < self._next_s.get(topic, now_s):
             self._left_out[topic] += 1
             self._log.debug("%s topic=%s reason=%s", what, topic, reason)

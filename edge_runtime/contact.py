@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from typing import Any
 
-from edge_runtime.complaints import BETWEEN_S
+from edge_runtime.complaints import Complaints
 from edge_runtime.lessons import ZoneLessons
 from edge_runtime.sample import SEPARATOR, Sample
 from edge_runtime.seen import SampledZone, Seen, make_sample
@@ -101,21 +101,15 @@ class ContactTeacher:
         self._looks: deque[tuple[int, Sample]] = deque(maxlen=_REMEMBERED)
         self._differ_ns: int | None = None
         self._agrees: bool | None = None
-        self._complained_ns: int | None = None
+        self._complaints = Complaints(_log)
 
     def hear(self, payload: bytes, now_ns: int, *, is_retained: bool) -> None:
         """Take in what the sensor says; what is retained says nothing of when it changed."""
         try:
             said = read_contact(payload, self._topic)
         except MessageError as error:
-            is_due = self._complained_ns is None or (
-                now_ns - self._complained_ns >= BETWEEN_S * 1e9
-            )
-            self._complained_ns = now_ns if is_due else self._complained_ns
-            _log.log(
-                logging.WARNING if is_due else logging.DEBUG,
-                "contact sensor is not understood: %s",
-                error,
+            self._complaints.say(
+                "contact sensor is not understood", self._topic, error, now_ns / 1e9
             )
             return
         is_open = said if said is None else said != self._is_inverted

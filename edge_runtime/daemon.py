@@ -164,7 +164,7 @@ class Daemon:
                     self._contacts.setdefault(its.contact.topic, []).append(zone)
         self._listened.update(self._contacts)
         self._heard: deque[tuple[Received, str]] = deque(maxlen=_MOST_HEARD)
-        self._complaints = Complaints(_log, clock)
+        self._complaints = Complaints(_log)
         self._machine = Machine(clock)
         self.inference_ms: deque[float] = deque(maxlen=_TIMED_BATCHES)
         self._pause_s = _pause_s(config)
@@ -320,18 +320,17 @@ class Daemon:
         """Hand what has come to the zones that it is for."""
         for zone in self._contacts.get(message.topic, []):
             zone.hear_contact(message.payload, now_ns, is_retained=message.retain)
-        corrected = self._corrected.get(message.topic)
+        corrected, now_s = self._corrected.get(message.topic), now_ns / 1e9
         if corrected is None:
             return
         if message.retain:
-            self._complaints.say(
-                "retained correction is not used", message.topic, "it says nothing of now"
-            )
+            why = "it says nothing of now"
+            self._complaints.say("retained correction is not used", message.topic, why, now_s)
             return
         try:
             corrected.correct(message.payload, now_ns, by)
         except MessageError as error:
-            self._complaints.say("correction is not used", message.topic, error)
+            self._complaints.say("correction is not used", message.topic, error, now_s)
 
     def _rest(self) -> None:
         """Wait for a frame, and where there are several cameras, for some of the others' too."""

@@ -9,12 +9,12 @@ import hashlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Literal, Protocol, Self
 
 import msgspec
 
-from edge_runtime.clock import Clock
 from edge_runtime.complaints import Complaints
 from edge_runtime.link import Received, Take
 from edge_runtime.sample import Sample
@@ -81,7 +81,7 @@ class Sharing:
         zones = [(camera.name, zone) for camera in config.cameras for zone in camera.zones]
         self._cameras: Mapping[str, str] = {zone.name: camera for camera, zone in zones}
         self._tasks = {zone.task for _, zone in zones}
-        self._complaints = Complaints(_log, Clock())
+        self._complaints = Complaints(_log)
         self._inbox: queue.Queue[Received | None] = queue.Queue(_INBOX)
         self._is_ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sharing", daemon=True)
@@ -113,7 +113,8 @@ class Sharing:
         try:
             ask = read_ask(received.payload, received.topic)
         except MessageError as error:
-            self._complaints.say("question about samples cannot be read", received.topic, error)
+            what, now_s = "question about samples cannot be read", time.monotonic()
+            self._complaints.say(what, received.topic, error, now_s)
             return
         for topic, payload in self._answer(ask):
             if not self._wait_for_room():

@@ -121,7 +121,7 @@ class Updater:
         self._keyring = Keyring(config.models)
         self._clock = clock
         self._store = Path(config.models.store)
-        self._complaints = Complaints(_log, clock)
+        self._complaints = Complaints(_log)
         self._precisions = PrecisionFile(
             Path(config.state_directory), threads=config.models.threads
         )
@@ -253,7 +253,7 @@ class Updater:
         try:
             wish = read_desired(received.payload, received.topic)
         except MessageError as error:
-            self._complaints.say("what is desired cannot be read", received.topic, error)
+            self._complain("what is desired cannot be read", error)
             return
         current = self._wish
         if current is not None and wish is not None and _is_same(wish, current):
@@ -274,7 +274,9 @@ class Updater:
         try:
             self._keyring.take(received.payload, received.topic)
         except (SignatureError, MessageError, OSError) as error:
-            self._complaints.say("keys are not replaced", received.topic, error)
+            self._complaints.say(
+                "keys are not replaced", received.topic, error, self._clock.monotonic_s()
+            )
             self._show_keys(str(error))
         else:
             self._show_keys()
@@ -472,17 +474,17 @@ class Updater:
         wish = self._wish
         if wish is None:
             raise AssertionError("only a wish is refused")
-        self._complaints.say(
-            f"bundle refused name={wish.name} sequence={wish.sequence}",
-            self._topics.model_desired,
-            error,
-        )
+        self._complain(f"bundle refused name={wish.name} sequence={wish.sequence}", error)
         if isinstance(error, _UnfitError) and isinstance(wish, Install):
             self._handover.remember(
                 refused=self._handover.ledger.refusing(wish.digest, str(error)).refused
             )
         self._finish("refused", wish, str(error))
         self._reports.state(self._serving, wish, f"refused: {error}")
+
+    def _complain(self, what: str, error: Exception) -> None:
+        """Warn of what is desired."""
+        self._complaints.say(what, self._topics.model_desired, error, self._clock.monotonic_s())
 
     def _finish(self, step: Step, wish: Desired, reason: str = "") -> None:
         self._handover.remember(answered=wish.request)
