@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.trial_manifest import trial_manifest
 from export.graph import export_graph
 from export.parity import Limits, compare
 from export.quantize import Quantization, calibration_indices, quantize
@@ -19,7 +20,6 @@ from train.evaluate import ask_crops, task_targets
 from train.predictor import OnnxPredictor
 from train.run import read_run
 from train.start import starter_run
-from transom.manifest import Manifest, TaskSpec
 
 
 def main() -> None:
@@ -38,21 +38,8 @@ def main() -> None:
     )
     train = corpus.split("train")
     held = corpus.select(np.flatnonzero(corpus.splits != "train"))
-    network = run.network()
-    graph = export_graph(network, run.tasks, run.recipe.size)
-    manifest = Manifest(
-        name="benchmark",
-        sequence=1,
-        created="2026-01-01T00:00:00+00:00",
-        input=run.input,
-        tasks=tuple(
-            TaskSpec(name=t.name, classes=t.classes, thresholds=(0.0,) * len(t.classes))
-            for t in run.tasks
-        ),
-        embedding=network.embedding_size,
-        precision="float32",
-        minimum_runtime="0.1.0",
-    )
+    graph = export_graph(run.network(), run.tasks, run.recipe.size)
+    manifest = trial_manifest(run, "float32")
     crops = train.select(calibration_indices(train.targets, train.groups, options.images)).crops
     targets = np.stack([task_targets(task, held)[0] for task in run.tasks], axis=1)
     exact = ask_crops(OnnxPredictor(graph, manifest), held.crops).logits

@@ -51,9 +51,11 @@ def open_onnx(file: str) -> Callable[[Path, int], Classify]:
     """Return what opens a file in onnxruntime as the device does."""
 
     def opened(folder: Path, threads: int) -> Classify:
-        from export.latency import open_session
+        import onnxruntime
 
-        session = open_session((folder / file).read_bytes(), threads)
+        from transom.session import open_session
+
+        session = open_session(onnxruntime, (folder / file).read_bytes(), threads=threads)
         names = [output.name for output in session.get_outputs()]
         return lambda crop: dict(zip(names, session.run(None, {"image": crop[None]}), strict=True))
 

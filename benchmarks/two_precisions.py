@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.trial_manifest import trial_manifest
 from export.benchmark import time_models
 from export.graph import export_graph
 from export.parity import Limits, compare
@@ -24,7 +25,6 @@ from train.run import Run
 from train.start import named_run
 from transom.crop import Image
 from transom.goldens import Logits
-from transom.manifest import Manifest, TaskSpec
 from transom.session import Precision
 
 CALIBRATION = 256
@@ -83,20 +83,7 @@ def main() -> None:
 
 def said(run: Run, model: bytes, own: Precision, precision: Precision, crops: Image) -> Logits:
     """Return the logits of a network by task, (N, C), temperatures divided out."""
-    manifest = Manifest(
-        name="trial",
-        sequence=1,
-        created="2026-01-01T00:00:00Z",
-        input=run.input,
-        tasks=tuple(
-            TaskSpec(name=t.name, classes=t.classes, thresholds=(0.0,) * len(t.classes))
-            for t in run.tasks
-        ),
-        embedding=run.network().embedding_size,
-        precision=own,
-        minimum_runtime="0.1.0",
-    )
-    predictor = OnnxPredictor(model, manifest, precision=precision)
+    predictor = OnnxPredictor(model, trial_manifest(run, own), precision=precision)
     parts = [predictor(crops[i : i + BATCH]).logits for i in range(0, len(crops), BATCH)]
     return {
         name: np.concatenate([part[name] for part in parts])

@@ -17,7 +17,7 @@ from transom.golden_check import why_wrong
 from transom.goldens import Logits
 from transom.manifest import DISTANCE, EMBEDDING
 from transom.prediction import Prediction, predict
-from transom.session import SKIPPED_IN_FLOAT32, Precision, session_entries
+from transom.session import QUIET, Precision, open_session
 
 Floats = npt.NDArray[np.float32]
 
@@ -26,7 +26,6 @@ RUNTIME = f"onnxruntime {onnxruntime.__version__}"
 
 _BATCH = 16
 """Most crops at once: the memory of a network's layers grows with its batch."""
-_QUIET = 3  # errors only: onnxruntime warns about graphics cards that no Pi has
 _FAULTS = (
     _state.Fail,
     _state.InvalidArgument,
@@ -84,14 +83,11 @@ class Classifier:
                 f"{self._name}: network runs in {' or '.join(bundle.precisions)}, "
                 f"not in {self.precision}; export again"
             )
-        onnxruntime.set_default_logger_severity(_QUIET)
+        onnxruntime.set_default_logger_severity(QUIET)
         without_rounding = self.precision != self.manifest.precision
         try:
-            self._session = onnxruntime.InferenceSession(
-                bundle.model,
-                _options(threads, without_rounding=without_rounding),
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=list(SKIPPED_IN_FLOAT32) if without_rounding else None,
+            self._session = open_session(
+                onnxruntime, bundle.model, threads=threads, without_rounding=without_rounding
             )
         except _FAULTS as error:
             raise ClassifierError(f"{self._name}: network cannot be loaded: {error}") from error
@@ -190,18 +186,6 @@ def give_back_memory() -> None:
     gc.collect()
     with suppress(OSError, AttributeError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _options(threads: int, *, without_rounding: bool) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.enable_cpu_mem_arena = False  # it keeps the largest batch's memory for ever
-    options.log_severity_level = _QUIET
-    for key, value in session_entries(without_rounding=without_rounding).items():
-        options.add_session_config_entry(key, value)
-    return options
 
 
 def _describe(node: onnxruntime.NodeArg) -> tuple[str, str, tuple[int | None, ...]]:

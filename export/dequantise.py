@@ -10,6 +10,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from export.qdq import Layers
+
 
 def dequantise(model: bytes) -> bytes:
     """Return a QDQ graph without its rounding: float32, one Clip where a range cut negatives off.
@@ -17,10 +19,8 @@ def dequantise(model: bytes) -> bytes:
     Args:
         model: What `export.quantize.quantize` returned.
     """
-    proto = onnx.load_from_string(model)
-    graph = proto.graph
-    constants = {v.name: numpy_helper.to_array(v) for v in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
+    layers = Layers.of(model)
+    graph, constants, makers = layers.graph, layers.constants, layers.makers
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type == "QuantizeLinear":
@@ -35,13 +35,11 @@ def dequantise(model: bytes) -> bytes:
             nodes += _from_bytes(node, constants, graph)
         else:
             nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
     kept = [value for value in graph.initializer if value.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-    return bytes(proto.SerializeToString(deterministic=True))
+    return layers.with_nodes(nodes)
 
 
 def _is_rounded(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 
 from export.energy import PowerMeter, find_meter
-from transom.session import SKIPPED_IN_FLOAT32, session_entries
+from transom.session import open_session
 
 _LEAST_ROUNDS = 3
 _MOST_ROUNDS = 60
@@ -90,31 +90,12 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[Timing, ...]
 
 
-def open_session(
-    model: bytes, threads: int, *, without_rounding: bool = False
-) -> onnxruntime.InferenceSession:
-    """Open a session set up as on the device."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3
-    for key, value in session_entries(without_rounding=without_rounding).items():
-        options.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(
-        model,
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=list(SKIPPED_IN_FLOAT32) if without_rounding else None,
-    )
-
-
 def measure(request: Request) -> Figures:
     """Time every model with every number of threads and crops."""
     noise = {name: _noise(request, name) for name in request.models}
     name, first = next(iter(request.models.items()))
     started = time.perf_counter()
-    session = open_session(first, 1)
+    session = open_session(onnxruntime, first, threads=1)
     load_ms = 1000 * (time.perf_counter() - started)
     session.run(None, {"image": noise[name][:1]})
     gc.collect()
@@ -152,7 +133,10 @@ def _take_turns(request: Request, noise: Mapping[str, np.ndarray]) -> tuple[Timi
     settings = list(itertools.product(request.models, request.threads, request.batches))
     sessions = {
         (name, threads): open_session(
-            request.models[name], threads, without_rounding=name in request.unrounded
+            onnxruntime,
+            request.models[name],
+            threads=threads,
+            without_rounding=name in request.unrounded,
         )
         for name, threads in itertools.product(request.models, request.threads)
     }

@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from export.parity import Limits, TaskParity, check_parity, compare
+from export.qdq import Layers
 from transom.errors import ExportError
 from transom.goldens import Logits
 from transom.tasks import TaskSet
@@ -46,10 +47,8 @@ def keep_clips(model: bytes) -> bytes:
     Args:
         model: A graph whose activations are unsigned; others come back as they are.
     """
-    proto = onnx.load_from_string(model)
-    graph = proto.graph
-    constants = {v.name: numpy_helper.to_array(v) for v in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
+    layers = Layers.of(model)
+    graph, constants, makers = layers.graph, layers.constants, layers.makers
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type == "QuantizeLinear" and _cuts(node, constants, makers):
@@ -61,9 +60,7 @@ def keep_clips(model: bytes) -> bytes:
         nodes.append(node)
     if len(nodes) > len(graph.node):
         graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), _ZERO))
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return bytes(proto.SerializeToString(deterministic=True))
+    return layers.with_nodes(nodes)
 
 
 def _cuts(

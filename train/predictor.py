@@ -8,7 +8,7 @@ import numpy.typing as npt
 from train.unlike import read_distance
 from transom.errors import BundleError
 from transom.manifest import DISTANCE, EMBEDDING, InputSpec, Manifest, TaskSpec
-from transom.session import SKIPPED_IN_FLOAT32, Precision, session_entries
+from transom.session import Precision, open_session
 from transom.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -123,23 +123,15 @@ class OnnxPredictor:
     ) -> None:
         import onnxruntime  # 0.1 s: not for who only wants the protocol
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
         self.name = manifest.name
         self.precision = precision or manifest.precision
         without_rounding = self.precision != manifest.precision
-        for key, value in session_entries(without_rounding=without_rounding).items():
-            options.add_session_config_entry(key, value)
         self.tasks = manifest.task_set()
         self.specs = manifest.tasks
         self.input = manifest.input
         try:
-            self._session = onnxruntime.InferenceSession(
-                model,
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=list(SKIPPED_IN_FLOAT32) if without_rounding else None,
+            self._session = open_session(
+                onnxruntime, model, threads=threads, without_rounding=without_rounding
             )
         except _session_errors() as error:
             raise BundleError(

@@ -1,6 +1,6 @@
 """How every onnxruntime session of Transom is set up, on the workstation and on the device.
 
-Only the settings live here: who runs a network imports onnxruntime and passes them on.
+Only the set-up lives here: who runs a network imports onnxruntime and hands it in.
 
 An INT8 network can be run in either precision. Its file says where a tensor is rounded to eight
 bits; onnxruntime makes integer layers of that, or is told to leave the rounding out.
@@ -8,12 +8,15 @@ bits; onnxruntime makes integer layers of that, or is told to leave the rounding
 
 import platform
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Precision = Literal["int8", "float32"]
 """Of a network's arithmetic."""
 
-SKIPPED_IN_FLOAT32 = ("ClipQuantRewrite",)
+QUIET = 3
+"""Errors only: onnxruntime warns about graphics cards that no Pi has."""
+
+_SKIPPED_IN_FLOAT32 = ("ClipQuantRewrite",)
 """Optimisers of onnxruntime that an INT8 network run in float32 must do without: a Clip that a
 rounding would imply is all that cuts a value where there is no rounding."""
 
@@ -26,12 +29,38 @@ _WITHOUT_ROUNDING = {
 _LEAST_GAIN = 0.05
 
 
+def open_session(
+    onnxruntime: Any, model: bytes, *, threads: int, without_rounding: bool = False
+) -> Any:
+    """Return a session as a device runs a network: alone, on the CPU, keeping little memory.
+
+    Args:
+        onnxruntime: The module.
+        model: The network.
+        threads: At least 1.
+        without_rounding: Whether an INT8 network is to run in float32.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = False  # it keeps the largest batch's memory for ever
+    options.log_severity_level = QUIET
+    for key, value in session_entries(without_rounding=without_rounding).items():
+        options.add_session_config_entry(key, value)
+    return onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=list(_SKIPPED_IN_FLOAT32) if without_rounding else None,
+    )
+
+
 def session_entries(*, without_rounding: bool = False) -> dict[str, str]:
     """Return the session configuration entries, key and value, for this machine.
 
     Args:
-        without_rounding: Whether an INT8 network is to run in float32; such a session must also
-            leave `SKIPPED_IN_FLOAT32` out.
+        without_rounding: Whether an INT8 network is to run in float32.
     """
     entries = entries_for(platform.machine(), _cpuinfo())
     return entries | _WITHOUT_ROUNDING if without_rounding else entries

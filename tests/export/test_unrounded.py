@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -13,13 +14,13 @@ from torch import nn
 from edge_runtime.classifier import Classifier
 from export.cost import count_cost
 from export.graph import export_graph
-from export.latency import open_session
 from export.parity import Limits
 from export.quantize import count_operators, quantize
 from export.unrounded import judge, keep_clips
 from tests.export.conftest import TASKS
 from transom.bundle import Bundle
 from transom.errors import ClassifierError
+from transom.session import open_session
 from transom.tasks import Task, TaskSet
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
@@ -33,7 +34,7 @@ def clipped(int8_graph: bytes) -> bytes:
 
 
 def in_float32(model: bytes, crops: npt.NDArray[np.uint8]) -> Outputs:
-    session = open_session(model, 1, without_rounding=True)
+    session = open_session(onnxruntime, model, threads=1, without_rounding=True)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {"image": crops}), strict=True))
 
@@ -90,7 +91,7 @@ def test_a_sum_that_is_cut_at_zero_is_cut_in_float32_too(draw_crops: Draw) -> No
     sums = {node.output[0] for node in nodes if node.op_type == "Add"}
     assert any(node.op_type == "Clip" and node.input[0] in sums for node in nodes)
     said = in_float32(model, crops)["embedding"]
-    original = open_session(graph, 1).run(["embedding"], {"image": crops})[0]
+    original = open_session(onnxruntime, graph, threads=1).run(["embedding"], {"image": crops})[0]
     np.testing.assert_allclose(said, original, atol=0.05 * np.ptp(original))
 
 
