@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.faults.records import Record, merge, read_records, write_records
+from tools.reliability.records import Record, merge, read_records, write_records
 
 HUNG = "is exposed by at most 1.5 of 10"
 KILLED = "is killed by the watchdog when it hangs"

@@ -39,7 +39,7 @@ from typing import Any
 
 import msgspec
 
-from tests.faults.records import Record, merge, read_records, write_records
+from tools.reliability.records import Record, merge, read_records, write_records
 from train.scenes import Move, generate_clip
 from transom.bundle import read_bundle, write_bundle
 from transom.signing import load_private_key, new_key

@@ -19,7 +19,7 @@ from transom.config import OutboxConfig
 
 ROOT = "transom/hall-pi"
 ZONES = 6
-CONFIG = """
+_CONFIG = """
 device = "hall-pi"
 state_directory = "{folder}/state"
 [mqtt]
@@ -29,19 +29,44 @@ port = {port}
 store = "{folder}/store"
 trusted_keys = "{keys}"
 [updates]
-shadow_decisions = 0
-healthy_s = 600
+shadow_decisions = {shadow_decisions}
+healthy_s = {healthy_s}
 [[cameras]]
 name = "hall"
 source = "file:{folder}/clip.avi"
 loop = true
-fps = 5
+fps = {fps}
 """
-ZONE = """
+_ZONE = """
 [[cameras.zones]]
-name = "door_{number}"
+name = "{name}"
 polygon = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
 """
+
+
+def configuration(
+    folder: Path,
+    port: int,
+    keys: Path,
+    *zones: str,
+    shadow_decisions: int = 0,
+    healthy_s: int = 600,
+    fps: int = 5,
+) -> str:
+    """Return the configuration of a device that takes bundles, with a clip in place of a camera.
+
+    Args:
+        folder: Of its files.
+        port: Of its broker.
+        keys: Folder of the keys that it trusts.
+        zones: Their names; all are the same door.
+        shadow_decisions: As in `[updates]`.
+        healthy_s: As in `[updates]`.
+        fps: Of the clip.
+    """
+    text = _CONFIG.format(folder=folder, port=port, keys=keys, shadow_decisions=shadow_decisions,
+                          healthy_s=healthy_s, fps=fps)  # fmt: skip
+    return text + "".join(_ZONE.format(name=name) for name in zones)
 
 
 class Place:
@@ -59,8 +84,8 @@ class Place:
         (folder / "store").mkdir()
         shutil.copy(tiny.path, folder / "store" / "mine.bundle")
         write_clip(folder / "clip.avi")
-        text = CONFIG.format(folder=folder, port=self.broker.port, keys=tiny.keys)
-        text += "".join(ZONE.format(number=number) for number in range(ZONES))
+        zones = (f"door_{number}" for number in range(ZONES))
+        text = configuration(folder, self.broker.port, tiny.keys, *zones)
         (folder / "transom.toml").write_text(text)
 
     @contextmanager
@@ -93,11 +118,12 @@ class Place:
         return written.st_mtime_ns
 
 
-def write_clip(path: Path) -> None:
+def write_clip(path: Path, looks_a_state: int = 25) -> None:
+    """Write a door that is shut for so many frames at 10 a second, and then open for as many."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (320, 240))
-    for number in range(50):
-        image = draw_scene(40.0 if number < 25 else 217.0, seed=number, height=240)
-        writer.write(np.ascontiguousarray(image))
+    for number in range(2 * looks_a_state):
+        brightness = 40.0 if number < looks_a_state else 217.0
+        writer.write(np.ascontiguousarray(draw_scene(brightness, seed=number, height=240)))
     writer.release()
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.faults.promises import BY_NUMBER
-from tests.faults.records import Record, merge, read_records, write_records
+from tools.reliability.promises import BY_NUMBER
+from tools.reliability.records import Record, merge, read_records, write_records
 
 _PROPERTY = "claim"
 _FULL_ONLY = "full_only"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.promises import PROMISES
-from tests.faults.records import PAGE, ROOT, Record, merge, read_records, render
+from tools.reliability.promises import PROMISES
+from tools.reliability.records import PAGE, ROOT, Record, merge, read_records, render
 
 RECORD = Record(
     promise=1,
@@ -45,7 +45,7 @@ def programs_that_prove() -> Iterator[str]:
 
 def test_the_page_is_what_its_records_say() -> None:
     assert PAGE.read_text("utf-8") == render(read_records()), (
-        "docs/reliability.md was edited by hand: python -m tests.faults.records"
+        "docs/reliability.md was edited by hand: python -m tools.reliability.records"
     )
 
 

@@ -9,45 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from tests.edge_runtime.broker import Broker, wait_until
-from tests.edge_runtime.conftest import draw_scene
 from tests.edge_runtime.service_manager import ServiceManager
 from tests.edge_runtime.updating import Offer, reports, rewrite, steps, wait_for_step, way_back_from
+from tests.faults.place import configuration, write_clip
 
 STATE, STATUS = "transom/hall-pi/door/state", "transom/hall-pi/status"
-CONFIG = """
-device = "hall-pi"
-state_directory = "{folder}/state"
-[mqtt]
-host = "localhost"
-port = {port}
-[models]
-store = "{folder}/store"
-trusted_keys = "{keys}"
-[updates]
-shadow_decisions = 10
-healthy_s = 1
-[[cameras]]
-name = "hall"
-source = "file:{folder}/clip.avi"
-loop = true
-fps = 10
-[[cameras.zones]]
-name = "door"
-polygon = [[0.36, 0.17], [0.64, 0.17], [0.64, 0.93], [0.36, 0.93]]
-"""
-
-
-def write_clip(path: Path) -> None:
-    """Write two seconds of a door that is opened and shut, so that something moves."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (320, 240))
-    for number in range(20):
-        image = draw_scene(40.0 if number % 10 < 5 else 217.0, seed=number, height=240)
-        writer.write(np.ascontiguousarray(image))
-    writer.release()
 
 
 @contextmanager
@@ -67,7 +34,7 @@ def running(folder: Path, manager: ServiceManager) -> Iterator["subprocess.Popen
 def test_the_daemon_takes_a_bundle_and_goes_back_when_asked(
     tmp_path: Path, tiny_bundle: Any
 ) -> None:
-    write_clip(tmp_path / "clip.avi")
+    write_clip(tmp_path / "clip.avi", looks_a_state=5)
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "mine.bundle").write_bytes(tiny_bundle.path.read_bytes())
     new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, padding=200_000)
@@ -76,7 +43,8 @@ def test_the_daemon_takes_a_bundle_and_goes_back_when_asked(
         ServiceManager(tmp_path / "notify") as manager,
         broker.subscriber("transom/hall-pi/#") as heard,
     ):
-        text = CONFIG.format(folder=tmp_path, port=broker.port, keys=tiny_bundle.keys)
+        text = configuration(tmp_path, broker.port, tiny_bundle.keys, "door",
+                             shadow_decisions=10, healthy_s=1, fps=10)  # fmt: skip
         (tmp_path / "transom.toml").write_text(text)
         offer = Offer(broker)
 

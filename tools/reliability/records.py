@@ -1,7 +1,7 @@
 """What tests found out about promises, and the page that shows it.
 
-`python -m tests.faults.records` writes docs/reliability.md from docs/reliability.json again;
-`python -m tests.faults.records FILE...` merges the records of other runs into it first.
+`python -m tools.reliability.records` writes docs/reliability.md from docs/reliability.json again;
+`python -m tools.reliability.records FILE...` merges the records of other runs into it first.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.faults.promises import BY_NUMBER, PROMISES, Promise
+from tools.reliability.promises import BY_NUMBER, PROMISES, Promise
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = ROOT / "docs" / "reliability.json"

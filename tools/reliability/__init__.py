@@ -1,0 +1,1 @@
+"""What was found out about promises, and the page that shows it."""
