@@ -12,7 +12,7 @@ from transom.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(
-    r"(?:^<!-- block: (?P<note>[^>]*?) -->\n\n?)?"
+    r"(?:^ *<!-- block: (?P<note>[^>]*?) -->\n\n?)?"
     r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
     re.M | re.S,
 )
