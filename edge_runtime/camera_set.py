@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from edge_runtime.capture import CameraProcess
 from edge_runtime.wake import Wake
-from transom.config import CameraConfig, Config, read_secret
+from transom.config import CameraConfig, Config
+from transom.secret import read_secret
 
 if TYPE_CHECKING:
     from edge_runtime.capture_thread import CameraThread

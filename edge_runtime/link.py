@@ -24,9 +24,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_runtime.clock import Clock
-from transom.config import MqttConfig, find_secret, read_secret
+from transom.config import MqttConfig
 from transom.errors import ConfigurationError
 from transom.messages import Message
+from transom.secret import find_secret, read_secret
 
 CONNECT_TIMEOUT_S = 5.0
 """For the TCP connection and again for the TLS handshake."""

@@ -12,9 +12,10 @@ import numpy as np
 
 from edge_runtime.redaction import redact, shown_source
 from edge_runtime.sources import ENVIRONMENT, open_source
-from transom.config import CameraConfig, read_secret
+from transom.config import CameraConfig
 from transom.crop import Image
 from transom.errors import CameraError, TransomError
+from transom.secret import read_secret
 
 CHILD_TIMEOUT_S = 15.0
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from transom.config import find_mistakes
 from transom.errors import ConfigurationError
+from transom.mistakes import find_mistakes
 from transom.preprocess import Steps
 
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]

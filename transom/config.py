@@ -5,13 +5,9 @@ gets its own part of it. A secret is never a value here: it is the name of a fil
 credential.
 """
 
-import os
 import tomllib
-import types
-import typing
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +15,7 @@ from msgspec import Meta
 
 from transom.errors import ConfigurationError
 from transom.geometry import Zone
+from transom.mistakes import find_mistakes
 
 # \Z, because $ lets a final newline pass.
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_]{0,63}\Z")]
@@ -36,10 +33,6 @@ RESERVED_ZONES = ("camera", "diagnostics", "model", "samples", "status")
 
 SOURCE_SCHEMES = ("usb", "picamera", "rtsp", "rtsps", "http", "https", "file")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-# A password that somebody writes in the wrong place must not come out in a log.
-_NEVER_SHOWN = ("source", "host", "username", "password_file", "key_file")
-_SHOWN_LENGTH = 60
-_TOML_NAMES = {dict: "table", list: "array", bool: "bool", str: "str", int: "int", float: "float"}
 
 
 class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -462,153 +455,3 @@ def load_config(path: Path) -> Config:
     if mistakes:
         raise ConfigurationError(mistakes)
     return msgspec.convert(raw, Config)
-
-
-def find_secret(name: str, configuration: Path, what: str = "secret") -> Path:
-    """Return where a systemd credential or a file is.
-
-    Args:
-        name: A credential's name (looked up in `$CREDENTIALS_DIRECTORY`), or a path, relative
-            ones from the configuration's folder.
-        configuration: The configuration file that names it.
-        what: What it is, for the message.
-
-    Raises:
-        ConfigurationError: There is no such credential or file.
-    """
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    places = [Path(credentials) / name] if credentials and "/" not in name else []
-    places.append(configuration.parent / name)
-    for place in places:
-        try:
-            place.stat()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise ConfigurationError(f"{place}: {what} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise ConfigurationError(f"{configuration}: {what} {name!r} is no file name") from error
-        return place
-    raise ConfigurationError(
-        f"{configuration}: {what} {name!r} is neither a credential of the unit nor a file; "
-        f"looked for {', '.join(map(str, places))}"
-    )
-
-
-def read_secret(name: str, configuration: Path) -> str:
-    """Return a secret from a systemd credential or a file; see `find_secret`.
-
-    Raises:
-        ConfigurationError: There is no such credential or file, or it is empty or not text.
-    """
-    place = find_secret(name, configuration)
-    try:
-        secret = place.read_text("utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ConfigurationError(f"{place}: secret cannot be read: {error.strerror}") from error
-    except ValueError:  # its text would show a part of the secret
-        raise ConfigurationError(f"{place}: secret must be UTF-8 text") from None
-    if not secret:
-        raise ConfigurationError(f"{place}: secret is empty; write it into this file")
-    return secret
-
-
-def find_mistakes(raw: object, of: Any, path: str = "$") -> list[str]:
-    """Return every mistake of a decoded file against a tree of structs, each with its path.
-
-    A decoder stops at the first mistake; a person who mends a file wants all of them.
-    """
-    plain = _plain(of)
-    if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
-        return list(_struct_mistakes(raw, plain, path))
-    element = _element(plain)
-    if element is not None and isinstance(raw, list) and _is_struct(element):
-        found = [m for i, v in enumerate(raw) for m in find_mistakes(v, element, f"{path}[{i}]")]
-        return found or _own_mistake(raw, of, path)
-    return _own_mistake(raw, of, path)
-
-
-def _struct_mistakes(raw: object, of: type[msgspec.Struct], path: str) -> Iterator[str]:
-    if not isinstance(raw, dict):
-        yield f"expected `table` at `{path}`, got `{_TOML_NAMES.get(type(raw), 'date')}`"
-        return
-    fields = {field.encode_name: field for field in msgspec.structs.fields(of)}
-    unknown = [key for key in raw if key not in fields]
-    yield from (_unknown_key(key, fields, path) for key in unknown)
-    count = len(unknown)
-    for key, field in fields.items():
-        if key in raw:
-            mistakes = find_mistakes(raw[key], field.type, f"{path}.{key}")
-            count += len(mistakes)
-            yield from mistakes
-        elif field.required:
-            count += 1
-            yield f"missing key `{path}.{key}`"
-    if count == 0:
-        yield from _own_mistake(raw, of, path)
-
-
-def _unknown_key(key: str, known: Iterable[str], path: str) -> str:
-    shown = key if key.isprintable() else ascii(key)
-    if key == "password" and "password_file" in known:
-        return (
-            f"unknown key `{path}.{shown}`: a secret is never a value here; put it in a file and "
-            "name that in password_file"
-        )
-    from difflib import get_close_matches  # only where something is wrong
-
-    close = get_close_matches(key[:_SHOWN_LENGTH], known, n=1)
-    meant = f", {close[0]} is meant?" if close else ""
-    return f"unknown key `{path}.{shown[:_SHOWN_LENGTH]}`{meant}; known: {', '.join(sorted(known))}"
-
-
-def _own_mistake(raw: object, of: Any, path: str) -> list[str]:
-    choices = _choices(of)
-    if choices and raw not in choices:
-        allowed = ", ".join(map(repr, choices))
-        return [f"expected one of {allowed} at `{path}`{_value(raw, path)}"]
-    try:
-        msgspec.convert(raw, of)
-    except msgspec.ValidationError as error:
-        return [_located(str(error), raw, path)]
-    return []
-
-
-def _located(message: str, raw: object, path: str) -> str:
-    """Give a decoder's message its path in the file and the value it is about."""
-    what, _, inner = message.partition(" - at `")
-    where = path + inner.rstrip("`").removeprefix("$")
-    text = f"{what[0].lower()}{what[1:]}" if what else "not usable"
-    text = text.replace(" | null`", "`").replace("`object`", "`table`")
-    value = "" if inner or ", got " in text else _value(raw, path)
-    return f"{text} at `{where}`{value}"
-
-
-def _value(raw: object, path: str) -> str:
-    """Return what a message may say of a wrong value."""
-    if not isinstance(raw, str | int | float) or path.rpartition(".")[2] in _NEVER_SHOWN:
-        return ""
-    shown = str(raw).lower() if isinstance(raw, bool) else repr(raw)
-    return f", got {shown[:_SHOWN_LENGTH]}"
-
-
-def _choices(of: Any) -> tuple[Any, ...]:
-    return typing.get_args(of) if typing.get_origin(of) is Literal else ()
-
-
-def _plain(of: Any) -> Any:
-    """Return the type inside Annotated, or beside None: a file cannot say null."""
-    if isinstance(of, types.UnionType):
-        of = next((one for one in typing.get_args(of) if one is not types.NoneType), of)
-    return typing.get_args(of)[0] if typing.get_origin(of) is Annotated else of
-
-
-def _element(of: Any) -> Any:
-    arguments = typing.get_args(of)
-    is_sequence = typing.get_origin(of) is tuple and len(arguments) == 2 and arguments[1] is ...
-    return arguments[0] if is_sequence else None
-
-
-def _is_struct(of: Any) -> bool:
-    of = _plain(of)
-    return isinstance(of, type) and issubclass(of, msgspec.Struct)

@@ -10,8 +10,9 @@ from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.samples import SampleStore
 from edge_runtime.web.server import PageServer
-from transom.config import Config, PageConfig, find_secret
+from transom.config import Config, PageConfig
 from transom.errors import PageError
+from transom.secret import find_secret
 
 _log = logging.getLogger(__name__)
 

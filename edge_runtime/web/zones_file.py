@@ -16,8 +16,9 @@ import tomlkit
 from tomlkit.items import AoT, Array, Table
 
 from transom.atomic import write_file
-from transom.config import Config, Corner, DeviceClass, find_mistakes
+from transom.config import Config, Corner, DeviceClass
 from transom.errors import PageError
+from transom.mistakes import find_mistakes
 
 _DIGITS = 4
 

@@ -25,9 +25,10 @@ from tests.docs.blocks import (
 )
 from tools.reference.parts import PAYLOADS
 from train.recipe import Recipe
-from transom.config import Config, find_mistakes
+from transom.config import Config
 from transom.dataset import read_dataset
 from transom.messages import Topics
+from transom.mistakes import find_mistakes
 
 SQUARE = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.9], [0.1, 0.9]]
 ZONE = {"name": "front_door", "polygon": SQUARE}

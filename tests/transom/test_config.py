@@ -16,12 +16,12 @@ from transom.config import (
     MqttConfig,
     Name,
     TopicPrefix,
-    find_mistakes,
     load_config,
-    read_secret,
 )
 from transom.errors import EXIT_CONFIGURATION, ConfigurationError
 from transom.geometry import Zone
+from transom.mistakes import find_mistakes
+from transom.secret import read_secret
 
 CONTRACT_EXAMPLE = """
 device = "hall-pi"                       # [a-z0-9-], the name in every topic
