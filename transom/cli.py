@@ -26,6 +26,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("export.commands", "bench_command", "Latency and memory of a bundle here."),
     "keys": ("export.commands", "keys_group", "Make and show signing keys."),
     "run": ("edge_runtime.run_command", "run_command", "The daemon."),
+    "setup": ("edge_runtime.setup.commands", "setup_command", "Cameras, zones, broker: a device."),
     "check": ("edge_runtime.commands", "check_command", "Check a configuration file."),
     "doctor": ("edge_runtime.commands", "doctor_command", "Find what is wrong with this device."),
     "page": ("edge_runtime.web.commands", "page_command", "The link that opens the page."),

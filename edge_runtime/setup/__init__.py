@@ -1,0 +1,1 @@
+"""`transom setup`: from a machine and a camera to a configuration that works."""

@@ -1,0 +1,97 @@
+"""A real RTSP server on loopback that plays a clip."""
+
+import os
+import shutil
+import socket
+import socketserver
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+
+def require_ffmpeg() -> None:
+    if shutil.which("ffmpeg") is None:
+        text = "ffmpeg is not installed"
+        pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+
+
+class RtspServer(socketserver.ThreadingTCPServer):
+    """RTSP over TCP with interleaved RTP (JPEG payload made by ffmpeg), RFC 2326 and 2435."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, clip: Path) -> None:
+        self.clip = clip
+        super().__init__(("127.0.0.1", 0), RtspSession)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://127.0.0.1:{self.server_address[1]}/clip"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news."""
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
+
+
+class RtspSession(socketserver.StreamRequestHandler):
+    """One client: answers its requests, then passes RTP packets of ffmpeg on."""
+
+    server: RtspServer
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving:
+            receiving.bind(("127.0.0.1", 0))
+            self._converse(receiving)
+
+    def _converse(self, receiving: socket.socket) -> None:
+        while (line := self.rfile.readline().decode()).strip():
+            method = line.split()[0]
+            headers = {}
+            while line := self.rfile.readline().decode().strip():
+                key, _, value = line.partition(":")
+                headers[key.lower()] = value.strip()
+            self._answer(method, headers)
+            if method == "PLAY":
+                self._play(receiving)
+                return
+
+    def _answer(self, method: str, headers: dict[str, str]) -> None:
+        body = ""
+        extra = "Session: 1\r\n"
+        if method == "OPTIONS":
+            extra += "Public: DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
+        if method == "DESCRIBE":
+            body = (
+                "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=clip\r\nt=0 0\r\n"
+                "m=video 0 RTP/AVP 26\r\na=control:track\r\na=framerate:10\r\n"
+            )
+            extra += f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n"
+        if method == "SETUP":
+            assert "TCP" in headers["transport"], "the camera must be asked for TCP"
+            extra += "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+        answer = f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\n{extra}\r\n{body}"
+        self.wfile.write(answer.encode())
+
+    def _play(self, receiving: socket.socket) -> None:
+        address = f"rtp://127.0.0.1:{receiving.getsockname()[1]}?pkt_size=1200"
+        command = ["ffmpeg", "-v", "quiet", "-re", "-stream_loop", "-1", "-i"]
+        command += [str(self.server.clip), "-c:v", "mjpeg", "-huffman", "default"]
+        command += ["-force_duplicated_matrix", "1", "-pix_fmt", "yuvj420p", "-f", "rtp", address]
+        packing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        receiving.settimeout(5.0)
+        try:
+            while True:
+                packet = receiving.recv(2000)
+                self.wfile.write(b"$\x00" + len(packet).to_bytes(2, "big") + packet)
+        finally:
+            packing.kill()
+            packing.wait()

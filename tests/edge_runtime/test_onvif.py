@@ -1,0 +1,115 @@
+"""ONVIF cameras are found and asked, and what strangers answer does no harm."""
+
+import pytest
+
+from edge_runtime.setup.cameras import find_cameras
+from edge_runtime.setup.onvif import Found, discover, service_of, streams
+from edge_runtime.setup.soap import MOST_BYTES, parse
+from tests.edge_runtime.onvif_camera import OnvifCamera
+from transom.errors import CameraError
+
+STREAMS = [
+    ("p0", "H264", 2560, 1440, "rtsp://10.0.0.9:554/s0?c=1&p=0"),
+    ("p1", "H264", 704, 576, "rtsp://10.0.0.9:554/s1?c=1&p=1"),
+    ("p2", "H265", 640, 480, "rtsp://10.0.0.9:554/s2"),
+    ("p3", "H264", 320, 240, "rtsp://10.0.0.9:554/s3"),
+]
+
+
+def place(camera: OnvifCamera) -> tuple[str, int]:
+    return "127.0.0.1", camera.discovery_port
+
+
+def test_a_camera_is_found_where_it_answered_from_whatever_it_calls_itself() -> None:
+    with OnvifCamera() as camera:
+        found = discover(1.0, [place(camera)])
+        service = f"http://{camera.address}/onvif/device_service"
+        assert found == [Found("127.0.0.1", service, "ACME IPC 7")]
+
+
+def test_the_list_says_what_to_give_as_source() -> None:
+    with OnvifCamera() as camera:
+        listed = find_cameras(1.0, [place(camera)])
+        onvif = [one for one in listed if one.source.startswith("onvif://")]
+    assert [one.as_json() for one in onvif] == [
+        {
+            "source": f"onvif://{camera.address}/onvif/device_service",
+            "what": "ACME IPC 7",
+            "do": "",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "no XML",
+        "<a><b></a>",
+        "<XAddrs>ftp://cam/x</XAddrs>",
+        "<XAddrs>http://[::1/x</XAddrs>",
+        '<!DOCTYPE a [<!ENTITY b "http://cam/x">]><XAddrs>&b;</XAddrs>',
+    ],
+)
+def test_an_answer_that_names_no_service_is_no_camera(answer: str) -> None:
+    with OnvifCamera() as camera:
+        camera.matches = [answer] if answer else []
+        assert discover(0.3, [place(camera)]) == []
+
+
+def test_the_stream_that_a_small_board_can_read_comes_first() -> None:
+    with OnvifCamera() as camera:
+        camera.streams = list(STREAMS)
+        found = streams(service_of(camera.address), "admin", "geheim")
+
+    assert [(stream.source, stream.width) for stream in found] == [
+        ("rtsp://127.0.0.1:554/s1?c=1&p=1", 704),
+        ("rtsp://127.0.0.1:554/s0?c=1&p=0", 2560),
+        ("rtsp://127.0.0.1:554/s3", 320),
+        ("rtsp://127.0.0.1:554/s2", 640),
+    ]
+    assert "geheim" not in camera.sent
+
+
+def test_a_wrong_password_is_refused_and_not_told() -> None:
+    with OnvifCamera() as camera:
+        camera.streams = list(STREAMS)
+        with pytest.raises(CameraError, match="refuses this user; are user and password") as caught:
+            streams(service_of(camera.address), "admin", "hush")
+    assert "hush" not in str(caught.value)
+    assert "hush" not in camera.sent
+
+
+def test_a_stream_whose_address_holds_the_password_is_refused() -> None:
+    with OnvifCamera() as camera:
+        camera.streams = [("p0", "H264", 640, 480, "rtsp://cam/user=admin_password=geheim_c=1")]
+        with pytest.raises(CameraError, match="hold the password, which no configuration may") as e:
+            streams(service_of(camera.address), "admin", "geheim")
+    assert "password=geheim" not in str(e.value)
+
+
+def test_an_address_where_nobody_answers_is_said() -> None:
+    with pytest.raises(CameraError, match=r"http://127.0.0.1:1/onvif/device_service: .*refused"):
+        streams(service_of("127.0.0.1:1"), None, None)
+
+
+@pytest.mark.parametrize("address", ["", "me@cam.lan", "cam.lan:none", "cam.lan:0"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(CameraError, match="must be a camera's name or address"):
+        service_of(address)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><a>&x;</a>',
+        '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE a []><a/>'.encode("utf-16"),
+        b"",
+        b"\xff\xfe\x00",
+        b"<a>" * 100_000,
+        b"<a>" + b" " * MOST_BYTES + b"</a>",
+    ],
+)
+def test_xml_of_strangers_is_read_without_document_types_and_to_a_limit(data: bytes) -> None:
+    with pytest.raises(CameraError, match="its answer is"):
+        parse(data, "cam")

@@ -1,0 +1,334 @@
+"""`transom setup` at a real terminal and in scripts: cameras, zones, broker, files."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.edge_runtime.broker import Broker, make_certificates
+from tests.edge_runtime.cameras import MjpegServer, whole
+from tests.edge_runtime.conftest import draw_scene
+from tests.edge_runtime.onvif_camera import OnvifCamera
+from tests.edge_runtime.rtsp import RtspServer, require_ffmpeg
+from tests.edge_runtime.terminal import Terminal
+from transom.config import load_config
+
+ZONE = "hall/front_door=0.35,0.15,0.65,0.95"
+PASSWORD = "gehe im 7"
+
+
+@pytest.fixture(scope="module")
+def room() -> bytes:
+    """A picture of a room, as JPEG."""
+    done, data = cv2.imencode(".jpg", draw_scene(40.0, height=240))
+    assert done
+    return data.tobytes()
+
+
+@pytest.fixture
+def camera(room: bytes) -> Iterator[MjpegServer]:
+    server = MjpegServer()
+    server.part = lambda _index: whole(room)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker") as broker:
+        yield broker
+
+
+def setup(folder: Path, *arguments: object, code: int = 0) -> tuple[Any, str]:
+    """Run it as a script does; return its JSON and what it told people."""
+    command = [sys.executable, "-m", "transom", "setup", "--config", "transom.toml", "--json"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return (json.loads(done.stdout) if done.stdout else None), done.stderr
+
+
+def at(broker: Broker) -> tuple[object, ...]:
+    return ("--broker", "localhost", "--port", broker.port)
+
+
+def test_a_script_gets_a_configuration_that_check_accepts_and_what_it_has_to_know(
+    tmp_path: Path, camera: MjpegServer, broker: Broker
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    told, _ = setup(
+        tmp_path, "--source", f"hall={camera.url}", "--zone", ZONE, "--device", "hall-pi",
+        "--pictures", pictures, *at(broker), "--page",
+    )  # fmt: skip
+
+    assert told["written"]
+    assert told["cameras"][0] | {"picture": ""} == {
+        "name": "hall",
+        "source": camera.url,
+        "size": [320, 240],
+        "zones": [
+            {
+                "name": "front_door",
+                "device_class": "door",
+                "polygon": [[0.35, 0.15], [0.65, 0.15], [0.65, 0.95], [0.35, 0.95]],
+                "sureness": None,
+            }
+        ],
+        "picture": "",
+    }
+    assert all(check["ok"] for check in told["broker"])
+    assert (pictures / "hall.jpg").stat().st_mode & 0o777 == 0o600
+    config = load_config(tmp_path / "transom.toml")
+    assert (config.device, config.cameras[0].zones[0].name) == ("hall-pi", "front_door")
+    assert config.page is not None
+    assert config.state_directory == str(tmp_path / "state")
+
+
+def test_passwords_come_from_files_and_go_into_files_of_their_own(
+    tmp_path: Path, camera: MjpegServer
+) -> None:
+    camera.credentials = f"viewer:{PASSWORD}"
+    secret = tmp_path / "given"
+    secret.write_text(PASSWORD + "\n")
+    certificates = make_certificates(tmp_path / "certificates")
+    broker = Broker(
+        tmp_path / "broker", users={"hall": PASSWORD}, certificates=certificates,
+        access=["user hall", "topic readwrite transom/hall-pi/#", "topic read homeassistant/status",
+                "topic write homeassistant/#"],
+    )  # fmt: skip
+    with broker:
+        told, said = setup(
+            tmp_path, "--source", f"hall={camera.url}", "--camera-username", "viewer",
+            "--camera-password-file", secret, "--zone", ZONE, "--device", "hall-pi",
+            "--broker", "localhost", "--tls", "--ca-file", certificates.authority,
+            "--port", broker.port, "--username", "hall", "--password-file", secret,
+        )  # fmt: skip
+
+    assert told["credentials"] == ["hall-password", "mqtt-password"]
+    for name in told["credentials"]:
+        assert (tmp_path / name).read_text() == PASSWORD + "\n"
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    text = (tmp_path / "transom.toml").read_text()
+    assert PASSWORD not in text + said + json.dumps(told, ensure_ascii=False)
+    config = load_config(tmp_path / "transom.toml")
+    assert config.mqtt.uses_tls
+    assert (config.mqtt.username, config.mqtt.password_file) == ("hall", "mqtt-password")
+    assert config.cameras[0].password_file == "hall-password"
+    assert "LoadCredential=hall-password:" in said
+
+
+def test_an_onvif_camera_is_found_and_its_stream_is_written(
+    tmp_path: Path, room: bytes, broker: Broker
+) -> None:
+    require_ffmpeg()
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (320, 240))
+    image = cv2.imdecode(np.frombuffer(room, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    for _ in range(10):
+        writer.write(image)
+    writer.release()
+    server = RtspServer(clip)
+    secret = tmp_path / "given"
+    secret.write_text("geheim\n")
+    try:
+        with OnvifCamera() as camera:
+            # It calls itself by an address that is not its own.
+            camera.streams = [("main", "JPEG", 320, 240, server.url.replace("127.0.0.1", "cam"))]
+            command = [sys.executable, "-m", "transom", "setup", "--find", "--json"]
+            command += ["--ask", f"127.0.0.1:{camera.discovery_port}"]
+            found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+            source = next(one["source"] for one in found if one["what"] == "ACME IPC 7")
+            told, _ = setup(
+                tmp_path, "--source", f"hall={source}", "--camera-username", "admin",
+                "--camera-password-file", secret, "--zone", ZONE, *at(broker),
+            )  # fmt: skip
+    finally:
+        server.close()
+    assert told["cameras"][0]["source"] == server.url
+    assert load_config(tmp_path / "transom.toml").cameras[0].source == server.url
+    assert "geheim" not in camera.sent
+
+
+def test_a_broker_that_refuses_keeps_the_configuration_from_being_written(
+    tmp_path: Path, camera: MjpegServer
+) -> None:
+    broker = Broker(
+        tmp_path / "broker", users={"hall": "x"},
+        access=["user hall", "topic readwrite transom/another/#"],
+    )  # fmt: skip
+    secret = tmp_path / "given"
+    secret.write_text("x\n")
+    options = ("--source", f"hall={camera.url}", "--zone", ZONE, "--device", "hall-pi")
+    options += ("--username", "hall", "--password-file", str(secret), "--no-tls")
+    with broker:
+        told, said = setup(tmp_path, *options, *at(broker), code=1)
+        assert [check["ok"] for check in told["broker"]].count(False) >= 1
+        assert "access list" in said
+        assert not (tmp_path / "transom.toml").exists()
+        assert not (tmp_path / "mqtt-password").exists()
+        told, _ = setup(tmp_path, *options, *at(broker), "--unchecked")
+    assert told["written"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--source", "hall=usb:99", "--zone", ZONE), "usb:99: cannot be opened"),
+        (("--source", "hall=http://a:b@127.0.0.1/x", "--zone", ZONE), "must not hold a password"),
+        (("--source", "hall", "--zone", ZONE), "or like usb:0"),
+        (("--source", "Hall=usb:0", "--zone", ZONE), "of a-z, 0-9 and _"),
+        (("--source", "a=usb:0", "--zone", "hall=1"), "left top right bottom"),
+        (("--ask", "cam:x"), "must be HOST or HOST:PORT"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
+    tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    command = [sys.executable, "-m", "transom", "setup", "--config", "transom.toml", "--yes"]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode in (1, 2, 78)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_is_kept_until_somebody_says_otherwise(
+    tmp_path: Path, camera: MjpegServer, broker: Broker
+) -> None:
+    options = ("--source", f"hall={camera.url}", "--zone", ZONE, "--device", "hall-pi")
+    setup(tmp_path, *options, *at(broker))
+    path = tmp_path / "transom.toml"
+    path.write_text("# mine\n" + path.read_text())
+    before = path.read_text()
+    _, said = setup(tmp_path, *options, *at(broker), code=1)
+    assert "exists already; --add cameras to it, or --overwrite it" in said
+    assert path.read_text() == before
+
+    setup(tmp_path, "--add", "--source", f"yard={camera.url}", "--zone", "gate=0.1,0.1,0.5,0.9")
+    assert path.read_text().startswith(before.rstrip())
+    config = load_config(path)
+    assert [one.name for one in config.cameras] == ["hall", "yard"]
+    _, said = setup(
+        tmp_path, "--add", "--source", f"hall={camera.url}", "--zone", "x=0,0,1,1", code=1
+    )
+    assert "hall is the name of another camera" in said
+    setup(tmp_path, *options, *at(broker), "--overwrite")
+    assert "# mine" not in path.read_text()
+
+
+def test_a_person_is_led_through_and_nothing_is_written_before_the_end(
+    tmp_path: Path, camera: MjpegServer
+) -> None:
+    path = tmp_path / "transom.toml"
+    broker = Broker(tmp_path / "broker", users={"hall": PASSWORD})
+    nobody = broker.folder / "none"
+    nobody.mkdir()
+    options = ("--config", str(path), "--ask", "127.0.0.1:9", "--port", str(broker.port))
+    with broker, Terminal("setup", *options) as terminal:
+        terminal.wait_for("camera: a number, or a source")
+        terminal.type("hall")
+        terminal.wait_for("must be a number of the list, or like usb:0")
+        terminal.type(f"{camera.url}")
+        terminal.wait_for("user at the camera")
+        terminal.type("")
+        terminal.wait_for("a name for it")
+        terminal.type("hall")
+        terminal.wait_for("hall: http://127.0.0.1")
+        terminal.wait_for("zones: Enter, add")
+        while "no door or window was recognised" not in terminal.text:
+            terminal.type("drop 1")
+            shown = terminal.wait_for("zones: Enter, add")
+            if "numbered 1 to 0" in shown:
+                break
+        terminal.type("add front_door 0.35 0.15 0.65 1.95")
+        terminal.wait_for("outside the frame")
+        terminal.type("add front_door 0.35 0.15 0.65 0.95")
+        terminal.wait_for("1  front_door       door         0.350 0.150 0.650 0.950")
+        terminal.wait_for("zones: Enter, add")
+        terminal.type("")
+        terminal.wait_for("another camera")
+        terminal.type("n")
+        terminal.wait_for("this device's name")
+        terminal.type("hall-pi")
+        terminal.wait_for("broker's name or address")
+        terminal.type("")
+        terminal.wait_for("user at the broker")
+        terminal.type("hall")
+        terminal.wait_for("password (not shown")
+        terminal.type("wrong")
+        terminal.wait_for("serve the page")
+        terminal.type("n")
+        terminal.wait_for("FAIL")
+        terminal.wait_for("try again, name it anew, or write all the same")
+        terminal.type("anew")
+        terminal.wait_for("broker's name or address")
+        terminal.type("localhost")
+        terminal.wait_for("its port")
+        terminal.type(str(broker.port))
+        terminal.wait_for("user at the broker")
+        terminal.type("hall")
+        terminal.wait_for("password (not shown")
+        terminal.type(PASSWORD)
+        terminal.wait_for("and heard it")
+        terminal.wait_for("write ")
+        assert not path.exists()
+        terminal.type("y")
+        terminal.wait_for("next: transom doctor")
+        assert terminal.ended() == 0
+    assert PASSWORD not in terminal.text
+    config = load_config(path)
+    assert config.cameras[0].zones[0].name == "front_door"
+    assert (tmp_path / "mqtt-password").read_text() == PASSWORD + "\n"
+
+
+def test_whoever_stops_it_is_told_how_to_go_on_and_nothing_was_written(
+    tmp_path: Path, camera: MjpegServer
+) -> None:
+    path = tmp_path / "transom.toml"
+    options = ("--config", str(path), "--source", f"hall={camera.url}", "--zone", ZONE)
+    with Terminal("setup", *options) as terminal:
+        terminal.wait_for("user at the camera")
+        terminal.type("")
+        terminal.wait_for("this device's name")
+        terminal.type("hall-pi")
+        terminal.wait_for("broker's name or address")
+        terminal.press_ctrl_c()
+        assert terminal.ended() == 130
+    again = terminal.text.partition("to go on from here:\n")[2]
+    assert f"transom setup --config {path} --source hall={camera.url}" in again.replace("\n", "")
+    assert "--zone hall/front_door:door=0.3500,0.1500" in again.replace("\n", "")
+    assert "--device hall-pi" in again.replace("\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_starter_proposes_the_window_of_a_drawn_room(tmp_path: Path, broker: Broker) -> None:
+    from train.scenes import generate_dataset
+    from transom.dataset import read_dataset
+
+    generate_dataset(
+        tmp_path / "rooms", groups=4, pictures=1, seed=5, size=(640, 480), workers=1, is_plain=True
+    )
+    row = read_dataset(tmp_path / "rooms").rows[0]
+    image = cv2.imread(str(tmp_path / "rooms" / row.image))
+    assert image is not None
+    writer = cv2.VideoWriter(
+        str(tmp_path / "hall.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (640, 480)
+    )
+    for _ in range(5):
+        writer.write(image)
+    writer.release()
+    told, _ = setup(tmp_path, "--source", "hall=file:hall.avi", *at(broker))
+    assert {zone["device_class"] for zone in told["cameras"][0]["zones"]} <= {"door", "window"}
+    assert all(0.15 <= zone["sureness"] <= 1.0 for zone in told["cameras"][0]["zones"])
+    assert tomllib.loads((tmp_path / "transom.toml").read_text())["cameras"][0]["zones"]
