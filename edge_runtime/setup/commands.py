@@ -15,8 +15,8 @@ from edge_runtime.setup.cameras import find_cameras
 from edge_runtime.setup.onvif import GROUP
 from edge_runtime.setup.talk import Talk
 from edge_runtime.setup.zones import read_option
-from transom.config import read_secret
 from transom.errors import EXIT_DONE, EXIT_FAILED
+from transom.secret import read_secret
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)

@@ -15,11 +15,11 @@ from transom.config import (
     Config,
     DeviceClass,
     MqttConfig,
-    find_mistakes,
 )
 from transom.crop import Image
 from transom.errors import ConfigurationError
 from transom.geometry import Zone
+from transom.mistakes import find_mistakes
 
 MQTT_PASSWORD = "mqtt-password"  # noqa: S105 - a file's name
 """What the unit loads as a credential."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from transom.atomic import write_file
-from transom.config import read_secret
 from transom.errors import ConfigurationError
+from transom.secret import read_secret
 
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _SECRET_MODE = 0o600
