@@ -13,7 +13,6 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.admission import Admission
@@ -26,6 +25,7 @@ from edge_runtime.handover import Handover
 from edge_runtime.keyring import Keyring
 from edge_runtime.link import Received
 from edge_runtime.precision import PrecisionFile
+from edge_runtime.probation import Probation, Verdict
 from edge_runtime.shadow import Shadow, SharedLooks, share
 from edge_runtime.trial import Trial
 from edge_runtime.update_reports import Measured, UpdateReports
@@ -48,9 +48,6 @@ _JOIN_S = 1.0
 _BETWEEN_REFUSALS_S = 1.0
 """The newest of the wishes that come in this time is answered, the others were taken back."""
 
-_LATE_FACTOR = 5.0
-"""So many times `updates.healthy_s` may pass before a device that is not well goes back."""
-
 _PART_S = 7 * 86400.0
 """A half-fetched bundle that nobody has gone on with for so long is left for good."""
 
@@ -70,15 +67,8 @@ class _UnfitError(UpdateError):
     """The bundle itself is at fault, on this device: another try would end the same way."""
 
 
-@dataclass(frozen=True)
-class _Health:
-    """What the daemon's loop has found on probation; `sick` says why it is not well."""
-
-    sick: str | None
-
-
 _STOP = object()
-_Thing = Received | SharedLooks | _Health | object
+_Thing = Received | SharedLooks | Verdict | object
 
 
 class Updater:
@@ -132,9 +122,7 @@ class Updater:
         self._step: Step = "accepted"
         self._is_asked = False
         self.shadow_input: InputSpec | None = None
-        self._began_s = clock.monotonic_s()
-        self._well_since_s: float | None = None
-        self._is_judged = False
+        self._probation = Probation(self._terms.healthy_s, clock.monotonic_s())
         self.wants_restart = False
         self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
 
@@ -176,29 +164,12 @@ class Updater:
             self._put_aside(looks)
 
     def note_health(self, *, is_well: bool) -> None:
-        """Take in whether all cameras are accounted for and the daemon gets on; once a second.
-
-        On probation, a device that is well for long enough keeps its bundle, and one that is not
-        well for far longer goes back to the one before.
-        """
-        if self._is_judged or not self._handover.ledger.starts:
+        """Take in whether all cameras are accounted for and the daemon gets on; once a second."""
+        if not self._handover.ledger.starts:
             return
-        now_s, healthy_s = self._clock.monotonic_s(), self._terms.healthy_s
-        if not is_well:
-            self._well_since_s = None
-        elif self._well_since_s is None:
-            self._well_since_s = now_s
-        if self._well_since_s is not None and now_s - self._well_since_s >= healthy_s:
-            self._give_verdict(None)
-        late_s = now_s - self._began_s
-        if self._well_since_s is None and late_s > _LATE_FACTOR * healthy_s:
-            self._give_verdict(f"device was not well within {late_s:.0f} s")
-
-    def _give_verdict(self, sick: str | None) -> None:
-        """Hand the verdict to the thread; where its inbox is full, again a second later."""
-        self._is_judged = True  # first: the thread may take it back, where it cannot be written
-        if not self._offer(_Health(sick)):
-            self._is_judged = False
+        verdict = self._probation.look(self._clock.monotonic_s(), is_well=is_well)
+        if verdict is not None and not self._offer(verdict):
+            self._probation.take_back()
 
     # ---------------------------------------------------------------- the inbox
 
@@ -227,7 +198,7 @@ class Updater:
             return None
         if thing is _STOP:
             raise _Stopped
-        if isinstance(thing, _Health):
+        if isinstance(thing, Verdict):
             self._judge(thing)
         elif isinstance(thing, Received) and thing.topic == self._topics.model_desired:
             self._meet_desired(thing)
@@ -449,23 +420,22 @@ class Updater:
 
     # ---------------------------------------------------------------- how it ends
 
-    def _judge(self, health: _Health) -> None:
+    def _judge(self, verdict: Verdict) -> None:
         """Keep the bundle on probation, or go back to the one before; later, if the disk fails."""
         try:
-            self._carry_out_verdict(health)
+            self._carry_out_verdict(verdict)
         except OSError as error:
             _log.warning("verdict on the bundle cannot be written reason=%s", error)
-            self._began_s, self._well_since_s = self._clock.monotonic_s(), None
-            self._is_judged = False
+            self._probation.begin_anew(self._clock.monotonic_s())
 
-    def _carry_out_verdict(self, health: _Health) -> None:
-        probation = self._handover.ledger.probation
-        if health.sick is None:
+    def _carry_out_verdict(self, verdict: Verdict) -> None:
+        wish = self._handover.ledger.probation
+        if verdict.sick is None:
             self._handover.commit()
-            if probation is not None:
-                self._reports.step("committed", probation)
+            if wish is not None:
+                self._reports.step("committed", wish)
                 self._reports.state(self._serving)
-        elif probation is not None and self._handover.roll_back(health.sick):
+        elif wish is not None and self._handover.roll_back(verdict.sick):
             self.wants_restart = True
             raise _Stopped
 
