@@ -8,19 +8,23 @@
 
 `--faults fast` (a plain run of the tests), `--faults full`, or `--faults 20`: that many percent of
 the full numbers. Other than in a fast run, only tests that try a promise run, without time limit.
-`--faults-record` keeps what was found in docs/reliability.json and writes docs/reliability.md.
+`--faults-record` keeps what was found in docs/reliability.json and writes docs/reliability.md
+after each test: a run that is interrupted, or in which a test fails, keeps what it has found. The
+full lane begins with the files that took least the last time.
 """
 
 import datetime
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from tools.reliability.promises import BY_NUMBER
-from tools.reliability.records import Record, merge, read_records, write_records
+from tools.reliability.records import PAGE, STORE, Record, merge, read_records, write_records
 
 _PROPERTY = "claim"
 _FULL_ONLY = "full_only"
@@ -103,6 +107,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--faults-record", action="store_true", help="keep what was found in docs/reliability.json"
     )
+    group.addoption(
+        "--faults-folder", type=Path, default=STORE.parent, help="where it is kept instead"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -131,7 +138,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in trying:
         item.add_marker(pytest.mark.timeout(0))
     config.hook.pytest_deselected(items=[item for item in items if item not in set(trying)])
-    items[:] = trying
+    took = _seconds_by_file(read_records(_store(config)))
+    items[:] = sorted(trying, key=lambda item: took.get(_file_of(item.nodeid), math.inf))
+
+
+def _store(config: pytest.Config) -> Path:
+    folder: Path = config.getoption("--faults-folder")
+    return folder / STORE.name
+
+
+def _seconds_by_file(records: list[Record]) -> dict[str, float]:
+    """Return what files of tests took; one of which not all is known is as good as unknown."""
+    took: dict[str, float] = {}
+    for test, seconds in {record.test: record.seconds for record in records}.items():
+        file = _file_of(test)
+        took[file] = took.get(file, 0.0) + (math.inf if seconds is None else seconds)
+    return took
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def _test_of(nodeid: str) -> str:
+    return nodeid.partition("[")[0]
 
 
 class _Recorder:
@@ -139,19 +169,22 @@ class _Recorder:
 
     def __init__(self, config: pytest.Config) -> None:
         self._is_wanted = bool(config.getoption("--faults-record"))
+        self._store = _store(config)
         self._outcomes: dict[str, bool] = {}
         self._claims: dict[str, list[dict[str, Any]]] = {}
+        self._seconds: dict[str, float] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._outcomes[report.nodeid] = self._outcomes.get(report.nodeid, True) and report.passed
+        if report.when == "call":
+            test = _test_of(report.nodeid)  # with whatever it was given
+            self._seconds[test] = self._seconds.get(test, 0.0) + report.duration
         for name, claims in report.user_properties:
             if name == _PROPERTY:
                 self._claims[report.nodeid] = claims  # type: ignore[assignment]
-
-    def pytest_sessionfinish(self) -> None:
-        if not self._is_wanted:
-            return
-        write_records(merge(read_records(), self.records()))
+        if self._is_wanted and report.when == "teardown" and report.nodeid in self._claims:
+            kept = merge(read_records(self._store), self.records())
+            write_records(kept, self._store, self._store.with_name(PAGE.name))
 
     def records(self) -> list[Record]:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -161,7 +194,8 @@ class _Recorder:
                 | {
                     "has_passed": self._outcomes[nodeid] and bool(claim["result"]),
                     "date": today,
-                    "test": nodeid.partition("[")[0],
+                    "test": _test_of(nodeid),
+                    "seconds": round(self._seconds.get(_test_of(nodeid), 0.0), 1),
                 },
                 Record,
             )

@@ -1,12 +1,16 @@
 """The page of promises shows what tests recorded, of tests that are there, and nothing else."""
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tools.reliability.promises import PROMISES
-from tools.reliability.records import PAGE, ROOT, Record, merge, read_records, render
+from tools.reliability.records import PAGE, ROOT, STORE, Record, merge, read_records, render
 
 RECORD = Record(
     promise=1,
@@ -89,3 +93,62 @@ def test_a_short_run_does_not_replace_a_long_one_and_a_failure_replaces_any() ->
     assert merge([long], [failed]) == [failed]
     assert merge([failed], [short]) == [short]
     assert merge([], [short, with_(method="freeze")]) == [short, with_(method="freeze")]
+
+
+def test_the_page_says_how_long_each_file_takes_with_its_full_numbers() -> None:
+    records = [
+        with_(runs=1000, seconds=90.0),
+        with_(runs=1000, seconds=90.0, method="freeze"),  # the same test found both
+        with_(runs=1000, seconds=33.0, method="cut", test="tests/faults/test_page.py::test_y"),
+        with_(runs=10, seconds=5.0, method="drip", test="tests/faults/test_z.py::test_z"),
+    ]
+    _, _, durations = render(records).partition("## How long it takes")
+    assert "| `tests/faults/test_page.py` | 2.0 |" in durations
+    assert "test_z.py" not in durations
+
+
+_RUN = """
+def test_fails(proof):
+    claim = proof(1, "failing")
+    claim.found("right")
+    assert False
+
+def test_holds(proof):
+    proof(1, "holding", fast=1, full=7, unit="kills").found("all well")
+
+def test_is_interrupted(proof):
+    proof(1, "interrupted")
+    raise KeyboardInterrupt
+"""
+_QUICK = """
+def test_is_quick(proof):
+    proof(1, "quick").found("all well")
+"""
+
+
+def test_a_full_run_that_fails_and_is_interrupted_keeps_what_it_found_the_quickest_first(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "test_a_long.py").write_text(_RUN)
+    (tmp_path / "test_b_quick.py").write_text(_QUICK)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.faults.proof", "-p", "no:randomly",
+               "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", "/dev/null",
+               "--faults-record", "--faults-folder", str(tmp_path)]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    run("test_b_quick.py", "--faults", "fast")
+    done = run("--faults", "full")
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
+    kept = {record.method: record for record in read_records(tmp_path / STORE.name)}
+    assert {name: one.has_passed for name, one in kept.items()} == {
+        "quick": True, "failing": False, "holding": True,
+    }  # fmt: skip
+    assert kept["holding"].runs == 7
+    assert kept["holding"].seconds is not None
+    assert done.stdout.index("test_b_quick.py") < done.stdout.index("test_a_long.py")
+    assert "**FAILED**" in (tmp_path / PAGE.name).read_text("utf-8")

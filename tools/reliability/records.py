@@ -17,7 +17,9 @@ STORE = ROOT / "docs" / "reliability.json"
 PAGE = ROOT / "docs" / "reliability.md"
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Record(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """What one test found out about one promise.
 
     Attributes:
@@ -32,6 +34,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         has_passed: Whether the promise held.
         date: Of the run.
         test: The file and the function that did it.
+        seconds: What that function took, all that it tries together; None = not known.
     """
 
     promise: int
@@ -45,6 +48,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     has_passed: bool
     date: str
     test: str
+    seconds: float | None = None
 
     @property
     def key(self) -> tuple[int, str]:
@@ -111,13 +115,38 @@ that memory stays flat in a long run is not yet: see the soak in [experiments](e
 """
 
 
+_DURATIONS = """
+## How long it takes
+
+Minutes of `make faults` by file, as the runs above that had their full numbers took on a busy
+machine of two cores; `pytest FILE --faults full --faults-record` runs one alone. Where it is not
+here, its full numbers were not run yet, or before their time was kept.
+
+| tests | minutes |
+|---|---|
+"""
+
+
 def render(records: Iterable[Record]) -> str:
     """Return the page."""
+    records = list(records)
     by_promise: dict[int, list[Record]] = {promise.number: [] for promise in PROMISES}
     for record in sorted(records, key=lambda record: record.key):
         by_promise[BY_NUMBER[record.promise].number].append(record)
     rows = [row for promise in PROMISES for row in _rows(promise, by_promise[promise.number])]
-    return _HEAD + "".join(_line(*row) for row in rows)
+    return _HEAD + "".join(_line(*row) for row in rows) + _durations(records)
+
+
+def _durations(records: Iterable[Record]) -> str:
+    """Return how long the files of tests took with their full numbers, the longest first."""
+    took = {r.test: r.seconds for r in records if r.seconds is not None and r.runs >= r.full}
+    by_file: dict[str, float] = {}
+    for test, seconds in took.items():
+        file = test.partition("::")[0]
+        by_file[file] = by_file.get(file, 0.0) + seconds
+    longest_first = sorted(by_file.items(), key=lambda item: (-round(item[1] / 60.0, 1), item[0]))
+    rows = [_line(f"`{file}`", f"{seconds / 60.0:.1f}") for file, seconds in longest_first]
+    return _DURATIONS + "".join(rows) if rows else ""
 
 
 def _rows(promise: Promise, records: list[Record]) -> list[tuple[str, ...]]:
