@@ -37,6 +37,8 @@ print(json.dumps({
 }))
 """
 
+_START = "import time, edge_runtime.trial_process; print(time.process_time())"
+
 FAST = (
     "weights in a file by its path",
     "weights behind a link",
@@ -69,6 +71,7 @@ def test_a_network_signed_by_mistake_ends_its_trial_and_reads_no_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "canary").write_bytes(b"\0\0\x80?")  # 1.0: a network that reads it works
     names = FAST if claim.runs == len(FAST) else tuple(NETWORKS)[: claim.runs]
+    start_s = float(subprocess.check_output([sys.executable, "-c", _START]))
     worst = {"cpu_s": 0.0, "mb": 0.0}
     ended = []
     for name in names:
@@ -85,5 +88,5 @@ def test_a_network_signed_by_mistake_ends_its_trial_and_reads_no_file(
         ended=len(ended),
         **worst,
     )
-    assert worst["cpu_s"] < 20.0
+    assert worst["cpu_s"] < max(10.0, 12.0 * start_s), start_s
     assert worst["mb"] < 700.0
