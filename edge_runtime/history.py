@@ -1,4 +1,4 @@
-"""What one zone looked like over the last hour: probabilities and what the filter made of them."""
+"""What one zone looked like over the last hour, and which states it had over the last day."""
 
 import threading
 from collections import deque
@@ -10,12 +10,14 @@ import numpy.typing as npt
 from edge_runtime.decision import Decision
 
 HOUR_NS = 3600 * 10**9
+DAY_NS = 24 * HOUR_NS
 
 _EVERY_NS = 5 * 10**9
 _NEWS = 0.15
 """Change of a probability that is kept at once."""
 
 _MOST = 2000
+_MOST_STRETCHES = 1000
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,20 +41,37 @@ class Moment:
     decision: Decision
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in which a zone had one state.
+
+    Attributes:
+        since_ns: Monotonic time of the frame that it began with.
+        state: A class, or `unknown`.
+    """
+
+    since_ns: int
+    state: str
+
+
 class ZoneHistory:
     """The last hour of one zone: a moment every five seconds, and each that brought news.
+
+    Of the last day it keeps when which state began.
 
     It is written by the daemon's loop and read by others.
     """
 
     def __init__(self) -> None:
         self._moments: deque[Moment] = deque(maxlen=_MOST)
+        self._stretches: deque[Stretch] = deque(maxlen=_MOST_STRETCHES)
         self._newest: Moment | None = None
         self._lock = threading.Lock()
 
     def note(self, moment: Moment) -> None:
         """Take a moment in."""
         self._newest = moment
+        self._note_state(moment)
         last = self._moments[-1] if self._moments else None
         if last is not None and not _is_news(last, moment):
             return
@@ -60,6 +79,21 @@ class ZoneHistory:
             self._moments.append(moment)
             while moment.taken_ns - self._moments[0].taken_ns > HOUR_NS:
                 self._moments.popleft()
+
+    def _note_state(self, moment: Moment) -> None:
+        is_new = not self._stretches or self._stretches[-1].state != moment.decision.state
+        if not is_new:
+            return
+        with self._lock:
+            self._stretches.append(Stretch(moment.taken_ns, moment.decision.state))
+            # The one in which the day began is still a part of it.
+            while len(self._stretches) > 1 and _is_over(self._stretches[1], moment):
+                self._stretches.popleft()
+
+    def day(self) -> list[Stretch]:
+        """Return the states of the last day, the oldest first; of less, after a start."""
+        with self._lock:
+            return list(self._stretches)
 
     @property
     def newest(self) -> Moment | None:
@@ -74,6 +108,10 @@ class ZoneHistory:
         if newest is None or (kept and kept[-1] is newest):
             return kept
         return [*kept, newest]
+
+
+def _is_over(next_one: Stretch, now: Moment) -> bool:
+    return now.taken_ns - next_one.since_ns > DAY_NS
 
 
 def _is_news(last: Moment, now: Moment) -> bool:

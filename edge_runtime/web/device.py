@@ -20,7 +20,7 @@ from edge_runtime.camera_watch import CameraWatch
 from edge_runtime.capture import Frame
 from edge_runtime.clock import Clock, iso
 from edge_runtime.daemon import Daemon
-from edge_runtime.history import Moment
+from edge_runtime.history import DAY_NS, Moment, Stretch
 from edge_runtime.lessons import ZoneLessons
 from edge_runtime.sample import Sample
 from edge_runtime.samples import SampleStore
@@ -187,10 +187,12 @@ class DeviceDesk:
         zone = self._zone(call.of)
         now_ns = self._clock.monotonic_ns()
         moments = zone.history.moments() if zone.history is not None else []
+        day = zone.history.day() if zone.history is not None else []
         return {
             "zone": zone.name,
             "classes": zone.classes,
             "moments": [_describe_moment(moment, now_ns) for moment in moments],
+            "day": [_describe_stretch(stretch, now_ns) for stretch in day],
         }
 
     # ---------------------------------------------------------------- what somebody does
@@ -394,6 +396,11 @@ def _describe_moment(moment: Moment, now_ns: int) -> dict[str, object]:
         "state": moment.decision.state,
         "reason": moment.decision.reason,
     }
+
+
+def _describe_stretch(stretch: Stretch, now_ns: int) -> dict[str, object]:
+    age_ns = min(now_ns - stretch.since_ns, DAY_NS)  # it may have begun before the day did
+    return {"age_s": round(age_ns / 1e9, 2), "state": stretch.state}
 
 
 def _rounded(probabilities: "np.ndarray | None") -> list[float] | None:

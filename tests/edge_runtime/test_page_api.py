@@ -323,6 +323,8 @@ def test_the_history_holds_what_was_said_and_when_the_state_changed(
     states = [moment["state"] for moment in moments]
     assert list(dict.fromkeys(states)) == ["closed", "open"]
     assert len(moments) < 20  # not every frame
+    assert [stretch["state"] for stretch in history["day"]][-2:] == ["closed", "open"]
+    assert history["day"][0]["age_s"] >= ages[0]
 
 
 # ---------------------------------------------------------------- zones

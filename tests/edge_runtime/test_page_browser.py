@@ -114,6 +114,7 @@ def test_the_link_opens_the_page_with_picture_health_state_and_the_last_hour(
     expect(page.locator(".view img")).to_be_visible()
     expect(page.locator(".state")).to_have_text("ajar")
     expect(page.locator(".chart path")).not_to_have_count(0)
+    expect(page.locator(".day title").last).to_contain_text("ajar, ")
     assert served.token not in page.url
     assert not is_too_wide(page)
     page.get_by_role("link", name="Label").click()

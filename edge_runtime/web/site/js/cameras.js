@@ -1,7 +1,7 @@
 // Cameras with their health and zones, what each zone shows, its last hour, and corrections.
 
 import * as api from "./api.js";
-import { drawHistory } from "./chart.js";
+import { drawDay, drawHistory } from "./chart.js";
 import { draw, duration, make, percent, tone } from "./dom.js";
 import { ZoneEditor } from "./editor.js";
 
@@ -77,6 +77,7 @@ class ZoneCard {
     this.taught = make("p", { class: "soft small" });
     this.bars = make("div", { class: "bars" });
     this.chart = draw("svg", { class: "chart", role: "img", "aria-label": `${zone.name} over the last hour` });
+    this.day = draw("svg", { class: "day", role: "img", "aria-label": `${zone.name} over the last day` });
     this.since = make("span");
     this.said = make("span", { class: "soft small", role: "status" });
     const buttons = zone.classes.map((name) =>
@@ -88,6 +89,8 @@ class ZoneCard {
       make("div", { class: "key" },
         zone.classes.map((name) => make("span", {}, make("i", { class: `dot c${tone(zone.classes, name)}` }), name)),
         make("span", {}, "thick: filter, thin: network, band: what was told")),
+      this.day,
+      make("div", { class: "row apart key" }, make("span", {}, "a day ago"), make("span", {}, "12 h"), make("span", {}, "now")),
       keepsSamples ? make("div", { class: "row" }, make("span", {}, "It is"), buttons, this.said) : null,
       this.taught);
   }
@@ -102,7 +105,9 @@ class ZoneCard {
     if (Date.now() - this.drawn_ms > HISTORY_MS) {
       this.drawn_ms = Date.now();
       this.attempt(async () => {
-        const span_s = drawHistory(this.chart, await api.history(this.name));
+        const history = await api.history(this.name);
+        const span_s = drawHistory(this.chart, history);
+        drawDay(this.day, history);
         this.since.textContent = `${duration(span_s)} ago`;
       }, true);
     }

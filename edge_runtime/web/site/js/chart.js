@@ -1,8 +1,9 @@
-// The last hour of a zone: the filter's probabilities as lines, what was told as a band below.
+// The last hour of a zone: the filter's probabilities as lines, what was told as a band below; and its last day.
 
-import { draw, tone } from "./dom.js";
+import { draw, duration, tone } from "./dom.js";
 
 const WIDTH = 600, HEIGHT = 120, BOTTOM = 18, BAND = 8, LEAST_S = 60, HOUR_S = 3600;
+const DAY_HEIGHT = 16, DAY_S = 24 * HOUR_S, MARK_S = 6 * HOUR_S;
 
 // Draws what there is of the last hour; returns how many seconds that are.
 export function drawHistory(svg, history) {
@@ -33,6 +34,26 @@ export function drawHistory(svg, history) {
     }));
   });
   return span_s;
+}
+
+// Draws which states the zone had over the last day, a mark every six hours.
+export function drawDay(svg, history) {
+  svg.replaceChildren();
+  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${DAY_HEIGHT}`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  const { classes, day } = history;
+  const x = (age_s) => WIDTH * (1 - age_s / DAY_S);
+  svg.append(draw("rect", { width: WIDTH, height: DAY_HEIGHT, class: "fline" }));
+  day.forEach(({ age_s, state }, index) => {
+    const until_s = index + 1 < day.length ? day[index + 1].age_s : 0;
+    const shown = draw("rect", {
+      x: x(age_s), height: DAY_HEIGHT, width: Math.max(x(until_s) - x(age_s), 1), class: `f${tone(classes, state)}`,
+    }, draw("title", {}, `${state}, ${duration(age_s)} ago, for ${duration(age_s - until_s)}`));
+    svg.append(shown);
+  });
+  for (let age_s = MARK_S; age_s < DAY_S; age_s += MARK_S) {
+    svg.append(draw("rect", { x: x(age_s), width: 1, height: DAY_HEIGHT, class: "fmark" }));
+  }
 }
 
 // Splits where there was no picture, or none was looked at for long.
