@@ -29,6 +29,9 @@ Floats = npt.NDArray[np.float32]
 Frame = npt.NDArray[Any]
 """(H, W, 3) uint8 BGR; by its type OpenCV does not promise as much of what it reads."""
 
+_ROUNDING = 0.01
+"""How far from 1 the sum of probabilities may be that somebody has written down."""
+
 Doubt = Literal["unsure", "unlike"]
 """Why a picture has no class: none is probable enough, or it is unlike anything trained on."""
 
@@ -100,10 +103,16 @@ class Classifier:
             zones: Where to look; none = the whole frame.
 
         Raises:
-            TypeError: `frame` is no array.
+            TypeError: `frame` is no array, or a zone no `Zone`.
             ValueError: `frame` is not as described.
             ClassifierError: The network failed.
         """
+        for zone in zones:
+            if not isinstance(zone, Zone):
+                raise TypeError(
+                    f"a zone must be a transom.Zone, got {type(zone).__name__}; "
+                    "Zone.rectangle(left, top, right, bottom) makes one"
+                )
         fed = self._manifest.input
         crops = [
             preprocess(crop_zone(frame, zone, fed.size, fed.margin), fed.preprocess)
@@ -134,18 +143,28 @@ class Decision:
     def __init__(
         self, bundle: Bundle, task: str = "state", config: DecisionConfig | None = None
     ) -> None:
-        self._filter = StateFilter(_spec_of(bundle.manifest, task), config or DecisionConfig())
+        self._spec = _spec_of(bundle.manifest, task)
+        self._filter = StateFilter(self._spec, config or DecisionConfig())
         self._last_s: float | None = None
 
     def see(self, answer: Answer, now_s: float) -> State:
-        """Take an answer of a `Classifier` into account; see `step`."""
+        """Take an answer of a `Classifier` into account; see `step`.
+
+        Raises:
+            ValueError: It is one of another task, or the time goes back.
+        """
+        if answer.classes != self._spec.classes:
+            raise ValueError(
+                f"answer must be of task {self._spec.name!r} ({', '.join(self._spec.classes)}), "
+                f"got one of {', '.join(answer.classes)}"
+            )
         if answer.reason == "unlike":  # its probabilities mean nothing
             return self.step(None, now_s, reason="unlike")
         return self.step(answer.probabilities, now_s)
 
     def step(
         self,
-        probabilities: Floats | None,
+        probabilities: npt.ArrayLike | None,
         now_s: float,
         *,
         reason: Reason | None = None,
@@ -154,24 +173,35 @@ class Decision:
         """Take one look at the zone into account.
 
         Args:
-            probabilities: (C,) float32, calibrated, summing to 1; None = there is no picture that
-                says anything.
+            probabilities: (C,), calibrated, summing to 1; None = there is no picture that says
+                anything.
             now_s: Monotonic seconds of the frame, from any start; never before the last step's.
             reason: Why there is no such picture; ignored where there is one.
             motion: Whether the zone moved since the last step: `none`, `usual` (as it does all
                 day), `unusual`; None = not known, which makes changes take longer to be believed.
 
         Raises:
-            ValueError: The probabilities do not fit the task, or the time goes back.
+            ValueError: The probabilities are not such, or the time goes back.
         """
         if self._last_s is not None and now_s < self._last_s:
             raise ValueError(
                 f"now_s must not be before the last step's {self._last_s:g}, got {now_s:g}; use "
                 "time.monotonic() or a clip's time"
             )
+        if probabilities is not None:
+            probabilities = self._checked(probabilities)
         self._last_s = now_s
         decided = self._filter.update(probabilities, now_s, reason, motion=motion)
         return State(decided.state, decided.confidence, decided.previous, decided.reason)
+
+    def _checked(self, probabilities: npt.ArrayLike) -> Floats:
+        found = np.asarray(probabilities, np.float32)
+        if found.shape != (len(self._spec.classes),) or not abs(found.sum() - 1.0) < _ROUNDING:
+            raise ValueError(
+                f"probabilities must be {len(self._spec.classes)} numbers that sum to 1 "
+                f"({', '.join(self._spec.classes)}), got {found.shape} that sum to {found.sum():g}"
+            )
+        return found
 
 
 def _spec_of(manifest: Manifest, task: str) -> TaskSpec:

@@ -133,6 +133,16 @@ def test_a_zone_of_two_states_is_taught_both(play: Any, door: Any, store: Sample
     assert played.payloads("door/state")[-1]["taught"]["is_used"]
 
 
+def test_a_zone_of_three_states_learns_from_a_label_that_leaves_two_of_them_open(
+    play: Any, door: Any, store: SampleStore
+) -> None:
+    played = play(door(CLOSED, 10) + door(OPEN, 20))
+    opened(played, door, after_s=1.0)
+    taught = played.payloads("door/state")[-1]["taught"]
+    assert taught["is_used"]
+    assert taught["examples"] == {"closed": 1, "ajar|open": 1}
+
+
 def test_an_inverted_sensor_means_the_opposite(play: Any, door: Any, store: SampleStore) -> None:
     played = play(door(CLOSED, 10) + door(OPEN, 20), inverted=True)
     opened(played, door, after_s=1.0, closed="ON", open="OFF")

@@ -99,11 +99,31 @@ def test_refuses_a_task_that_the_bundle_has_not(bundle: Bundle) -> None:
         transom.Decision(bundle, "bins")
 
 
+@pytest.mark.parametrize("wrong", [[0.5, 0.5], [0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [np.nan, 0, 1]])
+def test_refuses_what_is_no_distribution_over_the_classes(
+    bundle: Bundle, wrong: list[float]
+) -> None:
+    with pytest.raises(ValueError, match=r"must be 3 numbers that sum to 1 \(closed, ajar, open\)"):
+        transom.Decision(bundle).step(wrong, 0.0)
+
+
 def test_refuses_time_that_goes_back(bundle: Bundle) -> None:
     decision = transom.Decision(bundle)
     decision.step(None, 5.0, reason="dark")
     with pytest.raises(ValueError, match="must not be before the last step's 5, got 4"):
         decision.step(None, 4.0)
+
+
+def test_refuses_an_answer_of_another_task(bundle: Bundle) -> None:
+    (answers,) = transom.Classifier(bundle).classify(np.full((60, 80, 3), 40, np.uint8))
+    with pytest.raises(ValueError, match=r"answer must be of task 'state' .* got one of window"):
+        transom.Decision(bundle).see(answers["kind"], 0.0)
+
+
+def test_refuses_numbers_in_place_of_a_zone(bundle: Bundle) -> None:
+    numbers: Any = (0.1, 0.1, 0.5, 0.5)
+    with pytest.raises(TypeError, match=r"a zone must be a transom\.Zone, got tuple"):
+        transom.Classifier(bundle).classify(np.zeros((60, 80, 3), np.uint8), numbers)
 
 
 def test_refuses_a_frame_that_is_none(bundle: Bundle) -> None:
