@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.classifier import Classifier, give_back_memory
+from edge_runtime.classifier import Classifier
+from edge_runtime.memory import give_back_memory
 from transom.bundle import read_bundle
 from transom.starter import STARTER, bundle_path
 

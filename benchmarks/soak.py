@@ -6,20 +6,30 @@ r"""Run the daemon for long at twenty times its pace, and look whether anything 
 `transom run` with the starter and a real mosquitto. Four cameras play a clip in which a door opens
 and shuts every few seconds, at 25 frames a second each: a hundred frames a second, where one camera
 of a house has five; where a machine is too busy for that, the figures say what pace it was. Every
-five seconds memory, descriptors and threads of the daemon and of its cameras' processes are noted,
-after a warm-up. Memory is what a process has for itself (anonymous pages): what it shares with
-others looks smaller and larger as they come and go.
+second memory, descriptors and threads of the daemon and of its cameras' processes are noted, after
+a warm-up in which the networks' precisions are measured and the views taken down. Memory is what a
+process has for itself (anonymous pages): what it shares with others looks smaller and larger as
+they come and go.
 
-The slope is that of a straight line through the sum of their memory, per hour of the run; its 95 %
-interval is from a bootstrap over whole minutes, which neighbouring values share.
+Frames and tensors come and go all the time, and what is freed is given back twice a minute. So what
+the daemon *holds* is each minute's lowest value. The slope is that of a straight line through
+these, per hour of the run; its 95 % interval is from a bootstrap over five minutes at a time, which
+neighbouring values share. The highest value is told beside it.
+
+Descriptors are counted apart: those of the main process, and those of each camera's process. One
+that is open for a moment (a file that is replaced, a journal) shows as a highest value and is gone
+with the next; one that leaks raises each minute's lowest. Cameras that were replaced meanwhile are
+counted, since each brings a process that has just begun.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +47,11 @@ from transom.messages import Diagnostics
 from transom.starter import STARTER
 
 CAMERAS, CAMERA_FPS, HOUSE_FPS = 4, 25.0, 5.0
-EVERY_S, WARM_UP_S, BLOCK_S = 5.0, 90.0, 60.0
+EVERY_S, WARM_UP_S, BLOCK_MINUTES = 1.0, 180.0, 5
 ROUNDS = 2000
 MOST_SLOPE_MIB_H = 1.0
+
+Floats = npt.NDArray[np.float64]
 
 CAMERA = """
 [[cameras]]
@@ -61,14 +73,16 @@ class Moment:
         minute: Since the end of the warm-up.
         main_mib: Memory of the main process that is its own.
         cameras_mib: The same of all cameras' processes.
-        descriptors: Open in all of them.
+        main_descriptors: Open in the main process.
+        camera_descriptors: Open in each camera's process, by its id.
         threads: Running in all of them.
     """
 
     minute: float
     main_mib: float
     cameras_mib: float
-    descriptors: int
+    main_descriptors: int
+    camera_descriptors: dict[int, int]
     threads: int
 
 
@@ -118,17 +132,21 @@ def own_mib(process: int) -> float:
 
 
 def look(process: int, minute: float) -> Moment:
-    """Return what a daemon and its children hold now."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    everyone = [process, *map(int, children)]
-    memory = [own_mib(number) for number in everyone]
-    return Moment(
-        minute,
-        memory[0],
-        sum(memory[1:]),
-        sum(len(list(Path(f"/proc/{number}/fd").iterdir())) for number in everyone),
-        sum(len(list(Path(f"/proc/{number}/task").iterdir())) for number in everyone),
-    )
+    """Return what a daemon and its cameras' processes hold now."""
+    own = own_mib(process)
+    memory, descriptors, threads = 0.0, {}, _count(process, "task")
+    for child in map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()):
+        try:
+            held, opened, running = own_mib(child), _count(child, "fd"), _count(child, "task")
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+        memory, threads = memory + held, threads + running
+        descriptors[child] = opened
+    return Moment(minute, own, memory, _count(process, "fd"), descriptors, threads)
+
+
+def _count(process: int, what: str) -> int:
+    return len(list(Path(f"/proc/{process}/{what}").iterdir()))
 
 
 def watch(daemon: subprocess.Popen[bytes], minutes: float) -> list[Moment]:
@@ -141,53 +159,76 @@ def watch(daemon: subprocess.Popen[bytes], minutes: float) -> list[Moment]:
     return moments
 
 
-def slope_per_hour(
-    minutes: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Return the slope of values, per hour, and the ends of its 95 % interval."""
+def lowest_by_minute(moments: list[Moment], of: Callable[[Moment], float]) -> Floats:
+    """Return the lowest value of each whole minute of a run, (M,)."""
+    minutes: dict[int, float] = {}
+    for moment in moments:
+        minute = int(moment.minute)
+        minutes[minute] = min(of(moment), minutes.get(minute, math.inf))
+    return np.array([minutes[minute] for minute in sorted(minutes)])
+
+
+def slope_per_hour(values: Floats) -> tuple[float, float, float]:
+    """Return the slope of values, one a minute, per hour, and the ends of its 95 % interval."""
+    minutes = np.arange(len(values), dtype=np.float64)
     away = minutes - minutes.mean()
-    weights = away / (away @ away)  # of the values in the slope of the best line
+    weights = away / max(float(away @ away), 1.0)  # of the values in the slope of the best line
     slope = float(weights @ values)
     left = values - values.mean() - slope * away
-    block = max(round(BLOCK_S / EVERY_S), 1)
-    blocks = np.lib.stride_tricks.sliding_window_view(left, min(block, len(left)))
+    blocks = np.lib.stride_tricks.sliding_window_view(left, min(BLOCK_MINUTES, len(left)))
     random = np.random.default_rng(0)
-    chosen = random.integers(0, len(blocks), (ROUNDS, len(left) // block + 1))
-    found = slope + blocks[chosen].reshape(ROUNDS, -1)[:, : len(left)] @ weights
+    chosen = random.integers(0, len(blocks), (ROUNDS, len(left) // BLOCK_MINUTES + 1))
+    found = slope + blocks[chosen].reshape(ROUNDS, -1)[:, : len(left)] @ weights[: len(left)]
     low, high = np.quantile(found, (0.025, 0.975))
     return 60.0 * slope, 60.0 * float(low), 60.0 * float(high)
 
 
 def figures(moments: list[Moment], listener: Listener) -> dict[str, Any]:
     """Return what became of the daemon."""
-    minutes = np.array([moment.minute for moment in moments])
-    total = np.array([moment.main_mib + moment.cameras_mib for moment in moments])
-    main = np.array([moment.main_mib for moment in moments])
-    descriptors = {moment.descriptors for moment in moments}
-    whole, of_main = slope_per_hour(minutes, total), slope_per_hour(minutes, main)
+    main = lowest_by_minute(moments, lambda moment: moment.main_mib)
+    total = lowest_by_minute(moments, lambda moment: moment.main_mib + moment.cameras_mib)
+    opened = lowest_by_minute(moments, lambda moment: moment.main_descriptors)
+    whole, of_main = slope_per_hour(total), slope_per_hour(main)
+    cameras = {child for moment in moments for child in moment.camera_descriptors}
+    of_cameras = {n for moment in moments for n in moment.camera_descriptors.values()}
     pace = float(np.mean(listener.fps[2:])) / HOUSE_FPS if len(listener.fps) > 2 else None
     return {
-        "minutes": round(float(minutes[-1]), 1),
+        "minutes": round(moments[-1].minute, 1),
         "times_the_pace": None if pace is None else round(pace, 1),
         "events": listener.events,
         "slope_mib_per_hour": [round(value, 2) for value in whole],
         "slope_of_main_mib_per_hour": [round(value, 2) for value in of_main],
-        "main_mib": [round(float(main[0]), 1), round(float(main[-1]), 1)],
-        "all_mib": [round(float(total[0]), 1), round(float(total[-1]), 1)],
-        "descriptors": sorted(descriptors),
+        "main_mib": {
+            "first_minutes_lowest": round(float(main[0]), 1),
+            "last_minutes_lowest": round(float(main[-1]), 1),
+            "highest": round(max(moment.main_mib for moment in moments), 1),
+        },
+        "all_mib": {
+            "first_minutes_lowest": round(float(total[0]), 1),
+            "last_minutes_lowest": round(float(total[-1]), 1),
+            "highest": round(max(m.main_mib + m.cameras_mib for m in moments), 1),
+        },
+        "main_descriptors": {
+            "lowest_by_minute": sorted(set(opened.astype(int).tolist())),
+            "highest": max(moment.main_descriptors for moment in moments),
+        },
+        "descriptors_of_a_camera": sorted(of_cameras),
+        "cameras_replaced": len(cameras) - CAMERAS,
         "threads": sorted({moment.threads for moment in moments}),
-        "is_within_bounds": whole[2] < MOST_SLOPE_MIB_H and len(descriptors) == 1,
+        "is_within_bounds": whole[2] < MOST_SLOPE_MIB_H and len(set(opened)) == 1,
     }
 
 
 def picture(moments: list[Moment]) -> str:
-    """Return memory over time as SVG."""
+    """Return each minute's lowest memory over time as SVG."""
+    shown: tuple[tuple[str, Callable[[Moment], float]], ...] = (
+        ("main", lambda moment: moment.main_mib),
+        ("cameras", lambda moment: moment.cameras_mib),
+    )
     dots = [
-        Dot(moment.minute, value, title=f"{name}: {value:.1f} MiB", colour=colour)
-        for moment in moments
-        for colour, (name, value) in enumerate(
-            (("main", moment.main_mib), ("cameras", moment.cameras_mib))
-        )
+        Dot(float(minute), float(value), title=f"{name}: {value:.1f} MiB", colour=colour)
+        for colour, (name, of) in enumerate(shown)
+        for minute, value in enumerate(lowest_by_minute(moments, of))
     ]
     chart = dot_chart(dots, "minutes", "MiB: main, and all cameras")
     chart = chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)

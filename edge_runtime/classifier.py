@@ -1,8 +1,5 @@
 """The network of a bundle at work. The only module of the daemon that knows onnxruntime."""
 
-import ctypes
-import gc
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,16 +173,6 @@ class Classifier:
                 f"{self._name}: network must have the outputs {expected}, has {outputs}; "
                 "export again"
             )
-
-
-def give_back_memory() -> None:
-    """Give the memory of a network that is no longer used back to the system.
-
-    The C library keeps freed blocks; over many networks that is a hundred megabytes.
-    """
-    gc.collect()
-    with suppress(OSError, AttributeError):  # another C library than glibc
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _describe(node: onnxruntime.NodeArg) -> tuple[str, str, tuple[int | None, ...]]:

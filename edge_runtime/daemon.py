@@ -27,7 +27,7 @@ import numpy as np
 from edge_runtime.announcer import Announcer, Broker, EventStore
 from edge_runtime.camera_watch import CameraWatch, Look
 from edge_runtime.capture import Camera
-from edge_runtime.classifier import Classifier, give_back_memory
+from edge_runtime.classifier import Classifier
 from edge_runtime.clock import Clock
 from edge_runtime.complaints import Complaints
 from edge_runtime.decision import GRACE_S
@@ -35,6 +35,7 @@ from edge_runtime.diagnostics import Machine, collect
 from edge_runtime.history import ZoneHistory
 from edge_runtime.homeassistant import discovery
 from edge_runtime.link import Received
+from edge_runtime.memory import give_back_free, give_back_memory
 from edge_runtime.notify import Notifier
 from edge_runtime.precision import Chosen, Measured, open_classifier
 from edge_runtime.samples import SampleStore
@@ -368,6 +369,7 @@ class Daemon:
         self._follow_clock()
         if self._processes is not None and self._is_diagnosis_due(now_s):
             self._diagnose(self._processes(), now_s)
+            give_back_free()
 
     def _is_diagnosis_due(self, now_s: float) -> bool:
         """Whether the time has come, or the broker refuses something: that is an alarm."""

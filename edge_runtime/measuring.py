@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from edge_runtime.classifier import give_back_memory
 from edge_runtime.daemon import Daemon
+from edge_runtime.memory import give_back_memory
 from edge_runtime.models import serving_path
 from edge_runtime.precision import PrecisionFile, open_classifier
 from edge_runtime.trial import Trial

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.camera_set import CameraSet
-from edge_runtime.classifier import give_back_memory
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.handover import Handover
 from edge_runtime.ledger import LedgerFile
 from edge_runtime.link import Access, read_access
+from edge_runtime.memory import give_back_memory
 from edge_runtime.models import serving_bundle
 from edge_runtime.mqtt import Publisher
 from edge_runtime.notify import Notifier

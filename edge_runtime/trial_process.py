@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 
 from edge_runtime.child import die_with, end_after, go_first
-from edge_runtime.classifier import Answers, Classifier, give_back_memory
+from edge_runtime.classifier import Answers, Classifier
+from edge_runtime.memory import give_back_memory
 from edge_runtime.precision import Chosen, Measured, choose, measure, median_ms
 from transom.bundle import Bundle, parse_bundle
 from transom.config import WantedPrecision

@@ -162,10 +162,51 @@ def rounded_model() -> onnx.ModelProto:
     return model
 
 
+def often_rounded_model(times: int = 100) -> onnx.ModelProto:
+    """Return `rounded_model` with many roundings of its pixels, which are whole as they come.
+
+    It answers the same. Between two roundings is a step that no processor has in integers, so that
+    in INT8 every one of them is computed, while in float32 none is: a network that INT8 makes slow
+    on every machine, as it makes networks of many small steps slow on some.
+    """
+    model = rounded_model()
+    graph = model.graph
+    place = next(i for i, node in enumerate(graph.node) if "float" in node.output)
+    graph.node[place].output[0] = "pixels_0"
+    steps = []
+    for number in range(times):
+        whole, back = f"whole_{number}", f"back_{number}"
+        after = f"pixels_{number + 1}" if number + 1 < times else "float"
+        steps += [
+            helper.make_node("QuantizeLinear", [f"pixels_{number}", "one", "zero_point"], [whole]),
+            helper.make_node("DequantizeLinear", [whole, "one", "zero_point"], [back]),
+            helper.make_node("Abs", [back], [after]),
+        ]
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes[: place + 1], *steps, *nodes[place + 1 :]])
+    onnx.checker.check_model(model)
+    return model
+
+
 @pytest.fixture(scope="session")
 def rounded_bundle(tiny_bundle: TinyBundle, tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
     """An INT8 bundle that can be run in float32 too, signed by the tiny bundle's key."""
     path = tmp_path_factory.mktemp("rounded") / "rounded.bundle"
+    return write_rounded(path, rounded_model(), tiny_bundle)
+
+
+@pytest.fixture(scope="session")
+def slow_in_int8_bundle(
+    tiny_bundle: TinyBundle, tmp_path_factory: pytest.TempPathFactory
+) -> TinyBundle:
+    """The same bundle with `often_rounded_model`."""
+    path = tmp_path_factory.mktemp("often_rounded") / "often_rounded.bundle"
+    return write_rounded(path, often_rounded_model(), tiny_bundle)
+
+
+def write_rounded(path: Path, model: onnx.ModelProto, signed_as: TinyBundle) -> TinyBundle:
+    """Write an INT8 bundle with a network that answers as `rounded_model`."""
     crops = np.concatenate([tiny_goldens().crops, np.zeros((1, SIZE, SIZE, 3), np.uint8)])
     levels = np.maximum(crops.mean(axis=(1, 2), dtype=np.float64) - 20.0, 0.0).round()
     means = levels / 255.0
@@ -174,12 +215,12 @@ def rounded_bundle(tiny_bundle: TinyBundle, tmp_path_factory: pytest.TempPathFac
     write_bundle(
         path,
         manifest=msgspec.structs.replace(tiny_manifest(sequence=2), precision="int8"),
-        model=rounded_model().SerializeToString(),
+        model=model.SerializeToString(),
         goldens=Goldens(crops, logits, 0.001, float32_tolerance=0.2),
         report={},
-        key=load_private_key(tiny_bundle.private_key),
+        key=load_private_key(signed_as.private_key),
     )
-    return TinyBundle(path, tiny_bundle.keys, tiny_bundle.private_key)
+    return TinyBundle(path, signed_as.keys, signed_as.private_key)
 
 
 def draw_scene(

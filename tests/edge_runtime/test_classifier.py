@@ -183,7 +183,8 @@ def test_networks_that_are_loaded_one_after_another_do_not_fill_the_memory(
     code = f"""
 import os
 from pathlib import Path
-from edge_runtime.classifier import Classifier, give_back_memory
+from edge_runtime.classifier import Classifier
+from edge_runtime.memory import give_back_memory
 from transom.bundle import read_bundle
 bundle = read_bundle(Path({str(tiny_bundle.path)!r}), None)
 def resident():

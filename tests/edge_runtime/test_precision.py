@@ -187,6 +187,30 @@ def test_a_bundle_that_nobody_tried_is_measured_once_the_daemon_is_at_work(
     play.turn(1)
 
 
+def test_a_device_that_is_slower_in_int8_measures_it_and_goes_on_in_float32(
+    tmp_path: Path,
+    slow_in_int8_bundle: Any,
+    scene: Callable[..., Any],
+    play_list_camera: Any,
+) -> None:
+    bundle = read_bundle(slow_in_int8_bundle.path, None)
+    frames = [scene(OPEN, seed=i, height=120) for i in range(60)]
+    play = Play(bundle, config_of(), play_list_camera, frames)
+    file, config = PrecisionFile(tmp_path, threads=1), models_config(slow_in_int8_bundle)
+    assert play.daemon.precision.precision == "int8"
+    with Measuring(config, bundle, play.daemon, file, after_s=0.01):
+        play.turn(5)
+        wait_until(lambda: play.daemon.precision.precision == "float32", 60.0)
+    measured = file.read(bundle.digest)
+    assert measured is not None
+    assert measured.float32_ms is not None
+    assert measured.float32_ms < measured.int8_ms
+    play.turn(5)
+    assert play.events() == [("known", "unknown", "open")]
+    _, chosen = open_classifier(bundle, "auto", measured, threads=1)
+    assert chosen.precision == "float32"
+
+
 def test_measuring_ends_with_the_daemon(
     tmp_path: Path, rounded_bundle: Any, rounded: Bundle, play_list_camera: Any
 ) -> None:
