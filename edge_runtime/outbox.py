@@ -28,6 +28,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_runtime.sqlite_file import (
+    Ballast,
+    error_code,
+    is_full,
+    set_aside,
+    touch_private,
+    transact,
+)
 from transom.atomic import sync_folder
 from transom.config import OutboxConfig
 from transom.errors import OutboxError
@@ -39,7 +47,6 @@ FILE_NAME = "outbox.sqlite3"
 MAX_HELD_EVENTS = 1000
 """Events kept in memory while the disk takes none."""
 
-_BALLAST_BYTES = 262_144
 _BATCH = 100
 _IDS_PER_S_BITS = 20
 _CHECKPOINT_PAGES = 256
@@ -121,6 +128,7 @@ class Outbox:
     def __init__(self, path: Path, config: OutboxConfig) -> None:
         self._path = path
         self._config = config
+        self._ballast = Ballast(path)
         self._lock = threading.RLock()
         self._held: dict[int, Entry] = {}
         self._finished: dict[int, str | None] = {}  # why refused, None = delivered; still stored
@@ -140,7 +148,7 @@ class Outbox:
         if self._store is None:
             # The ids in the file cannot be seen. These come after them, as no store counts so far.
             self._ids = itertools.count(int(time.time()) << _IDS_PER_S_BITS)
-        self._lay_ballast()
+        self._ballast.lay()
 
     def put(
         self, message: Message, event_id: str, memory: Mapping[str, bytes] | None = None
@@ -264,7 +272,7 @@ class Outbox:
         for _ in range(2):
             try:
                 store = self._store or self._open()
-                self._queued += _transact(store, lambda store: work(store) + self._save(store))
+                self._queued += transact(store, lambda store: work(store) + self._save(store))
                 self._counters |= dict(store.execute("SELECT name, value FROM counters"))
             except (sqlite3.Error, OSError) as error:
                 if not self._meet(error):
@@ -364,19 +372,18 @@ class Outbox:
         """Return whether the disk is at fault, which may pass, and not how the store is set up."""
         if isinstance(error, OSError):
             return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-        code = _code(error) & 0xFF
+        code = error_code(error) & 0xFF
         if code == sqlite3.SQLITE_CANTOPEN:  # its log beside it
             return os.access(self._path.parent, os.W_OK)
         return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
     def _why_unusable(self, error: sqlite3.Error | OSError) -> str:
-        if _code(error) & 0xFF == sqlite3.SQLITE_BUSY:
+        if error_code(error) & 0xFF == sqlite3.SQLITE_BUSY:
             return f"{self._path}: another process has it open; stop the other transom run first"
         return f"{self._path}: cannot be opened: {error}; its folder must be writable"
 
     def _open(self) -> sqlite3.Connection:
-        # SQLite gives its log the mode of the file; nobody else may read what a house does.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        touch_private(self._path)
         store = sqlite3.connect(
             self._path, timeout=1.0, isolation_level=None, check_same_thread=False
         )
@@ -412,7 +419,7 @@ class Outbox:
 
     def _meet(self, error: sqlite3.Error | OSError) -> bool:
         """Do what can be done about a failure; return whether trying again makes sense."""
-        code = _code(error)
+        code = error_code(error)
         if code in _DAMAGED or code & 0xFF == sqlite3.SQLITE_CORRUPT:
             return self._set_aside(error)
         if not self._in_trouble:
@@ -420,16 +427,12 @@ class Outbox:
         self._in_trouble = True
         # The file stays open: this connection undoes what failed, a new one would find it in the
         # log and take it for done.
-        return _is_full(error) and self._drop_ballast()
+        return is_full(error) and self._ballast.drop()
 
     def _set_aside(self, error: sqlite3.Error | OSError) -> bool:
         self._forget_store()
-        aside = self._path.with_name(self._path.name + ".damaged")
         try:
-            for suffix in ("", "-wal"):
-                part = self._path.with_name(self._path.name + suffix)
-                if part.exists():
-                    part.replace(aside.with_name(aside.name + suffix))
+            aside = set_aside(self._path)
         except OSError as obstacle:
             _log.warning("outbox is damaged and cannot be moved error=%s", obstacle)
             return False
@@ -446,44 +449,9 @@ class Outbox:
 
     def _leave_trouble(self) -> None:
         # What the ballast gave back is no sign of room: only where it fits again, all is well.
-        if self._in_trouble and self._lay_ballast():
+        if self._in_trouble and self._ballast.lay():
             self._in_trouble = False
             _log.info("outbox can be written again path=%s", self._path)
-
-    @property
-    def _ballast(self) -> Path:
-        return self._path.with_name(self._path.name + ".ballast")
-
-    def _lay_ballast(self) -> bool:
-        try:
-            descriptor = os.open(self._ballast, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.posix_fallocate(descriptor, 0, _BALLAST_BYTES)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            self._drop_ballast()
-            return False
-        return True
-
-    def _drop_ballast(self) -> bool:
-        try:
-            self._ballast.unlink()
-        except OSError:
-            return False
-        return True
-
-
-def _transact(store: sqlite3.Connection, work: Callable[[sqlite3.Connection], int]) -> int:
-    store.execute("BEGIN IMMEDIATE")
-    try:
-        outcome = work(store)
-        store.execute("COMMIT")
-    except BaseException:
-        if store.in_transaction:
-            store.execute("ROLLBACK")
-        raise
-    return outcome
 
 
 def _row(entry: Entry) -> tuple[int, str, str, bytes, int, bool]:
@@ -523,16 +491,6 @@ def _count(store: sqlite3.Connection, name: str, more: int) -> None:
 
 def _delete(store: sqlite3.Connection, ids: Iterable[int]) -> int:
     return -store.executemany("DELETE FROM events WHERE id = ?", [(id_,) for id_ in ids]).rowcount
-
-
-def _code(error: sqlite3.Error | OSError) -> int:
-    return getattr(error, "sqlite_errorcode", 0)
-
-
-def _is_full(error: sqlite3.Error | OSError) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return _code(error) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _damage(verdict: str) -> sqlite3.DatabaseError:

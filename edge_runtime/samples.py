@@ -10,7 +10,6 @@ They can be lost without harm, so a store that cannot be written is a warning, a
 """
 
 import logging
-import os
 import sqlite3
 import threading
 from collections import Counter
@@ -23,6 +22,7 @@ from typing import Any, get_args
 import numpy as np
 
 from edge_runtime.sample import Floats, Sample, Why, likeness
+from edge_runtime.sqlite_file import error_code, set_aside, touch_private
 from transom.config import SamplesConfig
 from transom.errors import SampleError
 from transom.geometry import Zone
@@ -352,7 +352,7 @@ class SampleStore:
 
     def _meet(self, error: sqlite3.Error) -> None:
         """Say once what is wrong; begin anew where the file is damaged."""
-        if _code(error) in _DAMAGED:
+        if error_code(error) & 0xFF in _DAMAGED:
             self._store.close()
             self._versions.update(kept.zone for kept in self._kept.values())
             try:
@@ -375,8 +375,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, dict[int, _Kept]]:
         OSError: It cannot be reached.
         ValueError: It holds something else than samples.
     """
-    # SQLite gives its log the mode of the file: nobody else may look into the house.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    touch_private(path)
     path.chmod(0o600)
     store = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
     try:
@@ -398,19 +397,14 @@ def _open(path: Path) -> tuple[sqlite3.Connection, dict[int, _Kept]]:
 
 def _is_damage(error: sqlite3.DatabaseError | ValueError) -> bool:
     """Whether a file that was opened is none that was written here."""
-    return isinstance(error, ValueError) or _code(error) in (*_DAMAGED, sqlite3.SQLITE_ERROR)
-
-
-def _code(error: sqlite3.Error) -> int:
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+    return isinstance(error, ValueError) or error_code(error) & 0xFF in (
+        *_DAMAGED,
+        sqlite3.SQLITE_ERROR,
+    )
 
 
 def _set_aside(path: Path, error: Exception) -> None:
-    aside = path.with_name(path.name + ".damaged")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.replace(aside.with_name(aside.name + suffix))
+    aside = set_aside(path)
     _log.warning("store of samples was damaged and is new kept=%s error=%s", aside, error)
 
 
