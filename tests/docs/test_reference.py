@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from edge_runtime.web.app import ROUTES
 from tools.reference.pages import named_parts, rewritten, stale_pages
 from tools.reference.parts import PARTS
 from tools.reference.structs import payload_table
+from transom.messages import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -80,3 +82,10 @@ def test_the_requests_of_the_page_are_those_that_are_documented() -> None:
         (method, path.replace("SAMPLE/", "ID/") if "samples" in path else path)
         for method, path in served
     }
+
+
+def test_the_reasons_that_are_documented_are_those_that_there_are() -> None:
+    text = (DOCS / "messages.md").read_text("utf-8")
+    rows = text.partition("## Reasons for `unknown`")[2].partition("\n## ")[0].splitlines()
+    named = [word for row in rows if row.startswith("| `") for word in row.split("|")[1].split("`")]
+    assert sorted(word for word in named if word.strip(" ,")) == sorted(get_args(Reason))
