@@ -1,13 +1,16 @@
 """How good the zones are that `transom setup` proposes, on pictures with known zones.
 
-    python -m benchmarks.zone_proposals DATASET…          judge, on val and test
-    python -m benchmarks.zone_proposals DATASET… --fit    fit the weights, on train
+    python -m benchmarks.zone_proposals [DATASET…]          judge, on val and test
+    python -m benchmarks.zone_proposals [DATASET…] --fit    fit the weights, on train
 
-One picture a group; only pictures that show a door or a window. A proposal is right where it
-overlaps a zone of its kind by half (intersection over union). Photographs are not labelled
-completely, so some of the proposals that count as wrong here are doors.
+Without a data set: photographs, where TRANSOM_DATA is, and rooms that are drawn for it. One picture
+a group; only pictures that show a door or a window. A proposal is right where it overlaps a zone of
+its kind by half (intersection over union). Photographs are not labelled completely, so some of the
+proposals that count as wrong here are doors.
 """
 
+import os
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,6 +20,7 @@ import numpy as np
 
 from edge_runtime.setup.outlines import overlap
 from edge_runtime.setup.propose import KINDS, Proposer
+from train.scenes import generate_dataset
 from transom.dataset import Row, read_dataset
 
 RIGHT, NEAR = 0.5, 0.6
@@ -111,19 +115,29 @@ def fit(datasets: list[Path], most: int, proposer: Proposer) -> None:
 
 
 @click.command()
-@click.argument("datasets", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("datasets", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--fit", "is_fit", is_flag=True, help="Fit the weights, on the split train.")
 @click.option("--most", default=40, show_default=True, help="Pictures of each data set.")
 def main(datasets: tuple[Path, ...], is_fit: bool, most: int) -> None:
     """Judge or fit the proposals."""
-    proposer = Proposer()
-    if is_fit:
-        fit(list(datasets), most, proposer)
-        return
-    print("| pictures | n | zones found | proposals right | overlap | proposals a picture |")
-    print("|---|---:|---|---|---:|---:|")
-    for dataset in datasets:
-        print(judge(dataset, most, proposer), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = list(datasets) or usual(Path(folder) / "drawn")
+        if is_fit:
+            fit(chosen, most, Proposer())
+            return
+        print("| pictures | n | zones found | proposals right | overlap | proposals a picture |")
+        print("|---|---:|---|---|---:|---:|")
+        proposer = Proposer()
+        for dataset in chosen:
+            print(judge(dataset, most, proposer), flush=True)
+
+
+def usual(drawn: Path) -> list[Path]:
+    """Return the data sets that the documentation has figures of; rooms are drawn."""
+    generate_dataset(drawn, groups=120, pictures=1, seed=9001, workers=1)
+    photographs = os.environ.get("TRANSOM_DATA")
+    there = [Path(photographs) / name for name in ("doors", "kinds")] if photographs else []
+    return [*there, drawn]
 
 
 if __name__ == "__main__":

@@ -179,9 +179,9 @@ class Assistant:
     ) -> DraftCamera:
         """Return a camera that has shown its picture, with its zones."""
         candidates = self._offer() if said is None else []
+        again: DraftCamera | None = None
         while True:
-            name, source, what = self._source(said, candidates)
-            camera = self._named(name, source, what, names)
+            camera = again or self._named(*self._source(said, candidates), names)
             self._talk.say(f"opening {shown_source(camera.source)} …")
             try:
                 camera = open_camera(camera)
@@ -189,7 +189,7 @@ class Assistant:
                 if not self._talk.is_asking:
                     raise
                 self._talk.say(f"  {error}")
-                said = None
+                said, again = None, None
                 continue
             shape = camera.image.shape if camera.image is not None else (0, 0)
             self._talk.say(f"{camera.name}: {shown_source(camera.source)}, {shape[1]} x {shape[0]}")
@@ -197,7 +197,7 @@ class Assistant:
             if zoned is not None:
                 self._note(zoned)
                 return zoned
-            said = f"{camera.name}={camera.source}"
+            again = camera
 
     def _offer(self) -> list[Candidate]:
         self._talk.say("looking for cameras …")
@@ -230,7 +230,9 @@ class Assistant:
         proposal = (
             usable[0].source if len(usable) == 1 or (usable and not self._talk.is_asking) else None
         )
-        return self._talk.ask("camera: a number, or a source", "", read, proposal, said)
+        return self._talk.ask(
+            "camera: a number, or a source", "--source", read, proposal, said, is_noted=False
+        )
 
     def _named(self, name: str | None, source: str, what: str, names: set[str]) -> DraftCamera:
         username, secret = self._wishes.camera_username, self._wishes.camera_secret
@@ -245,7 +247,9 @@ class Assistant:
             )
         if name is None:
             proposal = free_name(proposed_name(source, what), names)
-            name = self._talk.ask("a name for it", "", read_name, proposal)
+            name = self._talk.ask(
+                "a name for it", "--source NAME=…", read_name, proposal, is_noted=False
+            )
         if name in names:
             raise TransomError(
                 f"{name} is the name of another camera; a name is unique on the device"

@@ -35,6 +35,8 @@ class Talk:
         read: Callable[[str], _Answer],
         proposal: str | None = None,
         given: str | None = None,
+        *,
+        is_noted: bool = True,
     ) -> _Answer:
         """Return an answer: what the command line gave, else a person's, else the proposal.
 
@@ -44,12 +46,15 @@ class Talk:
             read: Returns what an answer means, or raises ValueError with what is wrong.
             proposal: Taken for an empty answer; None = there is none.
             given: The option's value; None = not given.
+            is_noted: Whether the option is remembered with the answer as it was typed.
 
         Raises:
             TransomError: There is nobody to ask and nothing is proposed, or what is given is wrong.
         """
         if given is None and self.is_asking:
-            return self._ask(question, option, read, proposal)
+            answered, found = self._ask(question, read, proposal)
+            self.note(*((option, answered) if is_noted else ()))
+            return found
         answer = proposal if given is None else given
         if answer is None:
             raise TransomError(f"{question}? give {option}, or answer at a terminal without --yes")
@@ -59,19 +64,16 @@ class Talk:
             raise TransomError(f"{option} {answer}: {error}") from error
 
     def _ask(
-        self, question: str, option: str, read: Callable[[str], _Answer], proposal: str | None
-    ) -> _Answer:
+        self, question: str, read: Callable[[str], _Answer], proposal: str | None
+    ) -> tuple[str, _Answer]:
         while True:
             answer: str = click.prompt(
                 question, default=proposal, err=True, show_default=bool(proposal)
             )
             try:
-                found = read(answer.strip())
+                return answer.strip(), read(answer.strip())
             except ValueError as error:
                 self.say(f"  {error}")
-                continue
-            self.note(option, answer.strip())
-            return found
 
     def agree(self, question: str, *, proposal: bool, option: str = "") -> bool:
         """Return whether a person says yes; the proposal where there is nobody to ask."""

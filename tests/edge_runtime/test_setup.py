@@ -1,10 +1,8 @@
 """`transom setup` at a real terminal and in scripts: cameras, zones, broker, files."""
 
 import json
-import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from tests.edge_runtime.conftest import draw_scene
 from tests.edge_runtime.onvif_camera import OnvifCamera
 from tests.edge_runtime.rtsp import RtspServer, require_ffmpeg
 from tests.edge_runtime.terminal import Terminal
+from transom.cli import main
 from transom.config import load_config
 
 ZONE = "hall/front_door=0.35,0.15,0.65,0.95"
@@ -46,15 +45,24 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield broker
 
 
-def setup(folder: Path, *arguments: object, code: int = 0) -> tuple[Any, str]:
+Setup = Callable[..., tuple[Any, str]]
+
+
+@pytest.fixture
+def setup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Setup:
     """Run it as a script does; return its JSON and what it told people."""
-    command = [sys.executable, "-m", "transom", "setup", "--config", "transom.toml", "--json"]
-    done = subprocess.run(
-        [*command, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=110
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return (json.loads(done.stdout) if done.stdout else None), done.stderr
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, code: int = 0) -> tuple[Any, str]:
+        words = ["setup", "--config", "transom.toml", "--json", *map(str, arguments)]
+        ended = main(words)
+        told = capsys.readouterr()
+        assert ended == code, told.err
+        return (json.loads(told.out) if told.out else None), told.err
+
+    return run
 
 
 def at(broker: Broker) -> tuple[object, ...]:
@@ -62,12 +70,12 @@ def at(broker: Broker) -> tuple[object, ...]:
 
 
 def test_a_script_gets_a_configuration_that_check_accepts_and_what_it_has_to_know(
-    tmp_path: Path, camera: MjpegServer, broker: Broker
+    setup: Setup, tmp_path: Path, camera: MjpegServer, broker: Broker
 ) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     told, _ = setup(
-        tmp_path, "--source", f"hall={camera.url}", "--zone", ZONE, "--device", "hall-pi",
+        "--source", f"hall={camera.url}", "--zone", ZONE, "--device", "hall-pi",
         "--pictures", pictures, *at(broker), "--page",
     )  # fmt: skip
 
@@ -95,7 +103,7 @@ def test_a_script_gets_a_configuration_that_check_accepts_and_what_it_has_to_kno
 
 
 def test_passwords_come_from_files_and_go_into_files_of_their_own(
-    tmp_path: Path, camera: MjpegServer
+    setup: Setup, tmp_path: Path, camera: MjpegServer
 ) -> None:
     camera.credentials = f"viewer:{PASSWORD}"
     secret = tmp_path / "given"
@@ -108,7 +116,7 @@ def test_passwords_come_from_files_and_go_into_files_of_their_own(
     )  # fmt: skip
     with broker:
         told, said = setup(
-            tmp_path, "--source", f"hall={camera.url}", "--camera-username", "viewer",
+            "--source", f"hall={camera.url}", "--camera-username", "viewer",
             "--camera-password-file", secret, "--zone", ZONE, "--device", "hall-pi",
             "--broker", "localhost", "--tls", "--ca-file", certificates.authority,
             "--port", broker.port, "--username", "hall", "--password-file", secret,
@@ -128,7 +136,7 @@ def test_passwords_come_from_files_and_go_into_files_of_their_own(
 
 
 def test_an_onvif_camera_is_found_and_its_stream_is_written(
-    tmp_path: Path, room: bytes, broker: Broker
+    setup: Setup, tmp_path: Path, room: bytes, broker: Broker
 ) -> None:
     require_ffmpeg()
     clip = tmp_path / "clip.avi"
@@ -145,12 +153,10 @@ def test_an_onvif_camera_is_found_and_its_stream_is_written(
         with OnvifCamera() as camera:
             # It calls itself by an address that is not its own.
             camera.streams = [("main", "JPEG", 320, 240, server.url.replace("127.0.0.1", "cam"))]
-            command = [sys.executable, "-m", "transom", "setup", "--find", "--json"]
-            command += ["--ask", f"127.0.0.1:{camera.discovery_port}"]
-            found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+            found, _ = setup("--find", "--ask", f"127.0.0.1:{camera.discovery_port}")
             source = next(one["source"] for one in found if one["what"] == "ACME IPC 7")
             told, _ = setup(
-                tmp_path, "--source", f"hall={source}", "--camera-username", "admin",
+                "--source", f"hall={source}", "--camera-username", "admin",
                 "--camera-password-file", secret, "--zone", ZONE, *at(broker),
             )  # fmt: skip
     finally:
@@ -161,7 +167,7 @@ def test_an_onvif_camera_is_found_and_its_stream_is_written(
 
 
 def test_a_broker_that_refuses_keeps_the_configuration_from_being_written(
-    tmp_path: Path, camera: MjpegServer
+    setup: Setup, tmp_path: Path, camera: MjpegServer
 ) -> None:
     broker = Broker(
         tmp_path / "broker", users={"hall": "x"},
@@ -172,12 +178,12 @@ def test_a_broker_that_refuses_keeps_the_configuration_from_being_written(
     options = ("--source", f"hall={camera.url}", "--zone", ZONE, "--device", "hall-pi")
     options += ("--username", "hall", "--password-file", str(secret), "--no-tls")
     with broker:
-        told, said = setup(tmp_path, *options, *at(broker), code=1)
+        told, said = setup(*options, *at(broker), code=1)
         assert [check["ok"] for check in told["broker"]].count(False) >= 1
         assert "access list" in said
         assert not (tmp_path / "transom.toml").exists()
         assert not (tmp_path / "mqtt-password").exists()
-        told, _ = setup(tmp_path, *options, *at(broker), "--unchecked")
+        told, _ = setup(*options, *at(broker), "--unchecked")
     assert told["written"]
 
 
@@ -193,37 +199,33 @@ def test_a_broker_that_refuses_keeps_the_configuration_from_being_written(
     ],
 )
 def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
-    tmp_path: Path, options: tuple[str, ...], message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
 ) -> None:
-    command = [sys.executable, "-m", "transom", "setup", "--config", "transom.toml", "--yes"]
-    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode in (1, 2, 78)
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    words = ["setup", "--config", str(tmp_path / "transom.toml"), "--yes", *options]
+    assert main(words) in (1, 2, 78)
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_there_is_kept_until_somebody_says_otherwise(
-    tmp_path: Path, camera: MjpegServer, broker: Broker
+    setup: Setup, tmp_path: Path, camera: MjpegServer, broker: Broker
 ) -> None:
     options = ("--source", f"hall={camera.url}", "--zone", ZONE, "--device", "hall-pi")
-    setup(tmp_path, *options, *at(broker))
+    setup(*options, *at(broker))
     path = tmp_path / "transom.toml"
     path.write_text("# mine\n" + path.read_text())
     before = path.read_text()
-    _, said = setup(tmp_path, *options, *at(broker), code=1)
+    _, said = setup(*options, *at(broker), code=1)
     assert "exists already; --add cameras to it, or --overwrite it" in said
     assert path.read_text() == before
 
-    setup(tmp_path, "--add", "--source", f"yard={camera.url}", "--zone", "gate=0.1,0.1,0.5,0.9")
+    setup("--add", "--source", f"yard={camera.url}", "--zone", "gate=0.1,0.1,0.5,0.9")
     assert path.read_text().startswith(before.rstrip())
     config = load_config(path)
     assert [one.name for one in config.cameras] == ["hall", "yard"]
-    _, said = setup(
-        tmp_path, "--add", "--source", f"hall={camera.url}", "--zone", "x=0,0,1,1", code=1
-    )
+    _, said = setup("--add", "--source", f"hall={camera.url}", "--zone", "x=0,0,1,1", code=1)
     assert "hall is the name of another camera" in said
-    setup(tmp_path, *options, *at(broker), "--overwrite")
+    setup(*options, *at(broker), "--overwrite")
     assert "# mine" not in path.read_text()
 
 
@@ -312,7 +314,9 @@ def test_whoever_stops_it_is_told_how_to_go_on_and_nothing_was_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_starter_proposes_the_window_of_a_drawn_room(tmp_path: Path, broker: Broker) -> None:
+def test_the_starter_proposes_the_window_of_a_drawn_room(
+    setup: Setup, tmp_path: Path, broker: Broker
+) -> None:
     from train.scenes import generate_dataset
     from transom.dataset import read_dataset
 
@@ -328,7 +332,7 @@ def test_the_starter_proposes_the_window_of_a_drawn_room(tmp_path: Path, broker:
     for _ in range(5):
         writer.write(image)
     writer.release()
-    told, _ = setup(tmp_path, "--source", "hall=file:hall.avi", *at(broker))
+    told, _ = setup("--source", "hall=file:hall.avi", *at(broker))
     assert {zone["device_class"] for zone in told["cameras"][0]["zones"]} <= {"door", "window"}
     assert all(0.15 <= zone["sureness"] <= 1.0 for zone in told["cameras"][0]["zones"])
     assert tomllib.loads((tmp_path / "transom.toml").read_text())["cameras"][0]["zones"]
