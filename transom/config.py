@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from transom.errors import ConfigurationError
 from transom.geometry import Zone
+from transom.messages import DeviceClass
 from transom.mistakes import find_mistakes
 
 # \Z, because $ lets a final newline pass.
@@ -25,7 +26,6 @@ TopicPrefix = Annotated[
 ]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Corner = tuple[float, float]
-DeviceClass = Literal["door", "window", "garage_door", "opening"]
 
 RESERVED_DEVICES = ("depot",)
 RESERVED_ZONES = ("camera", "diagnostics", "model", "samples", "status")

@@ -27,6 +27,9 @@ Reason = Literal[
 ]
 """Why a state is unknown; `unlike` = unlike anything trained on, `unsure` = between two states."""
 
+DeviceClass = Literal["door", "window", "garage_door", "opening"]
+"""What Home Assistant shows a zone as."""
+
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 

@@ -13,12 +13,12 @@ from tomlkit.items import Array
 from transom.config import (
     CameraConfig,
     Config,
-    DeviceClass,
     MqttConfig,
 )
 from transom.crop import Image
 from transom.errors import ConfigurationError
 from transom.geometry import Zone
+from transom.messages import DeviceClass
 from transom.mistakes import find_mistakes
 
 MQTT_PASSWORD = "mqtt-password"  # noqa: S105 - a file's name

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from edge_runtime.setup.draft import DraftZone, free_name
 from edge_runtime.setup.outlines import Outlines, find_outlines, overlap
 from transom.bundle import Bundle, read_bundle
-from transom.config import DeviceClass
 from transom.crop import Image, crop_zone
 from transom.geometry import Zone
+from transom.messages import DeviceClass
 from transom.starter import STARTER, bundle_path, starter_keys
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import msgspec
 
 from edge_runtime.setup.draft import DraftZone, free_name
 from edge_runtime.setup.talk import Talk
-from transom.config import RESERVED_ZONES, DeviceClass, Name
+from transom.config import RESERVED_ZONES, Name
 from transom.geometry import Zone
+from transom.messages import DeviceClass
 
 DEVICE_CLASSES: tuple[DeviceClass, ...] = get_args(DeviceClass)
 

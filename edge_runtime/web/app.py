@@ -8,10 +8,11 @@ data set on a workstation.
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -22,26 +23,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_runtime.web.access import SESSION_S, SIGN_IN_ANEW, Access
+from edge_runtime.web.answers import SessionShown
+from edge_runtime.web.api import OPERATIONS, OWN_OPERATIONS, Operation
 from edge_runtime.web.call import JSON, Call, Reply, refusal
+from edge_runtime.web.openapi import ANYBODY, document
 from edge_runtime.web.patience import welcome
 
 MOST_BODY_BYTES = 1 << 20
 
 _DENIAL_S = 0.1
 """What a denial takes, so that somebody who asks on and on costs little."""
-
-ROUTES = (
-    ("GET", "/api/status", "status"),
-    ("GET", "/api/cameras/{of}/picture", "picture"),
-    ("PUT", "/api/cameras/{of}/zones", "zones"),
-    ("GET", "/api/zones/{of}/history", "history"),
-    ("POST", "/api/zones/{of}/correct", "correct"),
-    ("GET", "/api/samples", "samples"),
-    ("GET", "/api/samples/{of}/picture", "sample"),
-    ("POST", "/api/labels", "label"),
-    ("POST", "/api/forget", "forget"),
-)
-"""Method, path and operation; `docs/page.md` says what each takes and gives."""
 
 _KINDS = {
     ".html": "text/html",
@@ -75,14 +66,16 @@ def make_app(access: Access, ask: Ask) -> ASGIApp:
         ask: Answers what is asked; called from several threads.
     """
     files = [Route(path, _file(data, kind), methods=["GET"]) for path, data, kind in _site()]
-    session = [
-        Route("/api/session", _open_session(access), methods=["POST"]),
-        Route("/api/session", _show_session(access), methods=["GET"]),
-        Route("/api/session", _close_session(access), methods=["DELETE"]),
-    ]
-    api = [Route(path, _operation(what, ask), methods=[method]) for method, path, what in ROUTES]
+    own = {
+        ANYBODY: _open_session(access),
+        "session": _show_session(access),
+        "sign-out": _close_session(access),
+        "openapi": _describe(access),
+    }
+    endpoints = {one: own[one.name] for one in OWN_OPERATIONS}
+    endpoints |= {one: _operation(one.name, ask) for one in OPERATIONS}
     app = Starlette(
-        routes=[*files, *session, *api], exception_handlers={HTTPException: _say_what_failed}
+        routes=[*files, *_routes(endpoints)], exception_handlers={HTTPException: _say_what_failed}
     )
     return _Gate(app, access)
 
@@ -156,11 +149,28 @@ def _file(data: bytes, kind: str) -> Endpoint:
     return endpoint
 
 
+def _routes(endpoints: Mapping[Operation, Endpoint]) -> list[Route]:
+    """Return a route a path: what a path is not asked by is refused with all that it may be."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for one, endpoint in endpoints.items():
+        by_path.setdefault(one.path, {})[one.method] = endpoint
+    return [
+        Route(path, _by_method(those), methods=sorted(those)) for path, those in by_path.items()
+    ]
+
+
+def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
+
+
 def _operation(what: str, ask: Ask) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         call = Call(
             what=what,
-            of=request.path_params.get("of", ""),
+            of=next(iter(request.path_params.values()), ""),
             query=dict(request.query_params),
             body=await _body(request),
         )
@@ -209,7 +219,7 @@ def _open_session(access: Access) -> Endpoint:
 def _show_session(access: Access) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         csrf = access.csrf(access.session_of(request.headers))
-        return Response(f'{{"csrf":"{csrf}"}}', media_type=JSON)
+        return Response(msgspec.json.encode(SessionShown(csrf)), media_type=JSON)
 
     return endpoint
 
@@ -223,6 +233,13 @@ def _close_session(access: Access) -> Endpoint:
     return endpoint
 
 
+def _describe(access: Access) -> Endpoint:
+    async def endpoint(_request: Request) -> Response:
+        return Response(msgspec.json.encode(document(access.cookie)), media_type=JSON)
+
+    return endpoint
+
+
 def _response(reply: Reply) -> Response:
     return Response(reply.body, reply.status, media_type=reply.kind if reply.body else None)
 
@@ -230,4 +247,6 @@ def _response(reply: Reply) -> Response:
 async def _say_what_failed(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return _response(refusal(error.status_code, error.detail))
+    response = _response(refusal(error.status_code, error.detail))
+    response.headers.update(error.headers or {})  # 405 says which methods there are
+    return response

@@ -1,10 +1,11 @@
 """What a page asks and what it gets: the same for a device and for a data set."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from edge_runtime.web.answers import Refusal
 from transom.errors import PageError
 
 JSON = "application/json"
@@ -17,7 +18,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A request of somebody who may ask.
 
     Attributes:
-        what: The operation, one of the routes' names in `app`.
+        what: The operation, by its name in `api.OPERATIONS`.
         of: What it is about: a camera, a zone or a picture; empty = all.
         query: Further words of the address.
         body: JSON, or nothing.
@@ -44,7 +45,7 @@ class Desk(Protocol):
         """Carry a request out; a refusal is a reply too."""
 
 
-Answer = Mapping[str, Any] | msgspec.Struct | bytes | None
+Answer = msgspec.Struct | bytes | None
 """What an operation returns: JSON, a JPEG, or nothing."""
 
 
@@ -66,7 +67,7 @@ def answer_with(operations: Mapping[str, Callable[[Call], Answer]], call: Call) 
 
 def refusal(status: int, why: str) -> Reply:
     """Return a reply that says why something is not done."""
-    return Reply(status=status, body=msgspec.json.encode({"error": why}))
+    return Reply(status=status, body=msgspec.json.encode(Refusal(why)))
 
 
 def read_body(call: Call, of: type[Body]) -> Body:
@@ -79,3 +80,15 @@ def read_body(call: Call, of: type[Body]) -> Body:
         return msgspec.json.decode(call.body, type=of)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PageError(f"the body must be JSON: {error}", status=422) from error
+
+
+def read_query(call: Call, of: type[Body]) -> Body:
+    """Return the further words of a call's address.
+
+    Raises:
+        PageError: They are not what they must be.
+    """
+    try:
+        return msgspec.convert(call.query, of, strict=False)
+    except msgspec.ValidationError as error:
+        raise PageError(f"the address: {error}", status=422) from error

@@ -15,10 +15,12 @@ import numpy as np
 
 from edge_runtime.classifier import Classifier
 from edge_runtime.lessons import MOST_OF_A_LABEL
-from edge_runtime.web.call import Answer, Call, Reply, answer_with, read_body
+from edge_runtime.web.answers import Aside, Counts, Labelled, Lesson, Samples, Status
+from edge_runtime.web.asked import LabelBody, SamplesQuery
+from edge_runtime.web.call import Answer, Call, Reply, answer_with, read_body, read_query
 from edge_runtime.web.clusters import Floats, Item, clusters
 from edge_runtime.web.labels_file import named_rows, write_labels
-from edge_runtime.web.said import LabelBody, Labelled, Lesson, describe_clusters, lesson_of
+from edge_runtime.web.said import describe_clusters, lesson_of
 from transom.bundle import Bundle
 from transom.crop import crop_zone, cut_around
 from transom.dataset import Dataset, Row, read_dataset
@@ -107,28 +109,24 @@ class DatasetDesk:
     # ---------------------------------------------------------------- operations
 
     def _status(self, _call: Call) -> Answer:
-        return {
-            "kind": "dataset",
-            "name": self._dataset.name,
-            "keeps_samples": True,
-            "cameras": [],
-        }
+        return Status(kind="dataset", name=self._dataset.name, keeps_samples=True, cameras=[])
 
     def _list(self, call: Call) -> Answer:
-        task = self._task(call.query.get("task", ""))
-        items = self._items(task, call.query.get("place", ""))
+        query = read_query(call, SamplesQuery)
+        task = self._task(query.task)
         asked = [row for row in self._rows.values() if _applies(task, row)]
-        labelled = sum(task in row.labels for row in asked)
-        return {
-            "tasks": self._dataset.tasks.names,
-            "task": task,
-            "places": sorted({row.group for row in self._rows.values()} - {""}),
-            "counts": {"samples": len(asked), "labelled": labelled},
-            "waiting": len(self._rows.keys() - self._looks.keys()),
-            **describe_clusters(clusters(items), call.query),
-            "aside": self._aside(),
-            "can_forget": False,
-        }
+        total, shown = describe_clusters(clusters(self._items(task, query.place)), query)
+        return Samples(
+            tasks=self._dataset.tasks.names,
+            task=task,
+            places=sorted({row.group for row in self._rows.values()} - {""}),
+            counts=Counts(samples=len(asked), labelled=sum(task in row.labels for row in asked)),
+            waiting=len(self._rows.keys() - self._looks.keys()),
+            total=total,
+            clusters=shown,
+            aside=self._aside(),
+            can_forget=False,
+        )
 
     def _sample(self, call: Call) -> Answer:
         row = self._rows.get(call.of)
@@ -304,14 +302,14 @@ class DatasetDesk:
             head if isinstance(head, str) else None,
         )
 
-    def _aside(self) -> list[dict[str, str]]:
+    def _aside(self) -> list[Aside]:
         pictures = [
-            {"id": name, "place": row.image, "why": look}
+            Aside(id=name, place=row.image, why=look)
             for name, row in self._rows.items()
             if isinstance(look := self._looks.get(name), str)
         ]
         wrong = [
-            {"id": "", "place": "", "why": str(mistake)}
+            Aside(id="", place="", why=str(mistake))
             for mistake in self._dataset.mistakes
             if mistake.is_error
         ]

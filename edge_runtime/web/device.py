@@ -9,12 +9,10 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from edge_runtime.camera_watch import CameraWatch
 from edge_runtime.capture import Frame
@@ -24,17 +22,24 @@ from edge_runtime.history import DAY_NS, Moment, Stretch
 from edge_runtime.lessons import ZoneLessons
 from edge_runtime.sample import Sample
 from edge_runtime.samples import SampleStore
-from edge_runtime.web.call import Answer, Call, Reply, answer_with, read_body
-from edge_runtime.web.clusters import Item, clusters
-from edge_runtime.web.said import (
-    IdsBody,
-    LabelBody,
+from edge_runtime.web.answers import (
+    Aside,
+    CameraShown,
+    Counts,
+    History,
     Labelled,
     Lesson,
-    describe_clusters,
-    lesson_of,
+    MomentShown,
+    Samples,
+    Status,
+    StretchShown,
+    ZoneShown,
 )
-from edge_runtime.web.zones_file import DrawnZone, Saved, save_zones
+from edge_runtime.web.asked import CorrectBody, IdsBody, LabelBody, SamplesQuery, ZonesBody
+from edge_runtime.web.call import Answer, Call, Reply, answer_with, read_body, read_query
+from edge_runtime.web.clusters import Item, clusters
+from edge_runtime.web.said import describe_clusters, lesson_of
+from edge_runtime.web.zones_file import save_zones
 from edge_runtime.zone_watch import ZoneWatch
 from transom.config import Config
 from transom.crop import Image
@@ -57,18 +62,6 @@ _LOOKED_AT = 300
 _LONGEST_PX = 1280
 _QUALITY = 80
 _DIGITS = 4
-
-
-class ZonesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All zones of a camera, as drawn."""
-
-    zones: Annotated[list[DrawnZone], Meta(min_length=1, max_length=64)]
-
-
-class CorrectBody(msgspec.Struct, frozen=True):
-    """What is true now."""
-
-    is_: str = msgspec.field(name="class")
 
 
 @dataclass(frozen=True)
@@ -133,43 +126,42 @@ class DeviceDesk:
 
     def _status(self, _call: Call) -> Answer:
         now_ns = self._clock.monotonic_ns()
-        return {
-            "kind": "device",
-            "name": self._config.device,
-            "keeps_samples": self._samples is not None,
-            "cameras": [self._describe_camera(watch, now_ns) for watch in self._daemon.watches],
-        }
+        return Status(
+            kind="device",
+            name=self._config.device,
+            keeps_samples=self._samples is not None,
+            cameras=[self._describe_camera(watch, now_ns) for watch in self._daemon.watches],
+        )
 
-    def _describe_camera(self, watch: CameraWatch, now_ns: int) -> dict[str, object]:
+    def _describe_camera(self, watch: CameraWatch, now_ns: int) -> CameraShown:
         frame, age_s = watch.frame, watch.frame_age_s(now_ns / 1e9)
-        return {
-            "name": watch.name,
-            "online": watch.is_online,
-            "problem": watch.problem,
-            "has_drifted": watch.has_drifted,
-            "frame_age_s": None if age_s is None else round(age_s, 2),
-            "frame": None if frame is None else frame.number,
-            "size": None if frame is None else [frame.image.shape[1], frame.image.shape[0]],
-            "zones": [self._describe_zone(zone, now_ns) for zone in watch.zones],
-        }
+        return CameraShown(
+            name=watch.name,
+            online=watch.is_online,
+            problem=watch.problem,
+            has_drifted=watch.has_drifted,
+            frame_age_s=None if age_s is None else round(age_s, 2),
+            frame=None if frame is None else frame.number,
+            size=None if frame is None else (frame.image.shape[1], frame.image.shape[0]),
+            zones=[self._describe_zone(zone, now_ns) for zone in watch.zones],
+        )
 
-    def _describe_zone(self, zone: ZoneWatch, now_ns: int) -> dict[str, object]:
+    def _describe_zone(self, zone: ZoneWatch, now_ns: int) -> ZoneShown:
         told, since_ns = zone.told, zone.since_ns
         newest = zone.history.newest if zone.history is not None else None
-        taught = zone.samples.taught() if zone.samples is not None else None
-        return {
-            "name": zone.name,
-            "task": zone.task,
-            "classes": zone.classes,
-            "device_class": zone.device_class,
-            "polygon": [[round(x, _DIGITS), round(y, _DIGITS)] for x, y in zone.shape.points],
-            "state": told.state,
-            "confidence": round(min(told.confidence, 1.0), _DIGITS),
-            "reason": told.reason,
-            "for_s": None if since_ns is None else round((now_ns - since_ns) / 1e9, 1),
-            "now": None if newest is None else _describe_moment(newest, now_ns),
-            "taught": taught,
-        }
+        return ZoneShown(
+            name=zone.name,
+            task=zone.task,
+            classes=zone.classes,
+            device_class=zone.device_class,
+            polygon=[(round(x, _DIGITS), round(y, _DIGITS)) for x, y in zone.shape.points],
+            state=told.state,
+            confidence=round(min(told.confidence, 1.0), _DIGITS),
+            reason=told.reason,
+            for_s=None if since_ns is None else round((now_ns - since_ns) / 1e9, 1),
+            now=None if newest is None else _describe_moment(newest, now_ns),
+            taught=zone.samples.taught() if zone.samples is not None else None,
+        )
 
     def _picture(self, call: Call) -> Answer:
         watch = self._cameras.get(call.of)
@@ -188,12 +180,12 @@ class DeviceDesk:
         now_ns = self._clock.monotonic_ns()
         moments = zone.history.moments() if zone.history is not None else []
         day = zone.history.day() if zone.history is not None else []
-        return {
-            "zone": zone.name,
-            "classes": zone.classes,
-            "moments": [_describe_moment(moment, now_ns) for moment in moments],
-            "day": [_describe_stretch(stretch, now_ns) for stretch in day],
-        }
+        return History(
+            zone=zone.name,
+            classes=zone.classes,
+            moments=[_describe_moment(moment, now_ns) for moment in moments],
+            day=[_describe_stretch(stretch, now_ns) for stretch in day],
+        )
 
     # ---------------------------------------------------------------- what somebody does
 
@@ -201,7 +193,7 @@ class DeviceDesk:
         watch = self._cameras.get(call.of)
         if watch is None:
             raise PageError(f"there is no camera {call.of[:80]!r}", status=404)
-        saved: Saved = save_zones(self._config_file, watch.name, read_body(call, ZonesBody).zones)
+        saved = save_zones(self._config_file, watch.name, read_body(call, ZonesBody).zones)
         if saved.saved:
             self._reload()
         return saved
@@ -219,20 +211,23 @@ class DeviceDesk:
         return None
 
     def _list(self, call: Call) -> Answer:
+        query = read_query(call, SamplesQuery)
         store = self._store()
         outlines = store.outlines(MOST_SHOWN)
         self._look_for_damage(store, outlines)
-        items, aside = self._items(outlines, call.query.get("place", ""))
+        items, aside = self._items(outlines, query.place)
         counts = store.counts()
-        return {
-            "tasks": sorted({zone.task for zone in self._zones.values()}),
-            "places": list(self._zones),
-            "counts": {"samples": counts.samples, "labelled": counts.labelled},
-            "waiting": 0,
-            **describe_clusters(clusters(items), call.query),
-            "aside": aside,
-            "can_forget": True,
-        }
+        total, shown = describe_clusters(clusters(items), query)
+        return Samples(
+            tasks=sorted({zone.task for zone in self._zones.values()}),
+            places=list(self._zones),
+            counts=Counts(samples=counts.samples, labelled=counts.labelled),
+            waiting=0,
+            total=total,
+            clusters=shown,
+            aside=aside,
+            can_forget=True,
+        )
 
     def _sample(self, call: Call) -> Answer:
         number = _number(call.of)
@@ -282,9 +277,7 @@ class DeviceDesk:
             if sample is not None:
                 self._is_whole[id_] = _can_be_shown(sample.picture)
 
-    def _items(
-        self, samples: Sequence[Sample], place: str = ""
-    ) -> tuple[list[Item], list[dict[str, str]]]:
+    def _items(self, samples: Sequence[Sample], place: str = "") -> tuple[list[Item], list[Aside]]:
         """Return what can be shown, answered with what was taught, and what is set aside."""
         heads = {name: _head_of(zone) for name, zone in self._zones.items()}
         items, aside = [], []
@@ -300,7 +293,7 @@ class DeviceDesk:
             else:
                 items.append(_item(sample, heads[sample.zone]))
                 continue
-            aside.append({"id": str(sample.id), "place": sample.zone, "why": why})
+            aside.append(Aside(id=str(sample.id), place=sample.zone, why=why))
         return items, aside
 
     def _lesson(
@@ -387,20 +380,20 @@ def _check_label(label: str | None, sample: Sample) -> None:
         )
 
 
-def _describe_moment(moment: Moment, now_ns: int) -> dict[str, object]:
-    return {
-        "age_s": round((now_ns - moment.taken_ns) / 1e9, 2),
-        "bundle": _rounded(moment.said),
-        "judged": _rounded(moment.judged),
-        "filter": [round(p, _DIGITS) for p in moment.posterior],
-        "state": moment.decision.state,
-        "reason": moment.decision.reason,
-    }
+def _describe_moment(moment: Moment, now_ns: int) -> MomentShown:
+    return MomentShown(
+        age_s=round((now_ns - moment.taken_ns) / 1e9, 2),
+        bundle=_rounded(moment.said),
+        judged=_rounded(moment.judged),
+        filter=[round(p, _DIGITS) for p in moment.posterior],
+        state=moment.decision.state,
+        reason=moment.decision.reason,
+    )
 
 
-def _describe_stretch(stretch: Stretch, now_ns: int) -> dict[str, object]:
+def _describe_stretch(stretch: Stretch, now_ns: int) -> StretchShown:
     age_ns = min(now_ns - stretch.since_ns, DAY_NS)  # it may have begun before the day did
-    return {"age_s": round(age_ns / 1e9, 2), "state": stretch.state}
+    return StretchShown(age_s=round(age_ns / 1e9, 2), state=stretch.state)
 
 
 def _rounded(probabilities: "np.ndarray | None") -> list[float] | None:

@@ -11,46 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import tomlkit
 from tomlkit.items import AoT, Array, Table
 
+from edge_runtime.web.answers import Saved
+from edge_runtime.web.asked import DrawnZone
 from transom.atomic import write_file
-from transom.config import Config, Corner, DeviceClass
+from transom.config import Config
 from transom.errors import PageError
 from transom.mistakes import find_mistakes
 
 _DIGITS = 4
-
-
-class DrawnZone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A zone as somebody drew it.
-
-    Attributes:
-        name: Of a zone that there is, or of a new one.
-        polygon: Four corners (x, y) in fractions of the picture, clockwise from the top left.
-        device_class: Of a new one; None = leave what there is.
-    """
-
-    name: str
-    polygon: tuple[Corner, Corner, Corner, Corner]
-    device_class: DeviceClass | None = None
-
-
-class Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of drawn zones.
-
-    Attributes:
-        saved: Whether they are in the file.
-        file: The configuration file.
-        toml: The camera's zones as they are to be in the file.
-        why: Why they are not.
-    """
-
-    saved: bool
-    file: str
-    toml: str
-    why: str = ""
 
 
 def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:

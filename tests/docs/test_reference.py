@@ -7,9 +7,9 @@ from typing import get_args
 import msgspec
 import pytest
 
-from edge_runtime.web.app import ROUTES
 from tools.reference.pages import named_parts, rewritten, stale_pages
 from tools.reference.parts import PARTS
+from tools.reference.requests import OPENAPI, openapi_text
 from tools.reference.structs import payload_table
 from transom.messages import Reason
 
@@ -71,21 +71,12 @@ def test_the_variables_that_are_read_are_those_that_are_documented() -> None:
     assert [name for name in set_unless if name not in text] == []
 
 
-def test_the_requests_of_the_page_are_those_that_are_documented() -> None:
-    text = (DOCS / "page.md").read_text("utf-8")
-    documented = set(re.findall(r"^\| `([A-Z]+) (/api/\S+)` \|", text, re.M))
-    served = {
-        (method, path.replace("{of}", path.split("/")[2].removesuffix("s").upper()))
-        for method, path, _ in ROUTES
-    }
-    assert documented == {
-        (method, path.replace("SAMPLE/", "ID/") if "samples" in path else path)
-        for method, path in served
-    }
-
-
 def test_the_reasons_that_are_documented_are_those_that_there_are() -> None:
     text = (DOCS / "messages.md").read_text("utf-8")
     rows = text.partition("## Reasons for `unknown`")[2].partition("\n## ")[0].splitlines()
     named = [word for row in rows if row.startswith("| `") for word in row.split("|")[1].split("`")]
     assert sorted(word for word in named if word.strip(" ,")) == sorted(get_args(Reason))
+
+
+def test_the_description_of_the_api_is_the_one_that_is_served() -> None:
+    assert (ROOT / OPENAPI).read_text("utf-8") == openapi_text(), "run: python -m tools.reference"

@@ -1,15 +1,22 @@
 """The page of a daemon whose cameras play lists, served on loopback, and somebody who asks."""
 
+import asyncio
 import http.client
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from edge_runtime.samples import SampleStore
 from edge_runtime.web.device import DeviceDesk
+from edge_runtime.web.process import make_server
 from edge_runtime.web.server import PageServer
 from tests.edge_runtime.test_daemon import DOOR, Play
 from transom.bundle import Bundle
@@ -94,6 +101,21 @@ class Client:
 
     def post(self, path: str, body: object) -> Answered:
         return self.ask("POST", path, body)
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[int]:
+    """Serve an application from a thread, on loopback; yields the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = make_server(app)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
 
 
 class ServedDaemon:

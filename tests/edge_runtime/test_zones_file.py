@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_runtime.web.zones_file import DrawnZone, save_zones
+from edge_runtime.web.asked import DrawnZone
+from edge_runtime.web.zones_file import save_zones
 from tests.edge_runtime.page import configuration_of
 from tests.edge_runtime.test_daemon import DOOR
 

@@ -6,6 +6,7 @@ import msgspec
 
 from tools.reference.commands import command_sections
 from tools.reference.pages import Part
+from tools.reference.requests import refusal_table, request_table, type_sections
 from tools.reference.structs import key_table, payload_table
 from tools.reference.words import error_table, exit_code_table
 from transom import config, messages, sharing, updates
@@ -46,6 +47,9 @@ PARTS: dict[str, Part] = {
     "commands": command_sections,
     "errors": error_table,
     "exit-codes": exit_code_table,
+    "page-refusals": refusal_table,
+    "page-requests": request_table,
+    "page-types": type_sections,
     **{part.__name__: partial(key_table, part) for part in TABLES},
     **{part.__name__: partial(payload_table, part) for part in PAYLOADS},
 }

@@ -1,14 +1,12 @@
 """Tables of the keys of a configuration or a payload, from its type and its docstring."""
 
-import inspect
-import re
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
 from tools.reference.pages import table
+from transom.docstring import attributes
 
-_ATTRIBUTE = re.compile(r"^(\w+): (.+)$")
 _WORDS: tuple[tuple[type, str], ...] = (
     (msgspec.inspect.BoolType, "true or false"),
     (msgspec.inspect.IntType, "integer"),
@@ -44,39 +42,6 @@ def payload_table(part: type[msgspec.Struct]) -> str:
     if tag is not None:
         rows.insert(0, (f"`{part.__struct_config__.tag_field}`", "text", f"`{tag}`."))
     return table(("key", "type", "meaning"), rows)
-
-
-def attributes(part: type[msgspec.Struct]) -> dict[str, str]:
-    """Return what the docstrings of a struct and its bases say of each key.
-
-    Raises:
-        ValueError: They leave a key out.
-    """
-    said: dict[str, str] = {}
-    for base in reversed(part.__mro__):
-        own = inspect.cleandoc(base.__dict__.get("__doc__") or "")
-        said |= _section(own, "Attributes:")
-    missing = [key for key in part.__struct_fields__ if key not in said]
-    if missing:
-        raise ValueError(f"{part.__name__}: the docstring says nothing of {', '.join(missing)}")
-    return said
-
-
-def _section(text: str, head: str) -> dict[str, str]:
-    """Return the entries of a section of a docstring in Google's style, each in one line."""
-    _, found, rest = text.partition(f"{head}\n")
-    said: dict[str, str] = {}
-    name = ""
-    for line in rest.splitlines() if found else ():
-        if line and not line.startswith(" "):
-            break
-        entry = _ATTRIBUTE.match(line.removeprefix("    "))
-        if entry is not None:
-            name = entry[1]
-            said[name] = entry[2]
-        elif line.strip():
-            said[name] += f" {line.strip()}"
-    return said
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
