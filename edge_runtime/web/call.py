@@ -7,9 +7,12 @@ import msgspec
 
 from edge_runtime.web.answers import Refusal
 from transom.errors import PageError
+from transom.printable import printable
 
 JSON = "application/json"
 JPEG = "image/jpeg"
+
+_MOST_SAID = 200
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -90,5 +93,6 @@ def read_query(call: Call, of: type[Body]) -> Body:
     """
     try:
         return msgspec.convert(call.query, of, strict=False)
-    except msgspec.ValidationError as error:
-        raise PageError(f"the address: {error}", status=422) from error
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        said = printable(str(error))[:_MOST_SAID]  # a word that is not known stands in it
+        raise PageError(f"the address: {said}", status=422) from error
