@@ -1,10 +1,11 @@
 """torchmetrics imports torchvision wherever it is installed, fit for this PyTorch or not."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
 
 from train.backbones.torchvision_operators import prepare_torchvision
 from train.corpus import MISSING, Corpus
@@ -13,6 +14,15 @@ from transom.tasks import Task, TaskSet
 
 if importlib.util.find_spec("torchvision") is not None:
     prepare_torchvision()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: small networks are slower on several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

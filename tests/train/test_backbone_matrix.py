@@ -5,7 +5,6 @@ can do so, not how well. `benchmarks/backbones.py` measures what each costs.
 """
 
 import gc
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,12 +67,7 @@ class Exported(Trained):
     graph: bytes
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=list(BACKBONES))

@@ -14,12 +14,7 @@ from train.backbones.layers import Convolution
 OWN = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "tiny")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -21,12 +21,7 @@ TASKS = TaskSet([Task(name="state", classes=("closed", "open"))])
 FROZEN = Recipe(size=32, batch=16, epochs=2, frozen_epochs=1, embedding=16, norm="frozen")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -42,13 +42,7 @@ def way_name(way):
 every_way = pytest.mark.parametrize("way", WAYS, ids=way_name)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(4)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def recipe(**values) -> Recipe:

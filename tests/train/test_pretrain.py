@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -24,12 +23,7 @@ from transom.tasks import Task, TaskSet
 TASKS = TaskSet([Task(name="state", classes=("closed", "open"))])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def blobs(count: int, size: int = 32) -> npt.NDArray[np.uint8]:

@@ -22,12 +22,7 @@ SPLITS = ("train", "train", "train", "val", "test")
 QUICK = ["--backbone", "tiny", "--size", "16", "--epochs", "1", "--set", "batch=4"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def command(*arguments):

@@ -5,7 +5,6 @@ import cv2
 import numpy as np
 import optuna
 import pytest
-import torch
 from click.testing import CliRunner
 
 from train.corpus import Corpus, load_corpus
@@ -37,12 +36,7 @@ SMALL = Recipe(
 RATES = {"learning_rate": Range(1e-4, 1e-2, is_log=True)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

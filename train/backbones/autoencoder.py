@@ -4,20 +4,10 @@ It learns to describe pictures without labels (`train.pretrain`); the decoder, w
 the trunk, is in `train.reconstruction`.
 """
 
-from torch import nn
-
-from train.backbones.layers import ConvUnit
+from train.backbones.layers import plain_stages
 from train.backbones.trunk import BACKBONES, Backbone
 
 _CHANNELS = (32, 64, 128, 192, 256)
-
-
-def _stages() -> list[nn.Module]:
-    inputs = (3, *_CHANNELS[:-1])
-    return [
-        nn.Sequential(ConvUnit(before, after, 3, 2), ConvUnit(after, after, 3))
-        for before, after in zip(inputs, _CHANNELS, strict=True)
-    ]
 
 
 BACKBONES.add(
@@ -32,6 +22,6 @@ BACKBONES.add(
         strides=(2, 4, 8, 16, 32),
         int8_friendly=True,
         int8="convolutions and ReLU6; bytes go in as they are",
-        stages=_stages,
+        stages=lambda: plain_stages(_CHANNELS),
     ),
 )

@@ -1,5 +1,6 @@
 """The convolution unit that the families are built from."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -159,3 +160,12 @@ class ConvUnit(nn.Module):
         y = self.conv.normalised(x, self.norm) if is_folded else self.norm(self.conv(x))
         activated: torch.Tensor = self.activation(y)
         return activated
+
+
+def plain_stages(channels: Sequence[int]) -> list[nn.Module]:
+    """Return a stage for each channel count: two 3x3 convolutions, the first of which halves."""
+    inputs = (3, *channels[:-1])
+    return [
+        nn.Sequential(ConvUnit(before, after, 3, 2), ConvUnit(after, after, 3))
+        for before, after in zip(inputs, channels, strict=True)
+    ]

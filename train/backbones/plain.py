@@ -4,20 +4,10 @@ Four stages of two 3x3 convolutions with ReLU6; every channel count is a multipl
 is what ARM's integer kernels want.
 """
 
-from torch import nn
-
-from train.backbones.layers import ConvUnit
+from train.backbones.layers import plain_stages
 from train.backbones.trunk import BACKBONES, Backbone
 
 _CHANNELS = (16, 32, 64, 128)
-
-
-def _stages() -> list[nn.Module]:
-    inputs = (3, *_CHANNELS[:-1])
-    return [
-        nn.Sequential(ConvUnit(before, after, 3, 2), ConvUnit(after, after, 3))
-        for before, after in zip(inputs, _CHANNELS, strict=True)
-    ]
 
 
 BACKBONES.add(
@@ -32,7 +22,7 @@ BACKBONES.add(
         strides=(2, 4, 8, 16),
         int8_friendly=True,
         int8="convolutions and ReLU6; bytes go in as they are",
-        stages=_stages,
+        stages=lambda: plain_stages(_CHANNELS),
         minimum_size=16,
     ),
 )
