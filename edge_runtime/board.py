@@ -11,7 +11,7 @@ from transom.terminal import aligned
 _MOST = 500
 """Zones, devices and cameras of each that are remembered: anybody may publish."""
 _ALERTS = 10
-_HEAD = ("device", "zone", "state", "sure", "since", "")
+_HEAD = ("device", "zone", "state", "sure", "since (UTC)", "")
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class ZoneCard {
     this.chart = draw("svg", { class: "chart", role: "img", "aria-label": `${zone.name} over the last hour` });
     this.day = draw("svg", { class: "day", role: "img", "aria-label": `${zone.name} over the last day` });
     this.since = make("span");
+    this.began = make("span");
     this.said = make("span", { class: "soft small", role: "status" });
     const buttons = zone.classes.map((name) =>
       make("button", { type: "button", onclick: () => this.correct(name) }, name));
@@ -90,7 +91,7 @@ class ZoneCard {
         zone.classes.map((name) => make("span", {}, make("i", { class: `dot c${tone(zone.classes, name)}` }), name)),
         make("span", {}, "thick: filter, thin: network, band: what was told")),
       this.day,
-      make("div", { class: "row apart key" }, make("span", {}, "a day ago"), make("span", {}, "12 h"), make("span", {}, "now")),
+      make("div", { class: "row apart key" }, this.began, make("span", {}, "now")),
       keepsSamples ? make("div", { class: "row" }, make("span", {}, "It is"), buttons, this.said) : null,
       this.taught);
   }
@@ -107,7 +108,7 @@ class ZoneCard {
       this.attempt(async () => {
         const history = await api.history(this.name);
         const span_s = drawHistory(this.chart, history);
-        drawDay(this.day, history);
+        this.began.textContent = `${duration(drawDay(this.day, history))} ago`;
         this.since.textContent = `${duration(span_s)} ago`;
       }, true);
     }

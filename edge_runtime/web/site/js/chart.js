@@ -36,13 +36,14 @@ export function drawHistory(svg, history) {
   return span_s;
 }
 
-// Draws which states the zone had over the last day, a mark every six hours.
+// Draws which states the zone had over the last day, a mark every six hours; returns how many seconds that are.
 export function drawDay(svg, history) {
   svg.replaceChildren();
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${DAY_HEIGHT}`);
   svg.setAttribute("preserveAspectRatio", "none");
   const { classes, day } = history;
-  const x = (age_s) => WIDTH * (1 - age_s / DAY_S);
+  const span_s = Math.min(Math.max(day[0]?.age_s ?? 0, HOUR_S), DAY_S);
+  const x = (age_s) => WIDTH * (1 - Math.min(age_s, span_s) / span_s);
   svg.append(draw("rect", { width: WIDTH, height: DAY_HEIGHT, class: "fline" }));
   day.forEach(({ age_s, state }, index) => {
     const until_s = index + 1 < day.length ? day[index + 1].age_s : 0;
@@ -51,9 +52,10 @@ export function drawDay(svg, history) {
     }, draw("title", {}, `${state}, ${duration(age_s)} ago, for ${duration(age_s - until_s)}`));
     svg.append(shown);
   });
-  for (let age_s = MARK_S; age_s < DAY_S; age_s += MARK_S) {
+  for (let age_s = MARK_S; age_s < span_s; age_s += MARK_S) {
     svg.append(draw("rect", { x: x(age_s), width: 1, height: DAY_HEIGHT, class: "fmark" }));
   }
+  return span_s;
 }
 
 // Splits where there was no picture, or none was looked at for long.
