@@ -70,6 +70,7 @@ faults: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --faults $(FAULTS) --faults-record -p no:randomly
 
 docs: $(VENV)/.dev
+	$(BIN)/python -m tools.reference
 	$(BIN)/python -m sphinx -c docs/site -b html -q -n -W --keep-going . build/site
 	@echo "build/site/index.html"
 
