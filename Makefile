@@ -3,6 +3,7 @@
 #   make test    static checks and all tests
 #   make check   static checks only: format, lint, types, imports
 #   make faults  every promise of docs/reliability.md with its full numbers, and that page (hours)
+#   make fuzz    readers of bundles, configurations and payloads, MINUTES=10 each (x86-64)
 #   make docs    the documentation as a site in build/site, strictly
 #   make homeassistant  what a device tells, told to a real Home Assistant (Python 3.11, network)
 #   make lock    lock what is installed, with digests, as CycloneDX too, and its licences (network)
@@ -27,9 +28,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools docs
 
-.PHONY: demo test check faults docs homeassistant lock audit wheel dist bench vm powercuts starter sizes arm64 rooms clean help
+.PHONY: demo test check faults fuzz docs homeassistant lock audit wheel dist bench vm powercuts starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,18s/^# *//p' Makefile
+	@sed -n '2,19s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -68,6 +69,11 @@ FAULTS ?= full
 faults: $(VENV)/.dev
 	@sh tools/system-packages.sh test
 	OMP_NUM_THREADS=1 $(BIN)/pytest --faults $(FAULTS) --faults-record -p no:randomly
+
+# What reaches new lines is kept in build/fuzz, so that a later run begins where this one ended.
+fuzz: MINUTES = 10
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.fuzzing --minutes $(MINUTES)
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m tools.reference

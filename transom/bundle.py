@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from transom.atomic import write_file
-from transom.errors import BundleError, SignatureError
+from transom.errors import BundleError, SignatureError, start_of
 from transom.goldens import Goldens, check_parts
 from transom.manifest import Manifest, read_manifest
 from transom.session import Precision
@@ -148,7 +148,7 @@ def parse_bundle(data: bytes, name: str, trusted_keys: Sequence[PublicKey] | Non
     except BundleError as error:
         raise BundleError(f"{name}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{name}: report.json cannot be read: {error}") from error
+        raise BundleError(f"{name}: report.json cannot be read: {start_of(error)}") from error
     return Bundle(
         manifest, members["model.onnx"], goldens, report, hashlib.sha256(data).hexdigest()
     )

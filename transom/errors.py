@@ -109,4 +109,9 @@ def brief(error: Exception) -> str:
 
     The `repr` of a UnicodeDecodeError holds all that could not be decoded.
     """
-    return f"{type(error).__name__}: {str(error)[:200]}"
+    return f"{type(error).__name__}: {start_of(error)}"
+
+
+def start_of(error: Exception) -> str:
+    """Return the beginning of what a library says of a file: a name in that may be endless."""
+    return str(error)[:200]

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from transom import __version__
-from transom.errors import BundleError
+from transom.errors import BundleError, start_of
 from transom.preprocess import Steps
 from transom.session import Precision
 from transom.tasks import Task, TaskSet
@@ -158,7 +158,7 @@ def read_manifest(data: bytes) -> Manifest:
             )
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"manifest.json: {error}") from error
+        raise BundleError(f"manifest.json: {start_of(error)}") from error
 
 
 def check_runtime(manifest: Manifest, name: str) -> None:

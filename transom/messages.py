@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from transom.errors import MessageError
+from transom.errors import MessageError, start_of
 
 ONLINE = "online"
 OFFLINE = "offline"
@@ -377,7 +377,7 @@ def decode(data: bytes, payload_type: type[PayloadType], topic: str) -> PayloadT
     try:
         return msgspec.json.decode(data, type=payload_type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MessageError(f"{topic}: {error}") from error
+        raise MessageError(f"{topic}: {start_of(error)}") from error
 
 
 def decode_any(data: bytes) -> Any:
