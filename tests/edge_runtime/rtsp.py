@@ -1,14 +1,23 @@
-"""A real RTSP server on loopback that plays a clip."""
+"""A real RTSP server that plays a clip.
+
+`python -m tests.edge_runtime.rtsp HOST PORT CLIP` serves until its process ends.
+"""
 
 import os
 import shutil
 import socket
 import socketserver
 import subprocess
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+_SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
+_BUFFER_BYTES = 4 << 20
+"""A busy machine lets packets wait for seconds; one that is lost is a picture that is damaged."""
 
 
 def require_ffmpeg() -> None:
@@ -18,20 +27,31 @@ def require_ffmpeg() -> None:
 
 
 class RtspServer(socketserver.ThreadingTCPServer):
-    """RTSP over TCP with interleaved RTP (JPEG payload made by ffmpeg), RFC 2326 and 2435."""
+    """RTSP over TCP with interleaved RTP (JPEG payload made by ffmpeg), RFC 2326 and 2435.
+
+    Args:
+        clip: Played again and again.
+        host: Where to listen.
+        port: Where to listen; 0 = any that is free.
+        grain: Of a sensor, other in each picture: without it the clip comes again, which a frozen
+            camera's pictures do.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, clip: Path) -> None:
+    def __init__(
+        self, clip: Path, host: str = "127.0.0.1", port: int = 0, *, grain: int = 0
+    ) -> None:
         self.clip = clip
-        super().__init__(("127.0.0.1", 0), RtspSession)
+        self.grain = grain
+        super().__init__((host, port), RtspSession)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"rtsp://127.0.0.1:{self.server_address[1]}/clip"
+        return f"rtsp://{self.server_address[0]}:{self.server_address[1]}/clip"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is no news."""
@@ -49,6 +69,8 @@ class RtspSession(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving:
+            with suppress(PermissionError):  # only root may have so much
+                receiving.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
             receiving.bind(("127.0.0.1", 0))
             self._converse(receiving)
 
@@ -84,7 +106,8 @@ class RtspSession(socketserver.StreamRequestHandler):
     def _play(self, receiving: socket.socket) -> None:
         address = f"rtp://127.0.0.1:{receiving.getsockname()[1]}?pkt_size=1200"
         command = ["ffmpeg", "-v", "quiet", "-re", "-stream_loop", "-1", "-i"]
-        command += [str(self.server.clip), "-c:v", "mjpeg", "-huffman", "default"]
+        command += [str(self.server.clip), "-c:v", "mjpeg", "-q:v", "3", "-huffman", "default"]
+        command += ["-vf", f"noise=alls={self.server.grain}:allf=t"]
         command += ["-force_duplicated_matrix", "1", "-pix_fmt", "yuvj420p", "-f", "rtp", address]
         packing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         receiving.settimeout(5.0)
@@ -95,3 +118,8 @@ class RtspSession(socketserver.StreamRequestHandler):
         finally:
             packing.kill()
             packing.wait()
+
+
+if __name__ == "__main__":
+    RtspServer(Path(sys.argv[3]), sys.argv[1], int(sys.argv[2]), grain=6)
+    threading.Event().wait()

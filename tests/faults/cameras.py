@@ -1,6 +1,7 @@
 """A real daemon with cameras at real servers that fail, and what it said when."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from transom.messages import Message, Topics, decode_any
 DOOR = ((0.36, 0.17), (0.64, 0.17), (0.64, 0.93), (0.36, 0.93))
 OPEN = 217.0
 FPS = 5.0
+CLIP = "open.avi"
 TOPICS = Topics("transom", "pi")
 
 
@@ -44,6 +46,12 @@ def write_pictures(folder: Path) -> None:
     for kind, pictures in kinds.items():
         for number, picture in enumerate(pictures):
             cv2.imwrite(str(folder / f"{kind}-{number}.jpg"), picture)
+    height, width = rooms[0].shape[:2]
+    code = cv2.VideoWriter.fourcc(*"MJPG")
+    clip = cv2.VideoWriter(str(folder / CLIP), code, 10.0, (width, height))
+    for room in rooms:
+        clip.write(room)
+    clip.release()
 
 
 class CameraServer:
@@ -56,10 +64,11 @@ class CameraServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.camera_server", self.host, str(self.port),
-             str(self._pictures)],
-            stdin=subprocess.PIPE,
-        )  # fmt: skip
+            [sys.executable, "-m", *self._program()], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    def _program(self) -> list[str]:
+        return ["tests.faults.camera_server", self.host, str(self.port), str(self._pictures)]
 
     def wait(self) -> None:
         """Wait until it can be reached."""
@@ -82,16 +91,27 @@ class CameraServer:
         self._process.stdin.flush()
 
     def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        os.killpg(self._process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+
+class RtspCameraServer(CameraServer):
+    """A camera that speaks RTSP, by TCP: a process and its ffmpeg, which show an open door."""
+
+    def _program(self) -> list[str]:
+        return ["tests.edge_runtime.rtsp", self.host, str(self.port), str(self._pictures / CLIP)]
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://{self.host}:{self.port}/clip"
 
 
 class CountedCamera(CameraProcess):
@@ -173,9 +193,11 @@ class Watched:
 
 
 @contextlib.contextmanager
-def servers(count: int, pictures: Path, host: str = "127.0.0.1") -> Iterator[list[CameraServer]]:
+def servers(
+    count: int, pictures: Path, host: str = "127.0.0.1", kind: type[CameraServer] = CameraServer
+) -> Iterator[list[CameraServer]]:
     """Start camera servers, and end them whatever happens."""
-    started = [CameraServer(pictures, host) for _ in range(count)]
+    started = [kind(pictures, host) for _ in range(count)]
     try:
         for server in started:
             server.wait()
