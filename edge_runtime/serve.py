@@ -102,15 +102,7 @@ def _run(
     topics = Topics(config.mqtt.prefix, config.device)
     samples = _samples(config, state)
     try:
-        publisher = Publisher(
-            config.mqtt,
-            topics,
-            outbox,
-            secret=access.secret,
-            clock=clock,
-            tls=access.tls,
-            birth_topic=_birth_topic(config),
-        )
+        publisher = _publisher(config, topics, access, outbox, clock)
         reports = UpdateReports(topics, outbox, publisher, clock)
         handover = None if config.updates is None else Handover(config.models, reports, ledger)
         bundle = serving_bundle(config.models) if handover is None else handover.begin()
@@ -209,8 +201,20 @@ def _sharing(
     return Sharing(config, topics, publisher, samples, bundle)
 
 
-def _birth_topic(config: Config) -> str | None:
-    return f"{config.homeassistant.prefix}/status" if config.homeassistant.discovery else None
+def _publisher(
+    config: Config, topics: Topics, access: Access, outbox: Outbox, clock: Clock
+) -> Publisher:
+    """Return the connection to the broker; where Home Assistant begins anew, it is told again."""
+    home = config.homeassistant
+    return Publisher(
+        config.mqtt,
+        topics,
+        outbox,
+        secret=access.secret,
+        clock=clock,
+        tls=access.tls,
+        birth_topic=f"{home.prefix}/status" if home.discovery else None,
+    )
 
 
 def _processes(cameras: CameraSet, page: "Page | None") -> list[int]:
