@@ -1,8 +1,12 @@
 """The command `transom setup`."""
 
+import contextlib
 import logging
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -119,13 +123,31 @@ def setup_command(
     talk = Talk(is_asking=is_asking)
     talk.note("--config", str(config_file))
     try:
-        outcome = Assistant(talk, wishes).run()
+        with _ended_like_ctrl_c():
+            outcome = Assistant(talk, wishes).run()
     except (click.Abort, KeyboardInterrupt):
         talk.say(f"\nnothing was written; to go on from here:\n  {talk.how_to_go_on()}")
         raise
     if as_json:
         click.echo(msgspec.json.encode(outcome.as_json()))
     return EXIT_DONE if outcome.is_written else EXIT_FAILED
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let a hang-up end it in order, too: a picture of a room must not stay behind."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGHUP, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show_cameras(places: list[tuple[str, int]], *, as_json: bool) -> int:

@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import select
-import signal
 import struct
 import subprocess
 import sys
@@ -55,7 +54,8 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        os.close(self._ours)
+        if self._ours >= 0:
+            os.close(self._ours)
 
     @property
     def text(self) -> str:
@@ -87,7 +87,10 @@ class Terminal:
         return self._process.wait(WITHIN_S)
 
     def hang_up(self) -> None:
-        self._process.send_signal(signal.SIGHUP)
+        """Go away, as a connection that breaks, and wait for its end."""
+        os.close(self._ours)
+        self._ours = -1
+        self._process.wait(WITHIN_S)
 
     def _read(self, seconds: float) -> bool:
         """Take in what it has written; return whether there may be more."""

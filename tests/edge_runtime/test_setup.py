@@ -314,6 +314,22 @@ def test_whoever_stops_it_is_told_how_to_go_on_and_nothing_was_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_terminal_that_hangs_up_leaves_no_picture_behind(
+    tmp_path: Path, camera: MjpegServer
+) -> None:
+    pictures = tmp_path / "temporary"
+    pictures.mkdir()
+    options = ("--config", str(tmp_path / "transom.toml"), "--source", f"hall={camera.url}")
+    place = {"TMPDIR": str(pictures)}
+    with Terminal("setup", *options, "--zone", ZONE, environment=place) as terminal:
+        terminal.wait_for("user at the camera")
+        terminal.type("")
+        terminal.wait_for("this device's name")
+        assert list(pictures.glob("*/hall.jpg"))
+        terminal.hang_up()
+    assert list(pictures.iterdir()) == []
+
+
 def test_the_starter_proposes_the_window_of_a_drawn_room(
     setup: Setup, tmp_path: Path, broker: Broker
 ) -> None:
