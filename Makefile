@@ -133,7 +133,7 @@ powercuts: $(VENV)/.dev
 # STARTER_SHIP=` goes all the way in minutes and ships nothing.
 DATA ?= ../shared/data
 STARTER_SCENES ?= 3000
-STARTER_ROOMS ?= 321
+STARTER_ROOMS ?= 690
 STARTER_TRAIN ?=
 STARTER_SHIP ?= $(BIN)/python tools/ship_starter.py build/starter/run
 PHOTOGRAPHS = $(DATA)/doors $(DATA)/kinds
@@ -143,7 +143,7 @@ starter: $(VENV)/.dev build/blender/.made
 	$(BIN)/transom data generate build/starter/scenes --groups $(STARTER_SCENES) --pictures 3 \
 	  --seed 9001
 	build/blender/bin/python -m tools.render_rooms build/starter/rooms --seed 1 \
-	  --scenes $(STARTER_ROOMS)
+	  --scenes $(STARTER_ROOMS) --windows 0.3
 	$(TRAIN) $(PHOTOGRAPHS) --start none --out build/starter/teacher
 	for seed in 0 1; do \
 	  $(TRAIN) $(PHOTOGRAPHS) --recipe train/starter_teacher.toml --seed $$seed --start none \

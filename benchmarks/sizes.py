@@ -19,7 +19,7 @@ from train.recipe import Recipe
 from transom.bundle import Bundle, read_bundle
 from transom.tasks import Task, TaskSet
 
-BOARDS = {"Pi Zero 2": (1.0, 64), "Pi 4": (1.0, 96), "Pi 5": (1.0, 128)}
+BOARDS = {"Pi Zero 2": (1.0, 64), "Pi 4": (1.0, 96), "Pi 5": (1.0, 120)}
 """Width and size that suit a board."""
 _TASKS = TaskSet(
     [
