@@ -10,6 +10,8 @@
 #   make audit   ask whether anything that is locked has a known weakness (network)
 #   make wheel   the wheel in dist/, the same bytes for the same commit
 #   make dist    the wheel and the source archive in dist/, as a package index takes them
+#   make deb     the Debian package of the device's half in dist/, and lintian's word on it (as root)
+#   make install-test  install, upgrade, go back, take away in a booted Debian (as root); build/install/log
 #   make bench   every figure of the documentation, one after the other (long)
 #   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
 #   make powercuts  that machine's power cut CUTS times while the daemon works (hours, needs root)
@@ -28,9 +30,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools docs
 
-.PHONY: demo test check faults fuzz docs homeassistant lock audit wheel dist bench vm powercuts starter sizes arm64 rooms clean help
+.PHONY: demo test check faults fuzz docs homeassistant lock audit wheel dist deb install-test bench vm powercuts starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,19s/^# *//p' Makefile
+	@sed -n '2,21s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -110,6 +112,14 @@ wheel: $(VENV)/.dev
 dist: $(VENV)/.dev
 	$(BIN)/python tools/wheel.py --archive
 	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+
+deb: $(VENV)/.dev
+	@sh tools/system-packages.sh deb
+	$(BIN)/python -m tools.deb
+
+install-test: $(VENV)/.dev
+	@sh tools/system-packages.sh install-test
+	$(BIN)/python -m tools.install_test
 
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the system packages that a make target needs, where this user may; else say which.
-# Usage: system-packages.sh venv|demo|test|vm|arm64
+# Usage: system-packages.sh venv|demo|test|vm|deb|install-test|arm64
 set -eu
 
 python=${PYTHON:-python3}
@@ -36,13 +36,21 @@ vm)
     need qemu-system-x86_64 qemu-system-x86
     need mke2fs e2fsprogs
     ;;
+deb | install-test)
+    need dpkg-buildpackage dpkg-dev
+    need dh debhelper
+    need lintian lintian
+    /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+    [ "$1" = deb ] || need debootstrap debootstrap
+    [ "$1" = deb ] || need systemd-nspawn systemd-container
+    ;;
 arm64)
     need debootstrap debootstrap
     need qemu-aarch64-static qemu-user-static
     need update-binfmts binfmt-support
     ;;
 *)
-    echo "usage: $0 venv|demo|test|vm|arm64" >&2
+    echo "usage: $0 venv|demo|test|vm|deb|install-test|arm64" >&2
     exit 2
     ;;
 esac

@@ -61,10 +61,11 @@ def build_archive(out: Path, commit: str = "HEAD") -> Path:
 def sources(commit: str) -> Iterator[Path]:
     """Lay a commit's files into a folder for as long as this lasts."""
     archive = git("-c", "tar.umask=0022", "archive", "--format=tar", commit)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "transom"
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")  # with the archive's modes, whatever the umask
-        yield Path(folder)
+        yield folder
 
 
 def time_of(commit: str) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from tools import wheel
 
+pytestmark = pytest.mark.timeout(300)  # three builds: seconds, if nothing else runs
 ROOT = Path(__file__).resolve().parents[2]
 NOT_HANDED_OUT = {".ci/run", ".gitignore", "MANIFEST.in"}
 

@@ -1,8 +1,9 @@
-"""The scripts of the repository: a shell understands them, and shellcheck has nothing to say."""
+"""The scripts of the repository: a shell understands them, and linters have nothing to say."""
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,9 @@ def test_shellcheck_has_nothing_to_say() -> None:
     assert "install.sh" in found
     done = subprocess.run([program, *found], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    program = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([program, ROOT / "Containerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
