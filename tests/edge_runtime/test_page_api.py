@@ -17,6 +17,7 @@ from edge_runtime.web.call import Call
 from tests.edge_runtime.conftest import PlayListCamera
 from tests.edge_runtime.page import CONFIGURATION, Client, ServedDaemon
 from tests.edge_runtime.test_daemon import AJAR, CLOSED, OPEN
+from tests.faults.proof import Proof
 from transom.bundle import Bundle, read_bundle
 from transom.config import load_config
 from transom.crop import Image
@@ -214,8 +215,8 @@ def test_a_cookie_that_was_tampered_with_or_is_old_counts_for_nothing(
     assert client.ask("GET", "/api/status", headers=own).status == 200
 
 
-def test_no_other_file_is_served(gate: ServedDaemon) -> None:
-    for path in (
+def test_no_other_file_is_served(gate: ServedDaemon, proof: Proof) -> None:
+    paths = (
         "/../access.py",
         "/..%2faccess.py",
         "/%2e%2e/%2e%2e/web/access.py",
@@ -227,10 +228,14 @@ def test_no_other_file_is_served(gate: ServedDaemon) -> None:
         "/js/",
         "/api/cameras/..%2f..%2fpage-token/picture",
         "/api/samples/..%2f..%2fpage-token/picture",
-    ):
+    )
+    claim = proof(22, "paths that lead out of the page's files, to its token and its code",
+                  fast=len(paths), full=len(paths), unit="paths")  # fmt: skip
+    for path in paths:
         found = gate.client.get(path)
         assert found.status == 404, path
         assert gate.token.encode() not in found.body
+    claim.found("404 each")
 
 
 def test_every_file_of_the_page_forbids_what_it_does_not_need(gate: ServedDaemon) -> None:
