@@ -289,15 +289,18 @@ class Certificates:
     client_key: Path
 
 
-def make_certificates(folder: Path, host: str = "localhost") -> Certificates:
-    """Make an authority and two certificates of it."""
+def make_certificates(
+    folder: Path, host: str = "localhost", *, are_expired: bool = False
+) -> Certificates:
+    """Make an authority and two certificates of it, which count for a day or no longer do."""
+    until = datetime.timedelta(hours=-1) if are_expired else datetime.timedelta(days=1)
     folder.mkdir(parents=True, exist_ok=True)
     authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority = _certificate("authority", authority_key, None, authority_key, host)
+    authority = _certificate("authority", authority_key, None, authority_key, host, until)
     files = {"authority": authority.public_bytes(serialization.Encoding.PEM)}
     for name in ("server", "client"):
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _certificate(name, key, authority, authority_key, host)
+        certificate = _certificate(name, key, authority, authority_key, host, until)
         files[name] = certificate.public_bytes(serialization.Encoding.PEM)
         files[f"{name}_key"] = key.private_bytes(
             serialization.Encoding.PEM,
@@ -316,6 +319,7 @@ def _certificate(
     issuer: x509.Certificate | None,
     issuer_key: ec.EllipticCurvePrivateKey,
     host: str,
+    until: datetime.timedelta,
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -326,7 +330,7 @@ def _certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_after(now + until)
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
     )
     if name == "server":

@@ -487,32 +487,44 @@ def test_tls_with_a_client_certificate_connects(
 
 # paho leaves the socket of a failed handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
-@pytest.mark.parametrize("fault", ["another authority", "another host", "no client certificate"])
-def test_tls_refuses_and_says_why(
+@pytest.mark.parametrize("fault", ["of another authority", "for another host", "expired"])
+def test_a_broker_that_is_another_hears_nothing_and_the_log_says_why(
     fault: str,
     tmp_path: Path,
     publish: Callable[..., Publisher],
     caplog: pytest.LogCaptureFixture,
+    proof: Proof,
 ) -> None:
-    host = "elsewhere.lan" if fault == "another host" else "localhost"
-    made = make_certificates(tmp_path / "certificates", host)
+    claim = proof(16, f"a broker whose certificate is {fault}", unit="brokers")
+    host = "elsewhere.lan" if fault == "for another host" else "localhost"
+    made = make_certificates(tmp_path / "certificates", host, are_expired=fault == "expired")
     other = make_certificates(tmp_path / "other")
-    trusted = other if fault == "another authority" else made
-    with Broker(
-        tmp_path / "broker",
-        certificates=made,
-        requires_certificate=fault == "no client certificate",
-    ) as broker:
+    trusted = other if fault == "of another authority" else made
+    with Broker(tmp_path / "broker", certificates=made) as broker:
         config = broker.config(ca_file=str(trusted.authority))
         publisher = publish(config, tls=read_tls(config, tmp_path / "transom.toml"))
         wait_until(lambda: "broker not reached" in caplog.text)
         assert not publisher.is_connected
     expected = {
-        "another authority": "not trusted",
-        "another host": "Hostname mismatch",
-        "no client certificate": "",
+        "of another authority": "not trusted",
+        "for another host": "Hostname mismatch",
+        "expired": "has expired",
     }
     assert expected[fault] in caplog.text
+    claim.found("no connection, and so no password and no message; the log says why")
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
+def test_a_broker_that_wants_a_certificate_is_not_reached_without(
+    tmp_path: Path, publish: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = make_certificates(tmp_path / "certificates")
+    with Broker(tmp_path / "broker", certificates=made, requires_certificate=True) as broker:
+        config = broker.config(ca_file=str(made.authority))
+        publisher = publish(config, tls=read_tls(config, tmp_path / "transom.toml"))
+        wait_until(lambda: "broker not reached" in caplog.text)
+        assert not publisher.is_connected
 
 
 def test_what_answers_but_is_no_broker_does_not_end_the_publisher(
