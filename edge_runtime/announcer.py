@@ -57,7 +57,7 @@ class Broker(Protocol):
     """The way to the broker; see `mqtt.Publisher`."""
 
     def start(self) -> None:
-        """Connect, and keep connecting, in the background."""
+        """Connect, and keep connecting, in the background; nothing where that has begun."""
 
     def send(self, message: Message) -> None:
         """Publish the newest value of a topic, now or when the broker is back."""

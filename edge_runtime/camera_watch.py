@@ -74,8 +74,8 @@ class CameraWatch:
         self._unusable: tuple[Reason, float] | None = None
 
     def start(self, now_ns: int) -> None:
-        """Start the camera and say that nothing is known of it."""
-        self._tell_online(False)
+        """Start the camera, where it has not begun, and say what is known of it."""
+        self._tell_online(self.camera.status() == "online")
         self._announcer.camera_problem(self.name, None)
         for zone in self.zones:
             zone.start(now_ns)

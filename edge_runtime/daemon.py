@@ -37,7 +37,7 @@ from edge_runtime.homeassistant import discovery
 from edge_runtime.link import Received
 from edge_runtime.memory import give_back_free, give_back_memory
 from edge_runtime.notify import Notifier
-from edge_runtime.precision import Chosen, Measured, open_classifier
+from edge_runtime.precision import Chosen, Measured, Opened, open_classifier
 from edge_runtime.samples import SampleStore
 from edge_runtime.sampling import Sampling
 from edge_runtime.two_states import told_spec
@@ -91,6 +91,7 @@ class Daemon:
         wake: Set by the cameras when they have a frame; None = by nothing but `ask_to_stop`.
         is_shown: Whether somebody may ask for frames and for the last hour.
         measured: What the network takes here in each precision; None = nobody has looked.
+        opened: The bundle with its network at work already; None = it is to be opened.
 
     Attributes:
         precision: In which the network runs, and why.
@@ -118,14 +119,18 @@ class Daemon:
         wake: Wake | None = None,
         is_shown: bool = False,
         measured: Measured | None = None,
+        opened: Opened | None = None,
     ) -> None:
         _check_zones(config, bundle.manifest)
         self._config = config
         self._manifest = bundle.manifest
-        self._classifier, self.precision = open_classifier(
-            bundle, config.models.precision, measured, threads=config.models.threads
-        )
-        give_back_memory()
+        if opened is not None and opened.bundle.digest == bundle.digest:
+            self._classifier, self.precision = opened.classifier, opened.chosen
+        else:
+            self._classifier, self.precision = open_classifier(
+                bundle, config.models.precision, measured, threads=config.models.threads
+            )
+            give_back_memory()
         self._broker = broker
         self._outbox = outbox
         self._clock = clock
@@ -194,7 +199,7 @@ class Daemon:
     # ---------------------------------------------------------------- start, loop, end
 
     def run(self) -> None:
-        """Start, turn until `ask_to_stop`, and stop in good order."""
+        """Start, turn until `ask_to_stop` or until another bundle is to serve, and end."""
         # Its threads would wait for work by turning: more of them, and all day, than they help.
         cv2.setNumThreads(1)
         self.start()
@@ -203,7 +208,10 @@ class Daemon:
                 self.step()
                 self._rest()
         finally:
-            self.stop()
+            if self.wants_restart:
+                self.hand_over()
+            else:
+                self.stop()
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -246,7 +254,13 @@ class Daemon:
     @property
     def wants_restart(self) -> bool:
         """Whether another bundle is to serve: start anew, and it does."""
-        return self._updates is not None and self._updates.wants_restart
+        is_wanted = self._updates is not None and self._updates.wants_restart
+        return is_wanted and not self._is_stopping
+
+    @property
+    def successor(self) -> Opened | None:
+        """The bundle that is to serve, its network at work already; None = not opened."""
+        return None if self._updates is None else self._updates.successor
 
     def start(self) -> None:
         """Say what there is, then start the cameras and the connection."""
@@ -271,6 +285,12 @@ class Daemon:
             self._manifest.sequence,
             self.precision.precision,
         )
+
+    def hand_over(self) -> None:
+        """End, and leave the cameras and the connection to the daemon that follows."""
+        if self._updates is not None:
+            self._updates.stop()
+        _log.info("handed over device=%s", self._config.device)
 
     def stop(self) -> None:
         """Say goodbye to the broker and end the cameras, within `STOP_S`."""

@@ -124,7 +124,9 @@ class Publisher:
     # ---------------------------------------------------------------- for the daemon's thread
 
     def start(self) -> None:
-        """Connect, and keep connecting, in the background."""
+        """Connect, and keep connecting, in the background; nothing where that has begun."""
+        if self._thread.ident is not None:
+            return
         config = self._access.config
         if config.protocol == "3.1.1":
             _log.warning(

@@ -10,6 +10,7 @@ import logging
 import platform
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -79,6 +80,15 @@ def choose(bundle: Bundle, wanted: WantedPrecision, measured: Measured | None) -
 
 def _figures(measured: Measured) -> str:
     return f"int8 takes {measured.int8_ms:.2f} ms a crop, float32 {measured.float32_ms:.2f} ms"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle whose network is at work, its answers to the goldens right."""
+
+    bundle: Bundle
+    classifier: Classifier
+    chosen: Chosen
 
 
 def open_classifier(

@@ -3,21 +3,22 @@
 import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_runtime.camera_set import CameraSet
 from edge_runtime.clock import Clock
-from edge_runtime.daemon import Daemon
+from edge_runtime.daemon import STOP_S, Daemon
 from edge_runtime.handover import Handover
 from edge_runtime.ledger import LedgerFile
-from edge_runtime.link import Access, read_access
+from edge_runtime.link import read_access
 from edge_runtime.memory import give_back_memory
 from edge_runtime.models import serving_bundle
 from edge_runtime.mqtt import Publisher
 from edge_runtime.notify import Notifier
 from edge_runtime.outbox import FILE_NAME, Outbox
-from edge_runtime.precision import Measured, PrecisionFile
+from edge_runtime.precision import Measured, Opened, PrecisionFile
 from edge_runtime.samples import FILE_NAME as SAMPLES
 from edge_runtime.samples import SampleStore
 from edge_runtime.sharing import Sharing
@@ -37,6 +38,29 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+@dataclass
+class _Kept:
+    """What goes on while a daemon with another bundle takes the place of one.
+
+    Attributes:
+        cameras: They deliver frames all the while.
+        publisher: Its connection stays.
+        opened: The bundle that is to serve, its network at work already.
+        has_ended: Whether both have, because the daemon failed or was told to stop.
+    """
+
+    cameras: CameraSet
+    publisher: Publisher
+    opened: Opened | None = None
+    has_ended: bool = False
+
+    def end(self) -> None:
+        """End both; nothing where they have ended."""
+        self.has_ended = True
+        self.publisher.stop(STOP_S / 2)
+        self.cameras.stop()
+
+
 def serve(config: Config, config_file: Path, cameras: CameraSet) -> None:
     """Run the daemon until it is told to stop.
 
@@ -45,27 +69,32 @@ def serve(config: Config, config_file: Path, cameras: CameraSet) -> None:
         config_file: The file that it was read from, read again when zones are drawn anew.
         cameras: Its cameras, which may have been started.
     """
-    access = read_access(config.mqtt, config_file)
     state = Path(config.state_directory)
+    read_access(config.mqtt, config_file)  # a mistake is told before anything begins
     check_state_format(state)
     outbox = _outbox(config)  # before the page: a daemon that runs here already has both
     note_state_format(state)
+    kept = _Kept(cameras, _publisher(config, config_file, outbox))
     ledger = _ledger(config)
     try:
         with _page(config, config_file) as page:
-            while _run(config, access, cameras, page, outbox, ledger):
+            while _run(config, kept, page, outbox, ledger):
+                is_reloaded = page is not None and page.wants_reload
+                if not (is_reloaded or kept.has_ended):
+                    continue
+                kept.end()
                 give_back_memory()
-                if page is not None and page.wants_reload:
+                if is_reloaded:
                     config = load_config(config_file)
-                    access = read_access(config.mqtt, config_file)
                     outbox.close()
                     outbox = _outbox(config)
                     ledger = _ledger(config)
                 cameras = CameraSet(config, config_file)
+                kept = _Kept(cameras, _publisher(config, config_file, outbox))
                 cameras.start()  # their sources open while the network is loaded
     finally:
+        kept.end()
         outbox.close()
-        cameras.stop()
 
 
 def _outbox(config: Config) -> Outbox:
@@ -86,23 +115,23 @@ def _page(config: Config, config_file: Path) -> AbstractContextManager["Page | N
 
 def _run(
     config: Config,
-    access: Access,
-    cameras: CameraSet,
+    kept: _Kept,
     page: "Page | None",
     outbox: Outbox,
     ledger: LedgerFile,
 ) -> bool:
-    """Run a daemon until it is told to stop; its cameras have ended then.
+    """Run a daemon until it is told to stop, or until another bundle is to serve.
 
     Returns:
         Whether to run another, with another bundle or with zones that were drawn anew.
     """
+    cameras, publisher = kept.cameras, kept.publisher
+    opened, kept.opened = kept.opened, None
     clock = Clock()
     state = Path(config.state_directory)
     topics = Topics(config.mqtt.prefix, config.device)
     samples = _samples(config, state)
     try:
-        publisher = _publisher(config, topics, access, outbox, clock)
         reports = UpdateReports(topics, outbox, publisher, clock)
         handover = None if config.updates is None else Handover(config.models, reports, ledger)
         bundle = serving_bundle(config.models) if handover is None else handover.begin()
@@ -123,6 +152,7 @@ def _run(
                 wake=cameras.wake,
                 is_shown=page is not None,
                 measured=measured,
+                opened=opened,
                 updates=None
                 if handover is None
                 else _updater(config, topics, publisher, handover, reports, bundle, clock),
@@ -137,12 +167,13 @@ def _run(
         except ClassifierError as error:
             if handover is None or not handover.give_up(str(error)):
                 raise
+            kept.end()  # it stopped them where it failed at work
             return True
         if handover is not None and not daemon.wants_restart:
             handover.end()
+        kept.opened = daemon.successor
         return daemon.wants_restart or (page is not None and page.wants_reload)
     finally:
-        cameras.stop()
         if samples is not None:
             samples.close()
 
@@ -201,17 +232,16 @@ def _sharing(
     return Sharing(config, topics, publisher, samples, bundle)
 
 
-def _publisher(
-    config: Config, topics: Topics, access: Access, outbox: Outbox, clock: Clock
-) -> Publisher:
+def _publisher(config: Config, config_file: Path, outbox: Outbox) -> Publisher:
     """Return the connection to the broker; where Home Assistant begins anew, it is told again."""
+    access = read_access(config.mqtt, config_file)
     home = config.homeassistant
     return Publisher(
         config.mqtt,
-        topics,
+        Topics(config.mqtt.prefix, config.device),
         outbox,
         secret=access.secret,
-        clock=clock,
+        clock=Clock(),
         tls=access.tls,
         birth_topic=f"{home.prefix}/status" if home.discovery else None,
     )

@@ -24,14 +24,22 @@ from edge_runtime.download import Exchange, PartFile, clear_parts, fetch_chunks
 from edge_runtime.handover import Handover
 from edge_runtime.keyring import Keyring
 from edge_runtime.link import Received
-from edge_runtime.precision import PrecisionFile
+from edge_runtime.memory import give_back_memory
+from edge_runtime.models import serving_bundle
+from edge_runtime.precision import Opened, PrecisionFile, open_classifier
 from edge_runtime.probation import Probation, Verdict
 from edge_runtime.shadow import Shadow, SharedLooks, share
 from edge_runtime.trial import Trial
 from edge_runtime.update_reports import Measured, UpdateReports
 from transom.bundle import Bundle
 from transom.config import Config
-from transom.errors import BundleError, MessageError, SignatureError, UpdateError
+from transom.errors import (
+    BundleError,
+    ClassifierError,
+    MessageError,
+    SignatureError,
+    UpdateError,
+)
 from transom.manifest import InputSpec
 from transom.messages import Topics
 from transom.updates import FINAL, Desired, Install, Rollback, Step, read_desired
@@ -86,6 +94,7 @@ class Updater:
     Attributes:
         shadow_input: What the network in trial wants to see of the daemon's looks; None = nothing.
         wants_restart: Whether the daemon must start anew: another bundle serves from then on.
+        successor: That bundle, its network at work already; None = it does not open.
     """
 
     def __init__(
@@ -124,6 +133,7 @@ class Updater:
         self.shadow_input: InputSpec | None = None
         self._probation = Probation(self._terms.healthy_s, clock.monotonic_s())
         self.wants_restart = False
+        self.successor: Opened | None = None
         self._thread = threading.Thread(target=self._run, name="updates", daemon=True)
 
     # ---------------------------------------------------------------- for the daemon's thread
@@ -331,7 +341,7 @@ class Updater:
         self._handover.remember(answered=wish.request)
         if not self._handover.roll_back("asked to go back", wish):
             raise UpdateError("has no bundle from before to go back to")
-        self.wants_restart = True
+        self._restart()
 
     def _await_consent(self, wish: Install) -> None:
         if self._terms.install == "at_once":
@@ -397,7 +407,7 @@ class Updater:
         measured = Measured(decisions=shadow.decisions, agreement=shadow.agreement)
         self._tell("shadow", wish, measured=measured)
         self._handover.install(part.path, wish, self._digest)
-        self.wants_restart = True
+        self._restart()
 
     def _watch_shadow(self, wish: Install, trial: Trial, wanted: InputSpec) -> Shadow:
         shadow = Shadow(trial, self._terms.shadow_decisions, self._terms.shadow_s)
@@ -435,9 +445,23 @@ class Updater:
             if wish is not None:
                 self._reports.step("committed", wish)
                 self._reports.state(self._serving)
+            give_back_memory()  # of the bundle before; not while this one took over
         elif wish is not None and self._handover.roll_back(verdict.sick):
-            self.wants_restart = True
+            self._restart()
             raise _Stopped
+
+    def _restart(self) -> None:
+        """Let another bundle serve: its network is opened while this one still judges."""
+        models = self._config.models
+        try:
+            bundle = serving_bundle(models, self._handover.ledger)
+            known = self._precisions.read(bundle.digest)
+            opened = open_classifier(bundle, models.precision, known, threads=models.threads)
+            self.successor = Opened(bundle, *opened)
+        except (BundleError, ClassifierError, OSError) as error:
+            # The start meets it too, and leaves the bundle.
+            _log.warning("the next bundle does not open reason=%s", error)
+        self.wants_restart = True
 
     def _refuse(self, error: Exception) -> None:
         self._refused_s = time.monotonic()

@@ -34,7 +34,7 @@ def running(folder: Path, manager: ServiceManager) -> Iterator["subprocess.Popen
 def test_the_daemon_takes_a_bundle_and_goes_back_when_asked(
     tmp_path: Path, tiny_bundle: Any
 ) -> None:
-    write_clip(tmp_path / "clip.avi", looks_a_state=5)
+    write_clip(tmp_path / "clip.avi")
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "mine.bundle").write_bytes(tiny_bundle.path.read_bytes())
     new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, padding=200_000)
