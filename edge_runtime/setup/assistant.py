@@ -23,13 +23,14 @@ from edge_runtime.setup.cameras import (
     is_at_this_machine,
     open_camera,
     proposed_name,
+    read_camera_name,
 )
 from edge_runtime.setup.draft import Draft, DraftCamera, DraftZone, as_name, free_name
 from edge_runtime.setup.drawing import as_jpeg, draw_zones
 from edge_runtime.setup.files import changed_secrets, check_folder, write_all
 from edge_runtime.setup.propose import Proposer
 from edge_runtime.setup.talk import Talk
-from edge_runtime.setup.zones import adjust, as_option, named_apart, read_name, shown
+from edge_runtime.setup.zones import adjust, as_option, named_apart, shown
 from transom.config import Config, DeviceName, load_config
 from transom.errors import CameraError, ConfigurationError, TransomError
 
@@ -181,7 +182,7 @@ class Assistant:
         candidates = self._offer() if said is None else []
         again: DraftCamera | None = None
         while True:
-            camera = again or self._named(*self._source(said, candidates), names)
+            camera = again or self._named(*self._source(said, candidates, names), names)
             self._talk.say(f"opening {shown_source(camera.source)} …")
             try:
                 camera = open_camera(camera)
@@ -209,7 +210,9 @@ class Assistant:
             self._talk.say("none was found; name one by its address, like rtsp://cam.lan/stream2")
         return found
 
-    def _source(self, said: str | None, candidates: list[Candidate]) -> tuple[str | None, str, str]:
+    def _source(
+        self, said: str | None, candidates: list[Candidate], names: set[str]
+    ) -> tuple[str | None, str, str]:
         """Return a name, if one was given, the source, and what the camera calls itself."""
 
         def read(text: str) -> tuple[str | None, str, str]:
@@ -218,7 +221,7 @@ class Assistant:
                 return None, chosen.source, chosen.what
             head, is_named, rest = text.partition("=")
             if is_named and ":" not in head:
-                return read_name(head), rest, ""
+                return read_camera_name(head, names), rest, ""
             if ":" not in text:
                 raise ValueError(
                     "must be a number of the list, or like usb:0, rtsp://cam.lan/stream2, "
@@ -248,12 +251,9 @@ class Assistant:
         if name is None:
             proposal = free_name(proposed_name(source, what), names)
             name = self._talk.ask(
-                "a name for it", "--source NAME=…", read_name, proposal, is_noted=False
-            )
-        if name in names:
-            raise TransomError(
-                f"{name} is the name of another camera; a name is unique on the device"
-            )
+                "a name for it", "--source NAME=…", lambda text: read_camera_name(text, names),
+                proposal, is_noted=False,
+            )  # fmt: skip
         return DraftCamera(name, source, username, secret)
 
     def _note(self, camera: DraftCamera) -> None:

@@ -1,11 +1,13 @@
 """Which cameras there are, and one of them opened."""
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from edge_runtime.one_picture import take_picture
 from edge_runtime.setup.draft import DraftCamera, as_name
@@ -16,6 +18,7 @@ from edge_runtime.setup.v4l2 import (
     unreadable_devices,
     video_devices,
 )
+from transom.config import Name
 from transom.errors import CameraError
 
 ONVIF = "onvif://"
@@ -100,10 +103,32 @@ def open_camera(camera: DraftCamera) -> DraftCamera:
     settle_s = _SETTLE_S if source.startswith(("usb:", "picamera:")) else 0.0
     image = take_picture(named.config(), camera.secret, settle_s)
     if min(image.shape[:2]) < _LEAST_PX:
-        raise CameraError(f"{source}: its picture has {image.shape[1]} x {image.shape[0]} pixels")
+        raise CameraError(
+            f"{source}: its picture must have {_LEAST_PX} pixels each way, has {image.shape[1]} x "
+            f"{image.shape[0]}; choose a larger stream"
+        )
     return DraftCamera(
         named.name, source, camera.username, camera.secret, image=image, zones=camera.zones
     )
+
+
+def read_camera_name(text: str, names: Collection[str]) -> str:
+    """Return a camera's name.
+
+    Args:
+        text: As somebody says it.
+        names: Those of other cameras.
+
+    Raises:
+        ValueError: It cannot be one.
+    """
+    try:
+        name = msgspec.convert(text, Name)
+    except msgspec.ValidationError:
+        raise ValueError(f"a camera's name must be of a-z, 0-9 and _, got {text!r}") from None
+    if name in names:
+        raise ValueError(f"{name} is the name of another camera; a name is unique on the device")
+    return name
 
 
 def proposed_name(source: str, what: str) -> str:

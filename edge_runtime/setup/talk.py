@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import click
 
+from edge_runtime.redaction import redact
 from transom.errors import TransomError
 from transom.printable import printable
 
@@ -61,7 +62,7 @@ class Talk:
         try:
             return read(answer)
         except ValueError as error:
-            raise TransomError(f"{option} {answer}: {error}") from error
+            raise TransomError(f"{option} {redact(answer)}: {error}") from error
 
     def _ask(
         self, question: str, read: Callable[[str], _Answer], proposal: str | None

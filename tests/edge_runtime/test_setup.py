@@ -21,6 +21,14 @@ from transom.config import load_config
 
 ZONE = "hall/front_door=0.35,0.15,0.65,0.95"
 PASSWORD = "gehe im 7"
+SMALL = """\
+device = "hall-pi"
+mqtt.host = "localhost"
+[[cameras]]
+name = "hall"
+source = "usb:0"
+zones = [{ name = "door", polygon = [[0.1, 0.1], [0.5, 0.1], [0.5, 0.9], [0.1, 0.9]] }]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +202,7 @@ def test_a_broker_that_refuses_keeps_the_configuration_from_being_written(
         (("--source", "hall=http://a:b@127.0.0.1/x", "--zone", ZONE), "must not hold a password"),
         (("--source", "hall", "--zone", ZONE), "or like usb:0"),
         (("--source", "Hall=usb:0", "--zone", ZONE), "of a-z, 0-9 and _"),
+        (("--source", "A=rtsp://a:hush@b/x", "--zone", ZONE), "--source A=rtsp://"),
         (("--source", "a=usb:0", "--zone", "hall=1"), "left top right bottom"),
         (("--ask", "cam:x"), "must be HOST or HOST:PORT"),
     ],
@@ -203,7 +212,9 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
 ) -> None:
     words = ["setup", "--config", str(tmp_path / "transom.toml"), "--yes", *options]
     assert main(words) in (1, 2, 78)
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said
+    assert "hush" not in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,6 +238,33 @@ def test_what_is_there_is_kept_until_somebody_says_otherwise(
     assert "hall is the name of another camera" in said
     setup(*options, *at(broker), "--overwrite")
     assert "# mine" not in path.read_text()
+
+
+def test_cameras_without_a_name_get_one_each(
+    setup: Setup, tmp_path: Path, camera: MjpegServer, broker: Broker
+) -> None:
+    zones = ("--zone", "camera/front=0.1,0.1,0.5,0.9", "--zone", "camera_2/back=0.1,0.1,0.5,0.9")
+    setup("--source", camera.url, "--source", camera.url, *zones, *at(broker))
+    config = load_config(tmp_path / "transom.toml")
+    assert [one.name for one in config.cameras] == ["camera", "camera_2"]
+
+
+def test_a_name_that_another_camera_has_is_asked_for_again(tmp_path: Path) -> None:
+    path = tmp_path / "transom.toml"
+    path.write_text(SMALL)
+    with Terminal("setup", "--config", str(path), "--add", "--ask", "127.0.0.1:9") as terminal:
+        terminal.wait_for("camera: a number, or a source")
+        terminal.type("hall=usb:0")
+        terminal.wait_for("hall is the name of another camera")
+        terminal.wait_for("camera: a number, or a source")
+        terminal.type("usb:0")
+        terminal.wait_for("a name for it")
+        terminal.type("hall")
+        terminal.wait_for("hall is the name of another camera")
+        terminal.wait_for("a name for it [camera]: ")
+        terminal.press_ctrl_c()
+        assert terminal.ended() == 130
+    assert path.read_text() == SMALL
 
 
 def test_a_person_is_led_through_and_nothing_is_written_before_the_end(
@@ -304,7 +342,7 @@ def test_whoever_stops_it_is_told_how_to_go_on_and_nothing_was_written(
         terminal.type("")
         terminal.wait_for("this device's name")
         terminal.type("hall-pi")
-        terminal.wait_for("broker's name or address")
+        terminal.wait_for("broker's name or address [localhost]: ")  # it reads from here on
         terminal.press_ctrl_c()
         assert terminal.ended() == 130
     again = terminal.text.partition("to go on from here:\n")[2]
