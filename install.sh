@@ -55,11 +55,11 @@ parse() { # arguments...
     while [ $# -gt 0 ]; do
         case "$1" in
         --wheel | --from | --root)
-            [ $# -gt 1 ] || { echo "install.sh: $1 needs a value; see --help" >&2; exit 2; }
+            [ -n "${2:-}" ] || { echo "install.sh: $1 needs a value; see --help" >&2; exit 2; }
             case "$1" in
             --wheel) wheel=$(absolute "$2") ;;
             --from) folder=$(absolute "$2") ;;
-            --root) root=$(absolute "$2") ;;
+            --root) root=$(readlink -m "$2") ;;
             esac
             shift
             ;;
@@ -74,6 +74,7 @@ parse() { # arguments...
         esac
         shift
     done
+    [ "$root" != / ] || root=""
     if [ "$purge" = yes ] && [ "$action" != uninstall ]; then
         echo "install.sh: --purge goes with --uninstall" >&2
         exit 2
@@ -199,7 +200,9 @@ configure() {
     # Asks what it must know, where somebody is there to answer.
     if [ "$dry_run" = no ] && [ -t 0 ] && [ -t 1 ] && "$new/bin/transom" setup --help >/dev/null 2>&1; then
         say "there is no configuration yet; Ctrl-C leaves the example to be edited"
+        trap : INT # it ends the questions, not the installation
         "$new/bin/transom" setup --config "$config" || true
+        trap 'exit 130' INT
     fi
     [ -e "$config" ] || run install -m 644 "$here/systemd/transom.toml" "$config"
 }

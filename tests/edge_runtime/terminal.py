@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +19,7 @@ WITHIN_S = 60.0
 
 
 class Terminal:
-    """A `transom` command in a terminal of its own.
+    """A command, one of `transom` unless another program is named, in a terminal of its own.
 
     Attributes:
         shown: All that it has written, with every movement of the cursor.
@@ -31,13 +31,14 @@ class Terminal:
         size: tuple[int, int] = (100, 30),
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "transom"),
     ) -> None:
         self.shown = ""
         self._seen = 0
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", size[1], size[0], 0, 0))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "transom", *arguments],
+            [*program, *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.edge_runtime.terminal import Terminal
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(300)  # two environments are made: seconds, if nothing else runs
 STATE = "var/lib/transom/outbox.sqlite3"
@@ -21,6 +23,8 @@ from pathlib import Path
 
 def entry():
     words = sys.argv[1:]
+    if words[0] == "setup" and "--help" not in words:
+        input("which camera? ")
     if words[0] == "check" and "later = true" in Path(words[1]).read_text() and "{version}" < "0.2":
         sys.exit("transom.toml: no such key: later")
     print("{version}")
@@ -132,6 +136,24 @@ def test_a_version_that_does_not_accept_the_configuration_does_not_get_the_devic
     assert serving(device) == "0.2.0"
 
 
+def test_ctrl_c_at_its_questions_leaves_the_example(checkout: Path, device: Path) -> None:
+    config = device / "etc/transom/transom.toml"
+    config.unlink()
+    words = ("--root", str(device), "--wheel", "transom-0.2.0-py3-none-any.whl")
+    with Terminal(*words, program=("sh", "install.sh"), cwd=checkout) as terminal:
+        terminal.wait_for("which camera? ")
+        terminal.press_ctrl_c()
+        terminal.wait_for(f"Now edit {config}")
+        assert terminal.ended() == 0
+    assert config.read_text() == (ROOT / "systemd/transom.toml").read_text()
+
+
+def test_a_root_that_is_not_there_yet_is_made(checkout: Path, tmp_path: Path) -> None:
+    done = install(checkout, tmp_path / "look", "--dry-run", "--from", ".")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{tmp_path}/look/opt/transom" in done.stdout
+
+
 def test_uninstalling_keeps_configuration_and_state(checkout: Path, device: Path) -> None:
     done = install(checkout, device, "--uninstall")
     assert (done.returncode, done.stderr) == (0, "")
@@ -160,6 +182,7 @@ def test_a_dry_run_says_everything_and_does_nothing(checkout: Path, tmp_path: Pa
     [
         (["--whel", "x"], 2, "no such option: --whel; see --help"),
         (["--wheel"], 2, "--wheel needs a value"),
+        (["--wheel", ""], 2, "--wheel needs a value"),
         (["--purge"], 2, "--purge goes with --uninstall"),
         (["--wheel", "away.whl"], 1, "away.whl: there is no such file or folder"),
         (["--wheel", "install.sh"], 1, "no wheel of Transom; it must be called transom-VERSION"),
