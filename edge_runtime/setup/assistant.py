@@ -25,7 +25,14 @@ from edge_runtime.setup.cameras import (
     proposed_name,
     read_camera_name,
 )
-from edge_runtime.setup.draft import Draft, DraftCamera, DraftZone, as_name, free_name
+from edge_runtime.setup.draft import (
+    Draft,
+    DraftCamera,
+    DraftZone,
+    as_name,
+    check_can_grow,
+    free_name,
+)
 from edge_runtime.setup.drawing import as_jpeg, draw_zones
 from edge_runtime.setup.files import changed_secrets, check_folder, write_all
 from edge_runtime.setup.propose import Proposer
@@ -138,7 +145,7 @@ class Assistant:
                 )
             return None
         if self._wishes.is_added:
-            return load_config(self._path)
+            return self._growing()
         if self._wishes.overwrite:
             return None
         if not self._talk.is_asking:
@@ -153,7 +160,12 @@ class Assistant:
             raise TransomError(f"{self._path}: left as it is")
         self._talk.note("--add" if choice == "add" else "--overwrite")
         self._wishes = replace(self._wishes, overwrite=choice == "replace")
-        return load_config(self._path) if choice == "add" else None
+        return self._growing() if choice == "add" else None
+
+    def _growing(self) -> Config:
+        config = load_config(self._path)
+        check_can_grow(self._path.read_text("utf-8-sig"), self._path)
+        return config
 
     # ---------------------------------------------------------------- cameras
 

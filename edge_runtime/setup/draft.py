@@ -4,11 +4,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import tomlkit
-from tomlkit.items import Array
+from tomlkit.items import AoT, Array
 
 from transom.config import (
     CameraConfig,
@@ -164,6 +165,23 @@ class Draft:
             document.add(tomlkit.nl())
             document.add(key, tomlkit.item(tables[key]))
         document.add(tomlkit.nl())
+
+
+def check_can_grow(text: str, path: Path) -> None:
+    """Refuse a configuration that no camera can be added to.
+
+    Args:
+        text: Of a configuration that was read already.
+        path: Its file, for the message.
+
+    Raises:
+        ConfigurationError: Its cameras are no tables of their own.
+    """
+    if not isinstance(tomlkit.parse(text).get("cameras"), AoT):
+        raise ConfigurationError(
+            f"{path}: cameras must be tables of their own for more to be added, is one array; "
+            "write each below a [[cameras]]"
+        )
 
 
 def as_name(text: str, fallback: str, *, dash: str = "_") -> str:

@@ -32,6 +32,7 @@ _NETWORK = "http://www.onvif.org/ver10/network/wsdl"
 _MOST_CAMERAS = 64
 _DATAGRAM_BYTES = 65535
 _LEAST_WIDTH_PX = 640
+_MOST_DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -209,16 +210,18 @@ def streams(service: str, username: str | None, secret: str | None) -> list[Stre
         if source is None or not source.startswith(("rtsp://", "rtsps://")):
             continue
         _refuse_secret(source, service, secret)
-        size = [
-            int(t) if (t := text_of(profile, name)).isdecimal() else 0
-            for name in ("Width", "Height")
-        ]
-        found.append(Stream(source, text_of(profile, "Encoding"), *size))
+        width, height = (_pixels(text_of(profile, name)) for name in ("Width", "Height"))
+        found.append(Stream(source, text_of(profile, "Encoding"), width, height))
     if not found:
         raise CameraError(
             f"{service}: names no RTSP stream; give its address, like rtsp://{host}/…"
         )
     return sorted(dict.fromkeys(found), key=_fitness)
+
+
+def _pixels(text: str) -> int:
+    """Return a number of pixels; 0 where a camera says none that can be."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 
 
 def _fitness(stream: Stream) -> tuple[bool, bool, int]:
@@ -242,7 +245,7 @@ def _clock_ahead(service: str) -> timedelta:
             int(text_of(utc, name)) for name in ("Year", "Month", "Day", "Hour", "Minute", "Second")
         ]
         return datetime(*parts, tzinfo=UTC) - datetime.now(UTC)  # type: ignore[misc,arg-type]
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one that no calendar has
         return timedelta()
 
 

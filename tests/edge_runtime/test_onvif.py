@@ -71,6 +71,22 @@ def test_the_stream_that_a_small_board_can_read_comes_first() -> None:
     assert "geheim" not in camera.sent
 
 
+def test_a_clock_that_no_calendar_has_is_no_error_of_ours() -> None:
+    with OnvifCamera() as camera:
+        camera.streams = list(STREAMS)
+        camera.clock = "9" * 30 + "-05-06T07:08:09"
+        with pytest.raises(CameraError, match="refuses this user"):
+            streams(service_of(camera.address), "admin", "geheim")
+
+
+def test_a_size_without_end_is_none() -> None:
+    with OnvifCamera() as camera:
+        encoding = "H264</t:Encoding><t:Width>" + "9" * 5000 + "</t:Width><t:Encoding>"
+        camera.streams = [("p0", encoding, 640, 480, "rtsp://cam/s0")]
+        (stream,) = streams(service_of(camera.address), "admin", "geheim")
+    assert (stream.width, stream.height) == (0, 480)
+
+
 def test_a_wrong_password_is_refused_and_not_told() -> None:
     with OnvifCamera() as camera:
         camera.streams = list(STREAMS)

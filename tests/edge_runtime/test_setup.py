@@ -249,6 +249,21 @@ def test_cameras_without_a_name_get_one_each(
     assert [one.name for one in config.cameras] == ["camera", "camera_2"]
 
 
+def test_cameras_in_one_array_are_refused_before_anything_is_asked(
+    setup: Setup, tmp_path: Path
+) -> None:
+    path = tmp_path / "transom.toml"
+    one = SMALL.partition("[[cameras]]")
+    table = ", ".join(one[2].strip().splitlines())
+    path.write_text(f"{one[0]}cameras = [{{ {table} }}]\n")
+    assert load_config(path).cameras[0].name == "hall"
+    before = path.read_text()
+    _, said = setup("--add", "--source", "yard=usb:0", "--zone", "gate=0.1,0.1,0.5,0.9", code=78)
+    assert "write each below a [[cameras]]" in said
+    assert "opening" not in said
+    assert path.read_text() == before
+
+
 def test_a_name_that_another_camera_has_is_asked_for_again(tmp_path: Path) -> None:
     path = tmp_path / "transom.toml"
     path.write_text(SMALL)
