@@ -196,9 +196,10 @@ class Decision:
 
     def _checked(self, probabilities: npt.ArrayLike) -> Floats:
         found = np.asarray(probabilities, np.float32)
-        if found.shape != (len(self._spec.classes),) or not abs(found.sum() - 1.0) < _ROUNDING:
+        is_share = bool((found >= 0.0).all()) and abs(found.sum() - 1.0) < _ROUNDING
+        if found.shape != (len(self._spec.classes),) or not is_share:
             raise ValueError(
-                f"probabilities must be {len(self._spec.classes)} numbers that sum to 1 "
+                f"probabilities must be {len(self._spec.classes)} numbers from 0 on that sum to 1 "
                 f"({', '.join(self._spec.classes)}), got {found.shape} that sum to {found.sum():g}"
             )
         return found

@@ -99,11 +99,15 @@ def test_refuses_a_task_that_the_bundle_has_not(bundle: Bundle) -> None:
         transom.Decision(bundle, "bins")
 
 
-@pytest.mark.parametrize("wrong", [[0.5, 0.5], [0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [np.nan, 0, 1]])
+@pytest.mark.parametrize(
+    "wrong", [[0.5, 0.5], [0.0, 0.0, 0.0], [0.5, 0.5, 0.5], [np.nan, 0, 1], [-1, 2, 0]]
+)
 def test_refuses_what_is_no_distribution_over_the_classes(
     bundle: Bundle, wrong: list[float]
 ) -> None:
-    with pytest.raises(ValueError, match=r"must be 3 numbers that sum to 1 \(closed, ajar, open\)"):
+    with pytest.raises(
+        ValueError, match=r"must be 3 numbers from 0 on that sum to 1 \(closed, ajar, open\)"
+    ):
         transom.Decision(bundle).step(wrong, 0.0)
 
 
