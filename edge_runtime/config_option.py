@@ -23,3 +23,15 @@ def config_option(command: _Command) -> _Command:
         help="The configuration.",
     )
     return option(command)
+
+
+def how_to_start(path: Path) -> str:
+    """Return the command that starts the daemon with a configuration: the unit's is its own.
+
+    Examples:
+        >>> how_to_start(Path("hall.toml"))
+        'transom run --config hall.toml'
+    """
+    if path.absolute() != DEFAULT_CONFIG:
+        return f"transom run --config {path}"
+    return "systemctl enable transom && systemctl restart transom"

@@ -40,7 +40,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "deploy": ("fleet.commands", "deploy_command", "Bring a bundle to devices, stage by stage."),
     "rollback": ("fleet.commands", "rollback_command", "Back to the bundle that served before."),
     "fleet": ("fleet.commands", "fleet_group", "Who runs what; keep everybody's events."),
-    "watch": ("edge_runtime.commands", "watch_command", "Print alerts as they arrive."),
+    "watch": ("edge_runtime.commands", "watch_command", "Zones as they are, alerts as they come."),
 }
 _EXTRAS = {
     "demo": "demo",

@@ -13,7 +13,7 @@ import msgspec
 
 from edge_runtime.clock import Clock
 from edge_runtime.commands import describe
-from edge_runtime.config_option import DEFAULT_CONFIG
+from edge_runtime.config_option import DEFAULT_CONFIG, how_to_start
 from edge_runtime.finding import Check
 from edge_runtime.redaction import shown_source
 from edge_runtime.setup.broker import BrokerWishes, ask_broker, examine_broker
@@ -434,7 +434,7 @@ class Assistant:
             say("the unit needs, by systemctl edit transom:\n  [Service]")
             for name in credentials:
                 say(f"  LoadCredential={name}:{folder / name}")
-        say(f"next: transom doctor --config {self._path}; then transom run --config {self._path}")
+        say(f"next: transom doctor --config {self._path}; then {how_to_start(self._path)}")
         if "page" in draft.more:
             say(f"zones in a browser, once it runs: transom page --config {self._path}")
 

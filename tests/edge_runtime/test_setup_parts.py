@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_runtime.config_option import DEFAULT_CONFIG, how_to_start
 from edge_runtime.setup.draft import DraftZone, as_name
 from edge_runtime.setup.drawing import as_jpeg, draw_zones
 from edge_runtime.setup.files import changed_secrets, check_folder, write_all
@@ -188,6 +189,12 @@ def test_files_are_written_for_their_owner_alone_and_signals_come_again(tmp_path
     assert (tmp_path / "mqtt-password").read_text() == "geheim\n"
     assert (tmp_path / "mqtt-password").stat().st_mode & 0o777 == 0o600
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def test_the_unit_s_configuration_is_started_by_the_unit(tmp_path: Path) -> None:
+    assert "systemctl restart transom" in how_to_start(DEFAULT_CONFIG)
+    other = tmp_path / "transom.toml"
+    assert how_to_start(other) == f"transom run --config {other}"
 
 
 def test_a_password_that_is_another_is_noticed(tmp_path: Path) -> None:
