@@ -52,8 +52,9 @@ def check_command(config_file: Path, as_json: bool) -> int:
     """
     config, mistakes = None, []
     try:
-        config = load_config(config_file)
-        check_state_format(Path(config.state_directory))
+        read = load_config(config_file)
+        check_state_format(Path(read.state_directory))
+        config = read
     except ConfigurationError as error:
         mistakes = error.mistakes
     if as_json:

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -16,6 +17,12 @@ from typing import Self
 
 _MOVES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 WITHIN_S = 60.0
+
+
+def _take_terminal() -> None:
+    """Be whom the terminal's Ctrl-C ends, also where the tests themselves must ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 class Terminal:
@@ -45,7 +52,7 @@ class Terminal:
             cwd=cwd,
             env={**os.environ, "TERM": "xterm", **(environment or {})},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_terminal,
         )
         os.close(theirs)
 

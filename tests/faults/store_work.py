@@ -52,6 +52,7 @@ def work_on_models(store: Path, keys: Path, new: Path) -> None:
     """Fetch a bundle as a download does, install it, start, keep it, start again."""
     from edge_runtime.download import PartFile
     from edge_runtime.handover import Handover
+    from edge_runtime.ledger import LedgerFile
     from transom.bundle import Bundle, read_bundle
     from transom.config import ModelsConfig
     from transom.updates import Install
@@ -64,7 +65,7 @@ def work_on_models(store: Path, keys: Path, new: Path) -> None:
         bundle: Bundle
 
     def start(config: ModelsConfig) -> Started:
-        handover = Started(config, Reports())  # type: ignore[arg-type]
+        handover = Started(config, Reports(), LedgerFile(store))  # type: ignore[arg-type]
         handover.bundle = handover.begin()
         tell(f"serves {handover.bundle.manifest.name} {handover.bundle.manifest.sequence}")
         return handover

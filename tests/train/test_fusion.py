@@ -45,6 +45,11 @@ every_way = pytest.mark.parametrize("way", WAYS, ids=way_name)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.fixture(autouse=True)
+def same_weights():
+    torch.manual_seed(4)
+
+
 def recipe(**values) -> Recipe:
     return Recipe(backbone="tiny", size=32, embedding=16, dropout=0.0, **values)
 
