@@ -165,7 +165,7 @@ make_environment() {
     run rm -rf "$new"
     run install -d -m 755 "$opt"
     scratch=$(mktemp -d)
-    trap 'rm -rf "$scratch"; [ -e "$new/.complete" ] || rm -rf "$new"' EXIT
+    trap leave EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
     if [ "$ribbon" = yes ]; then
@@ -178,6 +178,10 @@ make_environment() {
     if [ -n "$wheel" ]; then pip install --no-deps "$wheel"; else install_checkout; fi
     run install -m 644 "$here/systemd/transom.service" "$here/systemd/libcamera.conf" "$new/"
     run touch "$new/.complete"
+}
+leave() {
+    rm -rf "$scratch"
+    [ "$dry_run" = yes ] || [ -e "$new/.complete" ] || rm -rf "$new"
 }
 pip() { # arguments...
     if [ -n "$folder" ]; then

@@ -177,6 +177,17 @@ def test_a_dry_run_says_everything_and_does_nothing(checkout: Path, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_leaves_an_installation_that_is_being_made(
+    checkout: Path, tmp_path: Path
+) -> None:
+    words = ("--dry-run", "--wheel", "transom-0.1.0-py3-none-any.whl")
+    said = install(checkout, tmp_path, *words).stdout
+    half = Path(next(word for word in said.split() if "/opt/transom/0.1.0-" in word).rstrip(";"))
+    half.mkdir(parents=True)
+    install(checkout, tmp_path, *words)
+    assert half.is_dir()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
