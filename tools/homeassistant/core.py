@@ -283,11 +283,7 @@ async def check(arguments: argparse.Namespace) -> int:
         print(f"{len(story['discovery']['components'])} entities are told")
         await add_automation(hass, arguments.blueprint, await register_phone(hass, phone))
         mistakes += await play(hass, story, phone, arguments.pause)
-        mistakes += [
-            line
-            for line in complaints.lines
-            if re.search("mqtt|automation|blueprint|template", line)
-        ]
+        mistakes += [line for line in complaints.lines if _CONCERNS_US.search(line)]
     finally:
         await hass.async_stop()
         await phone.stop()
