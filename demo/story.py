@@ -15,7 +15,7 @@ from transom.geometry import Zone
 
 GROUPS = 120
 PICTURES = 6
-EPOCHS = 3
+EPOCHS = 5
 CLIP_FPS = 10
 CLIP_SECONDS = 40.0
 DEVICE = "demo-pi"

@@ -87,7 +87,7 @@ def _what_to_install(module: str, error: ImportError) -> str:
     extra = _EXTRAS.get(module) or _EXTRAS.get(module.partition(".")[0])
     if extra is not None:
         return f"{what}; this command needs the extra {extra!r}: pip install 'transom[{extra}]'"
-    return f"{what}; install Transom again: pip install --force-reinstall transom"
+    return f"{what}; install Transom again from its source: pip install --force-reinstall ."
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

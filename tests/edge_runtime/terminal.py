@@ -85,7 +85,18 @@ class Terminal:
         os.write(self._ours, line.encode() + b"\n")
 
     def press_ctrl_c(self) -> None:
-        os.write(self._ours, b"\x03")
+        """Press Ctrl-C, and again where nothing comes of it, as people do.
+
+        A signal that comes between Python's last look for one and its reading of a line is seen
+        with the next key only.
+        """
+        before = len(self.shown)
+        for _ in range(5):
+            os.write(self._ours, b"\x03")
+            until_s = time.monotonic() + 5.0
+            while time.monotonic() < until_s:
+                if not self._read(0.2) or self.shown[before:].replace("^C", "").strip():
+                    return
 
     def ended(self) -> int:
         """Return its exit code, once it has ended."""

@@ -118,11 +118,11 @@ class Place:
         return written.st_mtime_ns
 
 
-def write_clip(path: Path, looks_a_state: int = 25) -> None:
-    """Write a door that is shut for so many frames at 10 a second, and then open for as many."""
+def write_clip(path: Path) -> None:
+    """Write a door that is shut for two and a half seconds, and then open for as long."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (320, 240))
-    for number in range(2 * looks_a_state):
-        brightness = 40.0 if number < looks_a_state else 217.0
+    for number in range(50):
+        brightness = 40.0 if number < 25 else 217.0
         writer.write(np.ascontiguousarray(draw_scene(brightness, seed=number, height=240)))
     writer.release()
 

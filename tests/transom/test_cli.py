@@ -107,7 +107,7 @@ def test_the_exit_code_and_the_message_say_what_happened(
     [
         ("train", "pip install 'transom[train]'"),
         ("demo", "pip install 'transom[demo]'"),
-        (None, "install Transom again: pip install --force-reinstall transom"),
+        (None, "install Transom again from its source: pip install --force-reinstall ."),
     ],
 )
 def test_what_is_not_installed_is_named_with_the_way_to_install_it(
