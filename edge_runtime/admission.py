@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from edge_runtime.download_url import why_not_from
 from edge_runtime.handover import Handover
 from edge_runtime.keyring import Keyring
 from edge_runtime.models import is_starter
@@ -53,8 +54,8 @@ class Admission:
                 f"has {wish.size_bytes:,} bytes, {self._terms.max_bytes:,} is the most "
                 "(updates.max_bytes)"
             )
-        if wish.url is not None and not wish.url.startswith(self._terms.url_prefixes):
-            raise UpdateError("is at a URL that does not begin with one of updates.url_prefixes")
+        if wish.url is not None and (why := why_not_from(wish.url, self._terms.url_prefixes)):
+            raise UpdateError(f"is at a URL that {why}")
         free_bytes = shutil.disk_usage(self._store).free
         if free_bytes < wish.size_bytes + _FREE_BYTES:
             raise UpdateError(

@@ -1,13 +1,15 @@
 """Fetching a bundle from an https URL, going on where a broken download ended."""
 
 import logging
+import re
 import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPException, HTTPMessage
 from typing import IO
+from urllib.parse import unquote
 
 from edge_runtime.download import NextMessage, PartFile
 from transom.chunks import CHUNK_BYTES
@@ -21,9 +23,36 @@ _SHOWN_LENGTH = 200  # of what a server says of itself
 _CHUNK_S = 300.0
 """A server that takes longer for 64 KiB would hold the updates of the device for days."""
 
+_BETWEEN_NAMES = re.compile(r"[/\\;?#&=\s]+")
+_DECODED = 4
+"""How often percent signs may be behind percent signs: each server on the way may decode once."""
 _FULL_FILE, _PART_OF_FILE = 200, 206
 
 _log = logging.getLogger(__name__)
+
+
+def why_not_from(url: str, prefixes: Sequence[str]) -> str | None:
+    """Return why a URL is none that bundles may be fetched from; None where it is one.
+
+    A server takes `..` away with the folder before it, also where it is written in percent signs,
+    once or again: behind an allowed beginning it would lead out of it.
+
+    Args:
+        url: As it is asked for, or as a server sends to it.
+        prefixes: `updates.url_prefixes`.
+
+    Examples:
+        >>> why_not_from("https://depot.lan/a/b.bundle", ["https://depot.lan/a/"])
+        >>> why_not_from("https://depot.lan/a/%2e%2e/b.bundle", ["https://depot.lan/a/"])
+        "has '..' in it, which leads out of what updates.url_prefixes allows"
+    """
+    if not url.startswith(tuple(prefixes)):
+        return "does not begin with one of updates.url_prefixes"
+    for _ in range(_DECODED):
+        url = unquote(url)
+    if ".." in _BETWEEN_NAMES.split(url):
+        return "has '..' in it, which leads out of what updates.url_prefixes allows"
+    return None
 
 
 def fetch_url(
@@ -114,12 +143,9 @@ class _NoFarther(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        if not newurl.startswith(self._prefixes):
+        if why := why_not_from(newurl, self._prefixes):
             fp.close()
-            raise UpdateError(
-                f"{req.full_url}: sends to {newurl[:_SHOWN_LENGTH]}, which does not begin with one "
-                "of updates.url_prefixes"
-            )
+            raise UpdateError(f"{req.full_url}: sends to {newurl[:_SHOWN_LENGTH]}, which {why}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edge_runtime.download import PartFile
-from edge_runtime.download_url import fetch_url
+from edge_runtime.download_url import fetch_url, why_not_from
 from tests.edge_runtime.broker import Broker, Certificates, make_certificates, wait_until
 from tests.edge_runtime.updating import Device, Offer, TinyBundle, rewrite, wait_for_step, wish_for
 from transom.chunks import CHUNK_BYTES
@@ -20,6 +20,7 @@ from transom.config import UpdatesConfig
 from transom.errors import UpdateError
 from transom.updates import Install
 
+DEPOT = "https://depot.lan/a/"
 DATA = bytes(range(256)) * (5 * CHUNK_BYTES // 256) + b"the end"
 
 
@@ -198,6 +199,38 @@ def test_follows_a_server_no_farther_than_bundles_may_be_fetched_from(
             assert other.asked == []
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "../private/a.bundle",
+        "a/../../private/a.bundle",
+        "%2e%2E/private/a.bundle",
+        "..%2fprivate/a.bundle",
+        "%252e%252e/private/a.bundle",
+        "..\\private/a.bundle",
+        "..;x/private/a.bundle",
+        "..",
+    ],
+)
+def test_a_url_that_leads_out_of_an_allowed_beginning_is_refused(rest: str) -> None:
+    assert "has '..' in it" in (why_not_from(f"https://depot.lan/a/{rest}", [DEPOT]) or "")
+
+
+@pytest.mark.parametrize("rest", ["home.bundle", "v1..2/home...bundle", "100%25/.x/%C3%A4.bundle"])
+def test_a_url_with_dots_in_its_names_is_allowed(rest: str) -> None:
+    assert why_not_from(f"https://depot.lan/a/{rest}", [DEPOT]) is None
+
+
+def test_a_server_that_sends_out_of_an_allowed_beginning_is_not_followed(
+    server: Server, fetch: Fetch
+) -> None:
+    root = server.url.removesuffix("new.bundle")
+    server.moved_to = f"{root}depot/%2e%2e/private/a.bundle"
+    with pytest.raises(UpdateError, match=r"which has '\.\.' in it"):
+        fetch(prefixes=(server.url, f"{root}depot/"))
+    assert server.asked == [None]
+
+
 def test_a_device_takes_a_bundle_by_https_from_where_its_configuration_allows(
     tmp_path: Path, certificates: Certificates, tiny_bundle: TinyBundle
 ) -> None:
@@ -213,6 +246,9 @@ def test_a_device_takes_a_bundle_by_https_from_where_its_configuration_allows(
             "ca_file": str(certificates.authority),
         }
         with Device(tmp_path, broker.config(), tiny_bundle.keys, **terms) as device:
+            around = wish_for(new, url=server.url.replace("new.bundle", "../new.bundle"))
+            Offer(broker).wish(around)
+            assert "has '..' in it" in wait_for_step(heard, "refused", around.request)["reason"]
             wish = wish_for(new, url=server.url)
             Offer(broker).wish(wish)
             wait_until(lambda: device.updater.wants_restart, 30.0)
