@@ -4,6 +4,7 @@
 own crop, network, thresholds and filter, without its cameras, its motion gate and its broker.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -151,7 +152,7 @@ class Decision:
         """Take an answer of a `Classifier` into account; see `step`.
 
         Raises:
-            ValueError: It is one of another task, or the time goes back.
+            ValueError: It is one of another task, or the time goes back or is no number.
         """
         if answer.classes != self._spec.classes:
             raise ValueError(
@@ -181,8 +182,13 @@ class Decision:
                 day), `unusual`; None = not known, which makes changes take longer to be believed.
 
         Raises:
-            ValueError: The probabilities are not such, or the time goes back.
+            ValueError: The probabilities are not such, or the time goes back or is no number.
         """
+        if not math.isfinite(now_s):
+            raise ValueError(
+                f"now_s must be a number of seconds, got {now_s:g}; use time.monotonic() or a "
+                "clip's time"
+            )
         if self._last_s is not None and now_s < self._last_s:
             raise ValueError(
                 f"now_s must not be before the last step's {self._last_s:g}, got {now_s:g}; use "

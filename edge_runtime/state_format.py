@@ -16,6 +16,9 @@ FORMAT = 1
 """Raised with the first change that an earlier Transom cannot read."""
 FILE_NAME = "format"
 
+_MOST_DIGITS = 9
+"""Of a number that any version writes; Python refuses to read thousands of them."""
+
 
 def check_state_format(folder: Path) -> None:
     """Refuse a state directory that a later Transom has written.
@@ -34,14 +37,14 @@ def check_state_format(folder: Path) -> None:
         text = path.read_text("ascii", errors="replace").strip()
     except OSError:
         return
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
         raise ConfigurationError(
             f"{path}: must hold the format's number, holds {ascii(text)[:40]}; remove it if no "
             f"later Transom ran here"
         )
     if int(text) > FORMAT:
         raise ConfigurationError(
-            f"{folder}: a later Transom has written it, in format {text[:20]}; this one reads up "
+            f"{folder}: a later Transom has written it, in format {text}; this one reads up "
             f"to {FORMAT}. Install the later version again, or move the folder away to begin anew"
         )
 

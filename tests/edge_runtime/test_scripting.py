@@ -118,6 +118,17 @@ def test_refuses_time_that_goes_back(bundle: Bundle) -> None:
         decision.step(None, 4.0)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_refuses_a_time_that_is_no_number_and_goes_on_as_before(
+    bundle: Bundle, wrong: float
+) -> None:
+    decision = transom.Decision(bundle)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"now_s must be a number of seconds, got (nan|inf)"):
+            decision.step(None, wrong)
+        decision.step(None, 5.0)
+
+
 def test_refuses_an_answer_of_another_task(bundle: Bundle) -> None:
     (answers,) = transom.Classifier(bundle).classify(np.full((60, 80, 3), 40, np.uint8))
     with pytest.raises(ValueError, match=r"answer must be of task 'state' .* got one of window"):

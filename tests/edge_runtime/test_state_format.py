@@ -30,7 +30,11 @@ def test_an_earlier_format_is_raised_and_the_same_one_is_not_written_again(tmp_p
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(f"{FORMAT + 1}\n", "a later Transom has written it"), ("", "must hold the format's number")],
+    [
+        (f"{FORMAT + 1}\n", "a later Transom has written it"),
+        ("", "must hold the format's number"),
+        ("9" * 5000, "must hold the format's number, holds '99999"),
+    ],
 )
 def test_check_refuses_a_state_that_this_version_cannot_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
