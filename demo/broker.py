@@ -60,7 +60,11 @@ def running_broker(folder: Path, search: str | None = None) -> Iterator[Broker]:
     Raises:
         TransomError: It does not come up.
     """
-    port = _free_port()
+    with _held_port() as port:
+        yield from _running(folder, port, search)
+
+
+def _running(folder: Path, port: int, search: str | None) -> Iterator[Broker]:
     mosquitto = shutil.which("mosquitto", path=search or f"{os.environ.get('PATH', '')}:{_SYSTEM}")
     if mosquitto:
         broker = Broker("mosquitto", port, "5")
@@ -86,11 +90,18 @@ def running_broker(folder: Path, search: str | None = None) -> Iterator[Broker]:
                 process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+@contextmanager
+def _held_port() -> Iterator[int]:
+    """Yield a port that nobody else is given until the block ends.
+
+    A socket that is bound and does not listen holds it: the system gives it to nobody, and a broker
+    that sets SO_REUSEADDR, as both here do, may listen beside it.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+        yield port
 
 
 def _wait_until_open(process: "subprocess.Popen[bytes]", broker: Broker, folder: Path) -> None:

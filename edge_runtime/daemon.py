@@ -377,7 +377,8 @@ class Daemon:
         if not self._is_ready and all(watch.has_verdict for watch in self._watches):
             self._is_ready = True
             self._notifier.ready()
-            self._notifier.status(f"watching {len(self._watches)} cameras")
+            count = len(self._watches)
+            self._notifier.status(f"watching {count} camera{'' if count == 1 else 's'}")
         if now_s - self._fed_s < _FEED_S:
             return
         makes_progress = self._makes_progress(now_s)

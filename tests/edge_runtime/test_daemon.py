@@ -592,7 +592,18 @@ def test_is_ready_after_the_first_verdict_of_every_camera(
     assert "READY=1" not in service_manager.heard()
     play.cameras[1].state = "gone"
     play.turn(1)
-    assert service_manager.heard().count("READY=1") == 1
+    heard = service_manager.heard()
+    assert heard.count("READY=1") == 1
+    assert "STATUS=watching 2 cameras" in heard
+
+
+def test_says_in_a_line_what_it_watches(
+    bundle: Bundle, pictures: Any, play_list_camera: Any, service_manager: ServiceManager
+) -> None:
+    notifier = Notifier(service_manager.environment)
+    play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 1), notifier=notifier)
+    play.turn(1)
+    assert "STATUS=watching 1 camera" in service_manager.heard()
 
 
 def test_feeds_the_watchdog_by_frames_and_by_reported_outages_only(
