@@ -11,11 +11,11 @@ from edge_runtime.link import (
     Acknowledged,
     Connected,
     Link,
-    Lost,
     Received,
     Subscribed,
     read_access,
 )
+from edge_runtime.loss import Lost
 from transom.config import Config
 from transom.errors import ConfigurationError
 from transom.messages import Message, Topics

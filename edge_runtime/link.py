@@ -6,9 +6,7 @@ notes. A connection that ended is never opened again; the next one is a new `Lin
 the old one (queued messages, half-read packets, a ping that was never answered) lives on.
 """
 
-import os
 import select
-import socket
 import ssl
 import struct
 from collections.abc import Callable
@@ -24,6 +22,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_runtime.clock import Clock
+from edge_runtime.loss import ONE_NAME_EACH, Lost, why_refused, why_unreachable
+from edge_runtime.wake import Wake
 from transom.config import MqttConfig
 from transom.errors import ConfigurationError
 from transom.messages import Message
@@ -33,7 +33,6 @@ CONNECT_TIMEOUT_S = 5.0
 """For the TCP connection and again for the TLS handshake."""
 
 CONNACK_TIMEOUT_S = 10.0
-ONE_NAME_EACH = "if another client has the same id, give each device its own name"
 MAX_PACKET_BYTES = 1 << 20
 """What a broker may send at once (MQTT 5): a snapshot, the discovery of many zones. Without a limit
 anybody who may publish could have 256 MB put together in memory here."""
@@ -41,10 +40,8 @@ anybody who may publish could have 256 MB put together in memory here."""
 SESSION_EXPIRY_S = 3600
 """How long the broker keeps the subscriptions of a client that is away (MQTT 5)."""
 
-_BAD_CREDENTIALS = 0x86
-_NOT_AUTHORISED = 0x87
-_UNSUPPORTED_PROTOCOL = 0x84
 _SESSION_TAKEN_OVER = 0x8E
+_QUOTA_EXCEEDED = 0x97
 _NO_MQTT = (ValueError, LookupError, struct.error, MQTTException)
 """What paho raises on bytes that are not MQTT."""
 
@@ -110,24 +107,6 @@ class Received:
 
 Take = Callable[[Received], None]
 """Called in the connection's thread with a message that has come: it may only put it aside."""
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The connection has ended, or was never accepted.
-
-    Attributes:
-        cause: `refused`, `unreachable`, `tls` or `lost`; what logs are told apart by.
-        reason: Why, for people.
-        do: What they can do about it; may be empty.
-    """
-
-    cause: str
-    reason: str
-    do: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.reason}; {self.do}" if self.do else self.reason
 
 
 Happening = Connected | Acknowledged | Subscribed | Received | Lost
@@ -269,17 +248,17 @@ class Link:
             else:
                 self._client.connect(config.host, config.tcp_port, config.keepalive_s)
         except OSError as error:
-            self._note_loss(_why_unreachable(error, config))
+            self._note_loss(why_unreachable(error, config))
         except ValueError as error:  # a host name that no resolver can encode
             self._note_loss(Lost("unreachable", f"host cannot be looked up: {error}"))
         self._opened_s = self.heard_s = self._clock.monotonic_s()
 
-    def turn(self, timeout_s: float, wake: int | None = None) -> list[Happening]:
+    def turn(self, timeout_s: float, wake: Wake | None = None) -> list[Happening]:
         """Wait for the network, at most `timeout_s`, move bytes, return what happened.
 
         Args:
             timeout_s: Seconds; not waited where something has happened already.
-            wake: A file descriptor that ends the wait when it can be read.
+            wake: Ends the wait when it is set.
         """
         sock = self._client.socket()
         if sock is not None and not self._is_over:
@@ -344,18 +323,18 @@ class Link:
 
     # ---------------------------------------------------------------- the network
 
-    def _move(self, sock: Any, timeout_s: float, wake: int | None) -> None:
+    def _move(self, sock: Any, timeout_s: float, wake: Wake | None) -> None:
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
             timeout_s = 0.0  # already decrypted: the kernel will not report it again
         poll = select.poll()
         wanted = select.POLLIN | (select.POLLOUT if self._client.want_write() else 0)
         poll.register(sock.fileno(), wanted)
         if wake is not None:
-            poll.register(wake, select.POLLIN)
+            poll.register(wake.descriptor, select.POLLIN)
         ready = dict(poll.poll(timeout_s * 1000.0))
         events = ready.get(sock.fileno(), 0)
-        if wake is not None and wake in ready:
-            drain_pipe(wake)
+        if wake is not None and wake.descriptor in ready:
+            wake.clear()
         if events & ~select.POLLOUT or (isinstance(sock, ssl.SSLSocket) and sock.pending()):
             self.heard_s = self._clock.monotonic_s()
             self._client.loop_read()
@@ -382,7 +361,7 @@ class Link:
         self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         if reason.is_failure:
-            self._note_loss(_why_refused(reason, self._access.config))
+            self._note_loss(why_refused(reason, self._access.config))
             return
         self.is_connected = True
         self._happened.append(
@@ -406,7 +385,7 @@ class Link:
         self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Any
     ) -> None:
         refusal = str(reason) if reason.is_failure else None
-        self._happened.append(Acknowledged(mid, refusal, reason.value == 0x97))
+        self._happened.append(Acknowledged(mid, refusal, reason.value == _QUOTA_EXCEEDED))
 
     def _on_subscribe(
         self, _client: Any, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any
@@ -418,49 +397,3 @@ class Link:
         self._happened.append(
             Received(message.topic, bytes(message.payload), message.retain, message.mid)
         )
-
-
-def wait_for_wake(wake: int, timeout_s: float) -> None:
-    """Wait until a pipe is written to, at most `timeout_s`, and empty it."""
-    poll = select.poll()
-    poll.register(wake, select.POLLIN)
-    poll.poll(timeout_s * 1000.0)
-    drain_pipe(wake)
-
-
-def drain_pipe(wake: int) -> None:
-    """Empty a non-blocking pipe that only wakes."""
-    try:
-        while os.read(wake, 4096):
-            pass
-    except BlockingIOError:
-        pass
-
-
-def _why_unreachable(error: OSError, config: MqttConfig) -> Lost:
-    where = f"{config.host}:{config.tcp_port}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Lost(
-            "tls",
-            f"certificate of {where} is not trusted: {error.verify_message}",
-            "name its authority in mqtt.ca_file, and the host as the certificate does",
-        )
-    if isinstance(error, ssl.SSLError):
-        return Lost(
-            "tls", f"no TLS with {where}: {error.reason or error}", "check mqtt.port and mqtt.tls"
-        )
-    if isinstance(error, socket.gaierror):
-        return Lost("unreachable", f"{config.host} has no address: {error.strerror}")
-    why = f"{where} cannot be reached: {error.strerror or error}"
-    if config.uses_tls and isinstance(error, ConnectionResetError):
-        why += "; if that port has no TLS, name one that has, or set mqtt.tls to false (--no-tls)"
-    return Lost("unreachable", why)
-
-
-def _why_refused(reason: ReasonCode, config: MqttConfig) -> Lost:
-    do = "see the broker's log"
-    if reason.value in (_BAD_CREDENTIALS, _NOT_AUTHORISED):
-        do = "check mqtt.username and what mqtt.password_file holds against the broker's users"
-    elif reason.value == _UNSUPPORTED_PROTOCOL:
-        do = f'set mqtt.protocol to the other of "5" and "3.1.1", it is "{config.protocol}"'
-    return Lost("refused", f"broker refuses this client: {reason}", do)

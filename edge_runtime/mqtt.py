@@ -13,9 +13,7 @@ With protocol 5 a refused message is known by its reason code. With 3.1.1 it is 
 may not pass an event on acknowledges it like any other, and the event is silently gone.
 """
 
-import contextlib
 import logging
-import os
 import random
 import ssl
 import threading
@@ -26,18 +24,17 @@ from paho.mqtt.client import topic_matches_sub
 
 from edge_runtime.clock import Clock
 from edge_runtime.link import (
-    ONE_NAME_EACH,
     Access,
     Acknowledged,
     Connected,
     Link,
-    Lost,
     Received,
     Subscribed,
     Take,
-    wait_for_wake,
 )
+from edge_runtime.loss import ONE_NAME_EACH, Lost
 from edge_runtime.outbox import Entry, Outbox
+from edge_runtime.wake import Wake
 from transom.config import MqttConfig
 from transom.messages import OFFLINE, ONLINE, Message, Topics
 
@@ -97,7 +94,7 @@ class Publisher:
         tls: ssl.SSLContext | None = None,
         birth_topic: str | None = "homeassistant/status",
     ) -> None:
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake = Wake()
         if tls is None and config.uses_tls:
             tls = ssl.create_default_context()
         self._access = Access(config, secret, tls)
@@ -147,7 +144,7 @@ class Publisher:
             if message.retain:
                 self._newest[message.topic] = message
             self._due[message.topic] = message
-        self._wake()
+        self._wake.set()
 
     @property
     def waiting(self) -> int:
@@ -157,7 +154,7 @@ class Publisher:
 
     def flush_events(self) -> None:
         """Say that the outbox has something new."""
-        self._wake()
+        self._wake.set()
 
     def listen(self, topic_filter: str, take: Take, qos: Literal[0, 1] = 1) -> None:
         """Subscribe now and at each reconnect; what is retained then comes again.
@@ -170,13 +167,13 @@ class Publisher:
         with self._lock:
             self._listeners[topic_filter] = (take, qos)
             self._asked.discard(topic_filter)
-        self._wake()
+        self._wake.set()
 
     def ignore(self, topic_filter: str) -> None:
         """Undo `listen`."""
         with self._lock:
             self._listeners.pop(topic_filter, None)
-        self._wake()
+        self._wake.set()
 
     def stop(self, timeout_s: float) -> None:
         """Send what is left, publish `offline`, disconnect; wait at most `timeout_s` seconds.
@@ -184,7 +181,7 @@ class Publisher:
         Events that do not get through stay in the outbox for the next start.
         """
         self._stop_at_s = self._clock.monotonic_s() + timeout_s
-        self._wake()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s + _GOODBYE_S)
 
@@ -250,7 +247,7 @@ class Publisher:
             connection.check_progress(now_s)
             self._outbox.settle()
         acknowledged: list[int] = []
-        for happening in connection.link.turn(connection.turn_s, self._wake_reader):
+        for happening in connection.link.turn(connection.turn_s, self._wake):
             match happening:
                 case Connected():
                     self._greet(connection, happening)
@@ -417,15 +414,7 @@ class Publisher:
         until_s = self._clock.monotonic_s() + seconds
         while self._stop_at_s is None and (left_s := until_s - self._clock.monotonic_s()) > 0:
             self._beat_s = self._clock.monotonic_s()
-            wait_for_wake(self._wake_reader, left_s)
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it has been woken often enough
-            os.write(self._wake_writer, b"\0")
-
-    def __del__(self) -> None:
-        for descriptor in (self._wake_reader, self._wake_writer):
-            os.close(descriptor)
+            self._wake.wait(left_s)
 
 
 @dataclass(frozen=True, slots=True)

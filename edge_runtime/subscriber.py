@@ -3,14 +3,15 @@
 `transom watch` and the recorders of a fleet both do it, each with what it makes of a message.
 """
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from edge_runtime.clock import Clock
-from edge_runtime.link import Connected, Link, Lost, Received, Subscribed, wait_for_wake
+from edge_runtime.link import Connected, Link, Received, Subscribed
+from edge_runtime.loss import Lost
+from edge_runtime.wake import Wake
 from transom.errors import TransomError
 
 _TURN_S = 1.0
@@ -38,7 +39,7 @@ class Subscriber:
         take: Callable[[Link, list[Received]], bool],
         tell: Callable[[Lost, float], None] = lambda _loss, _retry_s: None,
     ) -> None:
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake = Wake()
         self._open_link = open_link
         self._filter = topic_filter
         self._clock = clock
@@ -50,7 +51,7 @@ class Subscriber:
     def end(self) -> None:
         """End `run` soon; safe in a signal handler."""
         self._is_ended = True
-        os.write(self._wake_writer, b"\0")
+        self._wake.set()
 
     def run(self, until_s: float | None = None) -> None:
         """Hear until `take` has enough, until told to end, or until a monotonic time.
@@ -80,7 +81,7 @@ class Subscriber:
             while not self._is_over():
                 if link.is_frozen:
                     link.drop(Lost("lost", "broker does not answer"))
-                happenings = link.turn(self._patience_s(), self._wake_reader)
+                happenings = link.turn(self._patience_s(), self._wake)
                 received = [one for one in happenings if isinstance(one, Received)]
                 if received and self._take(link, received):
                     self._is_ended = True
@@ -112,11 +113,7 @@ class Subscriber:
     def _pause(self, seconds: float) -> None:
         resume_s = self._clock.monotonic_s() + seconds
         while not self._is_over() and (left_s := resume_s - self._clock.monotonic_s()) > 0.0:
-            wait_for_wake(self._wake_reader, min(self._patience_s(), left_s))
-
-    def __del__(self) -> None:
-        for descriptor in (self._wake_reader, self._wake_writer):
-            os.close(descriptor)
+            self._wake.wait(min(self._patience_s(), left_s))
 
 
 @contextmanager

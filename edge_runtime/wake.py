@@ -1,4 +1,4 @@
-"""What ends the daemon's wait: a frame in a camera's process, a message, a signal."""
+"""What ends the wait of a thread: a frame in a camera's process, a message to send, a signal."""
 
 import os
 import select
@@ -31,8 +31,12 @@ class Wake:
     def wait(self, timeout_s: float) -> None:
         """Wait until `set` is called or was called since the last wait, at most `timeout_s`."""
         if self._poll.poll(timeout_s * 1000.0):
-            with suppress(BlockingIOError):
-                os.eventfd_read(self.descriptor)
+            self.clear()
+
+    def clear(self) -> None:
+        """Forget that it was set; for who waits for its descriptor beside others."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.descriptor)
 
     def __del__(self) -> None:
         # Not sooner: a thread that hangs in a camera's library may still call `set`.

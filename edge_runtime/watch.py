@@ -13,7 +13,8 @@ import msgspec
 from edge_runtime.board import Board
 from edge_runtime.broker_options import broker_access, broker_options
 from edge_runtime.clock import Clock, iso
-from edge_runtime.link import Access, Link, Lost, Received
+from edge_runtime.link import Access, Link, Received
+from edge_runtime.loss import Lost
 from edge_runtime.subscriber import Subscriber, ended_by_signals
 from transom.errors import EXIT_DONE, EXIT_FAILED, MessageError
 from transom.messages import (

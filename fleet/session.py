@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Literal, Self
 
 from edge_runtime.clock import Clock
-from edge_runtime.link import Access, Acknowledged, Connected, Link, Lost, Received, Subscribed
+from edge_runtime.link import Access, Acknowledged, Connected, Link, Received, Subscribed
+from edge_runtime.loss import Lost
 from transom.errors import TransomError
 from transom.messages import Message
 
