@@ -1,13 +1,7 @@
 """Publishing: events until the broker has acknowledged them, the newest value of all the rest.
 
 One thread of ours owns the connection. Others hand it messages and wake it; nothing else touches
-the network. It sends at most 15 messages that are not yet acknowledged and keeps everything else
-in the outbox (events) or in a table of newest values by topic, so paho holds nothing that a
-restart could lose.
-
-Of events a connection sends one, and with each answer one more at a time. A broker that ends the
-connection over an event, as some do where they refuse it, takes the answers to those that follow it
-with it; sent alone it is answered, so that it is never in the way of the others for ever.
+the network. What is sent, and when, is up to `in_flight`.
 
 With protocol 5 a refused message is known by its reason code. With 3.1.1 it is not: a broker that
 may not pass an event on acknowledges it like any other, and the event is silently gone.
@@ -23,6 +17,7 @@ from typing import Literal
 from paho.mqtt.client import topic_matches_sub
 
 from edge_runtime.clock import Clock
+from edge_runtime.in_flight import InFlight, Refusals
 from edge_runtime.link import (
     Access,
     Acknowledged,
@@ -33,14 +28,14 @@ from edge_runtime.link import (
     Take,
 )
 from edge_runtime.loss import ONE_NAME_EACH, Lost
-from edge_runtime.outbox import Entry, Outbox
+from edge_runtime.newest_values import NewestValues
+from edge_runtime.outbox import Outbox
 from edge_runtime.wake import Wake
 from transom.config import MqttConfig
 from transom.messages import OFFLINE, ONLINE, Message, Topics
 
 _log = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT = 15
 MAX_RECEIVED_BYTES = 128 * 1024
 """A chunk of a bundle with its topic, and nothing larger: of what comes, hundreds may wait."""
 
@@ -50,7 +45,6 @@ STABLE_AFTER_S = 10.0
 """A connection that lasted this long has ended for a new reason, which is worth a log line."""
 
 _TURN_S = 0.5
-_QUOTA_PAUSE_S = 10.0
 _GOODBYE_S = 0.2
 """For the thread to end; one that still waits for TCP or TLS has sent nothing and is left."""
 _STUCK_AFTER_S = 180.0
@@ -99,7 +93,9 @@ class Publisher:
             tls = ssl.create_default_context()
         self._access = Access(config, secret, tls)
         self._client_id = topics.root.replace("/", "-")
-        self._status = topics.status
+        self._offline = Message(topics.status, OFFLINE.encode(), qos=1, retain=True)
+        online = Message(topics.status, ONLINE.encode(), qos=1, retain=True)
+        self._values = NewestValues(last=online)
         self._listeners: dict[str, tuple[Take, Literal[0, 1]]] = {}
         self._asked: set[str] = set()  # topic filters that the broker knows of, this connection
         if birth_topic is not None:
@@ -107,15 +103,12 @@ class Publisher:
         self._outbox = outbox
         self._clock = clock
         self._lock = threading.Lock()
-        self._newest: dict[str, Message] = {}  # retained topics, in the order of their first value
-        self._due: dict[str, Message] = {}
         self._stop_at_s: float | None = None
         self._beat_s = clock.monotonic_s()
         self._connection: _Connection | None = None
         self._troubles = _Troubles()
         self._connects = 0
-        self._refused = 0
-        self._refused_topics: set[str] = set()
+        self._refusals = Refusals()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     # ---------------------------------------------------------------- for the daemon's thread
@@ -140,17 +133,14 @@ class Publisher:
         An older value of the topic that was not sent yet is forgotten. Retained values are sent
         again at each reconnect and whenever Home Assistant starts.
         """
-        with self._lock:
-            if message.retain:
-                self._newest[message.topic] = message
-            self._due[message.topic] = message
+        self._values.put(message)
         self._wake.set()
 
     @property
     def waiting(self) -> int:
         """Messages that the broker has not acknowledged, the outbox's that wait left aside."""
         connection = self._connection
-        return len(self._due) + (0 if connection is None else len(connection.in_flight))
+        return len(self._values) + (0 if connection is None else len(connection.in_flight))
 
     def flush_events(self) -> None:
         """Say that the outbox has something new."""
@@ -193,7 +183,7 @@ class Publisher:
 
     def counters(self) -> PublisherCounters:
         """Return what became of the connection so far."""
-        return PublisherCounters(max(self._connects - 1, 0), self._refused)
+        return PublisherCounters(max(self._connects - 1, 0), self._refusals.count)
 
     def alive(self) -> bool:
         """Whether the thread does its rounds; a broker that is away does not count against it."""
@@ -215,16 +205,17 @@ class Publisher:
 
     def _live(self) -> float:
         """Hold one connection from its opening to its end; return the seconds it was up."""
-        will = Message(self._status, OFFLINE.encode(), qos=1, retain=True)
         link = Link(
             self._access,
             self._client_id,
             self._clock,
-            will=will,
+            will=self._offline,
             is_lasting=True,
             max_packet_bytes=MAX_RECEIVED_BYTES,
         )
-        connection = self._connection = _Connection(link)
+        connection = self._connection = _Connection(
+            link, InFlight(link, self._values, self._outbox, self._refusals, self._clock)
+        )
         try:
             link.open()
             while connection.loss is None and not self._is_done(connection):
@@ -235,46 +226,43 @@ class Publisher:
         now_s = self._clock.monotonic_s()
         if connection.loss is not None:
             self._troubles.lost(connection.loss, connection.up_since_s, now_s)
-        self._put_back(connection)
+        connection.in_flight.give_back()
         return now_s - connection.up_since_s if connection.up_since_s is not None else 0.0
 
     def _turn(self, connection: "_Connection") -> None:
         now_s = self._beat_s = self._clock.monotonic_s()
         if connection.link.is_connected:
             self._ask(connection)
-            self._fill_window(connection)
+            if not connection.is_leaving:
+                connection.in_flight.fill()
             self._troubles.watch(connection.up_since_s, now_s)
             connection.check_progress(now_s)
             self._outbox.settle()
-        acknowledged: list[int] = []
+        answers: list[Acknowledged] = []
         for happening in connection.link.turn(connection.turn_s, self._wake):
             match happening:
                 case Connected():
                     self._greet(connection, happening)
                 case Acknowledged():
-                    self._settle(connection, happening, acknowledged)
+                    answers.append(happening)
                 case Subscribed(mid=mid, refusal=refusal):
                     self._meet_answer(connection.subscriptions.pop(mid, ""), refusal)
                 case Received():
                     self._pass_on(happening)
                 case Lost():
                     connection.loss = happening
-        if acknowledged:
-            self._outbox.done(*acknowledged)
+        connection.in_flight.settle(answers)
 
     def _greet(self, connection: "_Connection", connected: Connected) -> None:
         connection.up_since_s = self._clock.monotonic_s()
-        connection.window = max(min(MAX_IN_FLIGHT, connected.window), 1)
-        connection.max_packet_bytes = connected.max_packet_bytes
         self._connects += 1
         self._troubles.connected(self._access.config, connection.up_since_s)
         with self._lock:
             self._asked.clear()
         self._ask(connection)
-        with self._lock:  # figures of the past are of no use to anybody
-            self._due = {t: m for t, m in self._due.items() if m.retain or m.qos}
-        self._repeat_all()
-        connection.has_backlog = self._outbox.counts().queued > 0
+        self._values.drop_figures()
+        self._values.repeat()
+        connection.in_flight.begin(connected)
 
     def _ask(self, connection: "_Connection") -> None:
         """Bring the broker's subscriptions in line with who listens."""
@@ -313,82 +301,7 @@ class Publisher:
     def _meet_birth(self, received: Received) -> None:
         if not received.retain and received.payload == ONLINE.encode():
             _log.debug("home assistant has started")
-            self._repeat_all()
-
-    def _repeat_all(self) -> None:
-        """Make every retained value due again; `online` last, when the others are right."""
-        with self._lock:
-            self._due |= self._newest
-            self._due.pop(self._status, None)
-            self._due[self._status] = Message(self._status, ONLINE.encode(), qos=1, retain=True)
-
-    def _fill_window(self, connection: "_Connection") -> None:
-        """Send what fits: newest values first, they are few; then events, in order."""
-        if connection.is_leaving:
-            return
-        while connection.room > 0 and (message := self._next_due()) is not None:
-            self._send(connection, message, None)
-        room = connection.room_for_events
-        if room > 0 and self._clock.monotonic_s() >= connection.events_from_s:
-            entries = self._outbox.pending(room, connection.last_id)
-            for entry in entries:
-                connection.last_id = entry.id
-                self._send(connection, entry.message, entry)
-            if connection.has_backlog and not entries and not connection.in_flight:
-                # Who follows events must not be left with the past: the state speaks last.
-                connection.has_backlog = False
-                self._repeat_all()
-
-    def _next_due(self) -> Message | None:
-        with self._lock:
-            topic = next(iter(self._due), None)
-            return None if topic is None else self._due.pop(topic)
-
-    def _send(self, connection: "_Connection", message: Message, entry: Entry | None) -> None:
-        if connection.is_too_large(message):
-            self._refuse(message, entry, "larger than the broker's largest packet")
-            return
-        mid = connection.link.publish(message)
-        if message.qos:
-            connection.in_flight[mid] = _Sent(message, entry, self._clock.monotonic_s())
-
-    def _settle(
-        self, connection: "_Connection", answer: Acknowledged, acknowledged: list[int]
-    ) -> None:
-        sent = connection.in_flight.pop(answer.mid, None)
-        if sent is None:
-            return
-        if sent.entry is not None:
-            connection.event_window = min(connection.event_window + 1, MAX_IN_FLIGHT)
-        if answer.refusal is None:
-            if sent.entry is not None:
-                acknowledged.append(sent.entry.id)
-        elif answer.is_temporary and sent.entry is not None:
-            connection.last_id = min(connection.last_id, sent.entry.id - 1)
-            connection.events_from_s = self._clock.monotonic_s() + _QUOTA_PAUSE_S
-        else:
-            self._refuse(sent.message, sent.entry, answer.refusal)
-
-    def _refuse(self, message: Message, entry: Entry | None, reason: str) -> None:
-        self._refused += 1
-        if entry is not None:
-            self._outbox.refuse(entry.id, reason)
-        first = message.topic not in self._refused_topics
-        self._refused_topics.add(message.topic)
-        _log.log(
-            logging.WARNING if first else logging.DEBUG,
-            "broker refuses topic=%s reason=%s; allow this device to write it in the broker's "
-            "access list",
-            message.topic,
-            reason,
-        )
-
-    def _put_back(self, connection: "_Connection") -> None:
-        """Make values due again that the broker did not acknowledge, unless newer ones are."""
-        with self._lock:
-            for sent in connection.in_flight.values():
-                if sent.entry is None:
-                    self._due.setdefault(sent.message.topic, sent.message)
+            self._values.repeat()
 
     def _is_done(self, connection: "_Connection") -> bool:
         """On the way out: first what is left, then `offline`, then the end."""
@@ -400,15 +313,10 @@ class Publisher:
         if connection.is_leaving:
             return not connection.in_flight
         connection.leave_at_s = connection.leave_at_s or (now_s + self._stop_at_s) / 2.0
-        is_drained = not connection.in_flight and not self._due and not self._has_events(connection)
-        if is_drained or now_s >= connection.leave_at_s:
+        if connection.in_flight.is_drained or now_s >= connection.leave_at_s:
             connection.is_leaving = True
-            offline = Message(self._status, OFFLINE.encode(), qos=1, retain=True)
-            self._send(connection, offline, None)
+            connection.in_flight.send(self._offline)
         return False
-
-    def _has_events(self, connection: "_Connection") -> bool:
-        return bool(self._outbox.pending(1, connection.last_id))
 
     def _pause(self, seconds: float) -> None:
         until_s = self._clock.monotonic_s() + seconds
@@ -417,57 +325,26 @@ class Publisher:
             self._wake.wait(left_s)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    message: Message
-    entry: Entry | None
-    at_s: float
-
-
 class _Connection:
     """What is known of one connection and ends with it."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, in_flight: InFlight) -> None:
         self.link = link
+        self.in_flight = in_flight
         self.loss: Lost | None = None
         self.up_since_s: float | None = None
-        self.window = MAX_IN_FLIGHT
-        self.event_window = 1
-        self.max_packet_bytes: int | None = None
-        self.in_flight: dict[int, _Sent] = {}
         self.subscriptions: dict[int, str] = {}
-        self.last_id = 0
-        self.events_from_s = 0.0
-        self.has_backlog = False
         self.is_leaving = False
         self.leave_at_s: float | None = None
-
-    @property
-    def room(self) -> int:
-        return self.window - len(self.in_flight)
-
-    @property
-    def room_for_events(self) -> int:
-        events = sum(sent.entry is not None for sent in self.in_flight.values())
-        return min(self.room, self.event_window - events)
 
     @property
     def turn_s(self) -> float:
         return min(_TURN_S, self.link.keepalive_s / 20.0 or _TURN_S)
 
-    def is_too_large(self, message: Message) -> bool:
-        """Whether the broker would end the connection over this, now and at every new try."""
-        limit = self.max_packet_bytes
-        # The fixed header, the topic's length, the message's id and no properties.
-        size = len(message.topic.encode()) + len(message.payload) + 5 + 2 + 2 + 1
-        return limit is not None and size > limit
-
     def check_progress(self, now_s: float) -> None:
-        oldest = next(iter(self.in_flight.values()), None)
-        limit_s = 2.0 * self.link.keepalive_s
         if self.link.is_frozen:
             self.link.drop(Lost("lost", "broker does not answer a ping"))
-        elif oldest is not None and limit_s and now_s - oldest.at_s > limit_s:
+        elif self.in_flight.is_stalled(now_s):
             self.link.drop(Lost("lost", "broker acknowledges nothing"))
 
 

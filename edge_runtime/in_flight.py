@@ -1,0 +1,176 @@
+"""What is under way over one connection: sent to the broker, and not yet acknowledged.
+
+At most 15 messages are. Everything else waits in the outbox (events) or among the newest values,
+so paho holds nothing that a restart could lose.
+
+Of events a connection sends one, and with each answer one more at a time. A broker that ends the
+connection over an event, as some do where they refuse it, takes the answers to those that follow it
+with it; sent alone it is answered, so that it is never in the way of the others for ever.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edge_runtime.clock import Clock
+from edge_runtime.link import Acknowledged, Connected, Link
+from edge_runtime.newest_values import NewestValues
+from edge_runtime.outbox import Entry, Outbox
+from transom.messages import Message
+
+_log = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 15
+
+_QUOTA_PAUSE_S = 10.0
+
+
+class Refusals:
+    """What the broker refused, over all connections: told once a topic.
+
+    Attributes:
+        count: How many messages.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._topics: set[str] = set()
+
+    def note(self, topic: str, reason: str) -> None:
+        """Count a message that was refused, and warn where it is the topic's first."""
+        self.count += 1
+        is_first = topic not in self._topics
+        self._topics.add(topic)
+        _log.log(
+            logging.WARNING if is_first else logging.DEBUG,
+            "broker refuses topic=%s reason=%s; allow this device to write it in the broker's "
+            "access list",
+            topic,
+            reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    message: Message
+    entry: Entry | None  # None = a newest value
+    at_s: float
+
+
+class InFlight:
+    """The window of one connection; ends with it.
+
+    Args:
+        link: The connection.
+        values: Sent first, they are few.
+        outbox: Events, sent in order and removed when they are acknowledged.
+        refusals: Told of what the broker does not take.
+        clock: For pauses.
+    """
+
+    def __init__(
+        self, link: Link, values: NewestValues, outbox: Outbox, refusals: Refusals, clock: Clock
+    ) -> None:
+        self._link = link
+        self._values = values
+        self._outbox = outbox
+        self._refusals = refusals
+        self._clock = clock
+        self._sent: dict[int, _Sent] = {}  # by the id that the answer will carry, oldest first
+        self._window = MAX_IN_FLIGHT
+        self._event_window = 1
+        self._max_packet_bytes: int | None = None
+        self._last_id = 0  # of the events that were sent
+        self._events_from_s = 0.0
+        self._has_backlog = False
+
+    def __len__(self) -> int:
+        """Return how many messages are not yet acknowledged."""
+        return len(self._sent)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing is under way and nothing waits."""
+        return not (self._sent or self._values or self._outbox.pending(1, self._last_id))
+
+    def begin(self, connected: Connected) -> None:
+        """Take in what the broker takes, now that it has accepted the connection."""
+        self._window = max(min(MAX_IN_FLIGHT, connected.window), 1)
+        self._max_packet_bytes = connected.max_packet_bytes
+        self._has_backlog = self._outbox.counts().queued > 0
+
+    def fill(self) -> None:
+        """Send what fits: newest values, then events."""
+        while self._room > 0 and (message := self._values.next()) is not None:
+            self.send(message)
+        room = self._room_for_events
+        if room <= 0 or self._clock.monotonic_s() < self._events_from_s:
+            return
+        entries = self._outbox.pending(room, self._last_id)
+        for entry in entries:
+            self._last_id = entry.id
+            self.send(entry.message, entry)
+        if self._has_backlog and not entries and not self._sent:
+            # Who follows events must not be left with the past: the state speaks last.
+            self._has_backlog = False
+            self._values.repeat()
+
+    def send(self, message: Message, entry: Entry | None = None) -> None:
+        """Send one message, whether it fits or not; `entry` is the event that it is."""
+        if self._is_too_large(message):
+            self._refuse(message, entry, "larger than the broker's largest packet")
+            return
+        mid = self._link.publish(message)
+        if message.qos:
+            self._sent[mid] = _Sent(message, entry, self._clock.monotonic_s())
+
+    def settle(self, answers: Iterable[Acknowledged]) -> None:
+        """Take in what the broker says of what was sent; all events that it took cost one write."""
+        delivered: list[int] = []
+        for answer in answers:
+            sent = self._sent.pop(answer.mid, None)
+            if sent is None:
+                continue
+            entry = sent.entry
+            if entry is not None:
+                self._event_window = min(self._event_window + 1, MAX_IN_FLIGHT)
+            if answer.refusal is None:
+                delivered += [] if entry is None else [entry.id]
+            elif answer.is_temporary and entry is not None:
+                self._last_id = min(self._last_id, entry.id - 1)
+                self._events_from_s = self._clock.monotonic_s() + _QUOTA_PAUSE_S
+            else:
+                self._refuse(sent.message, entry, answer.refusal)
+        if delivered:
+            self._outbox.done(*delivered)
+
+    def is_stalled(self, now_s: float) -> bool:
+        """Return whether the broker has left a message unanswered for two keepalives."""
+        oldest = next(iter(self._sent.values()), None)
+        limit_s = 2.0 * self._link.keepalive_s
+        return oldest is not None and limit_s > 0.0 and now_s - oldest.at_s > limit_s
+
+    def give_back(self) -> None:
+        """Make values due again that the broker did not acknowledge; events are in the outbox."""
+        self._values.put_back(sent.message for sent in self._sent.values() if sent.entry is None)
+
+    @property
+    def _room(self) -> int:
+        return self._window - len(self._sent)
+
+    @property
+    def _room_for_events(self) -> int:
+        events = sum(sent.entry is not None for sent in self._sent.values())
+        return min(self._room, self._event_window - events)
+
+    def _is_too_large(self, message: Message) -> bool:
+        """Whether the broker would end the connection over this, now and at every new try."""
+        limit = self._max_packet_bytes
+        # The fixed header, the topic's length, the message's id and no properties.
+        size = len(message.topic.encode()) + len(message.payload) + 5 + 2 + 2 + 1
+        return limit is not None and size > limit
+
+    def _refuse(self, message: Message, entry: Entry | None, reason: str) -> None:
+        if entry is not None:
+            self._outbox.refuse(entry.id, reason)
+        self._refusals.note(message.topic, reason)
