@@ -85,8 +85,9 @@ parse() { # arguments...
     units=$root/etc/systemd/system
     state=$root/var/lib/transom
     config=$etc/transom.toml
+    devices=$units/transom.service.d/libcamera.conf
     # A device that has it keeps it.
-    [ ! -e "$units/transom.service.d/libcamera.conf" ] || ribbon=yes
+    [ ! -e "$devices" ] || ribbon=yes
 }
 absolute() { # path
     [ -e "$1" ] || fail "$1: there is no such file or folder"
@@ -229,19 +230,27 @@ turn_to() { # name
     run ln -sfn /opt/transom/current/bin/transom "$root/usr/local/bin/transom"
     service daemon-reload
 }
+lay_devices() { # name
+    run install -D -m 644 "$opt/$1/libcamera.conf" "$devices"
+}
+take_devices() {
+    [ -e "$devices" ] || return 0
+    run rm -f "$devices"
+    rmdir "$(dirname "$devices")" 2>/dev/null || true # where nothing of the device's owner is in it
+}
 switch() { # name
     before=$(readlink "$opt/current" 2>/dev/null || true)
+    had_devices=no
+    [ ! -e "$devices" ] || had_devices=yes
+    [ "$ribbon" = no ] || lay_devices "$1"
     turn_to "$1"
-    if [ "$ribbon" = yes ]; then
-        run install -D -m 644 "$opt/$1/libcamera.conf" "$units/transom.service.d/libcamera.conf"
-        service daemon-reload
-    fi
     if ! started; then
         [ -z "$root" ] && journalctl --unit transom.service --lines 20 --no-pager --output cat >&2
         if [ -z "$before" ] || [ "$before" = "$1" ]; then
             fail "$1 is installed and did not get ready; see above, and: transom doctor --config $config"
         fi
         say "$1 did not get ready; going back to $before"
+        if [ "$had_devices" = yes ]; then lay_devices "$before" || true; else take_devices; fi
         turn_to "$before"
         service restart transom.service || true
         fail "$1 did not get ready, see above; $before serves again, configuration and state are as they were"
@@ -305,8 +314,22 @@ back() {
     report
 }
 
+# What the script has laid; with --purge what the daemon kept counts too.
+is_anything_there() {
+    [ ! -e "$opt" ] && [ ! -e "$units/transom.service" ] && [ ! -L "$root/usr/local/bin/transom" ] || return 0
+    [ "$purge" = yes ] || return 1
+    for kept in "$etc" "$state" "$root/var/lib/private/transom" "$units/transom.service.d"; do
+        [ ! -e "$kept" ] || return 0
+    done
+    return 1
+}
 uninstall() {
     [ "$dry_run" = yes ] || [ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "this must be run by root: sudo sh $0"
+    if ! is_anything_there; then
+        say "nothing is here that this script has installed"
+        [ ! -e "$root/usr/lib/transom" ] || say "the Debian package goes by: sudo apt-get remove transom"
+        return
+    fi
     if [ -e "$units/transom.service" ]; then
         service --quiet disable --now transom.service
         run rm -f "$units/transom.service"

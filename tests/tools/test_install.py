@@ -7,6 +7,7 @@ Transom, under a systemd that runs, it is tried by `make install-test`.
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -161,6 +162,25 @@ def test_uninstalling_keeps_configuration_and_state(checkout: Path, device: Path
     assert left == ["etc/transom/transom.toml", STATE]
 
 
+@pytest.mark.parametrize("words", [[], ["--purge"], ["--dry-run"]])
+def test_uninstalling_where_nothing_is_says_so(
+    checkout: Path, tmp_path: Path, words: list[str]
+) -> None:
+    done = install(checkout, tmp_path, "--uninstall", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "transom: nothing is here that this script has installed\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_purging_takes_what_an_uninstalling_before_has_left(checkout: Path, device: Path) -> None:
+    install(checkout, device, "--uninstall")
+    assert "nothing is here" in install(checkout, device, "--uninstall").stdout
+    assert (device / STATE).exists()
+    done = install(checkout, device, "--uninstall", "--purge")
+    assert "all that it kept are gone" in done.stdout
+    assert not (device / STATE).exists()
+
+
 def test_purging_leaves_nothing_and_may_be_said_twice(checkout: Path, device: Path) -> None:
     for _ in range(2):
         done = install(checkout, device, "--uninstall", "--purge")
@@ -186,6 +206,45 @@ def test_a_dry_run_leaves_an_installation_that_is_being_made(
     half.mkdir(parents=True)
     install(checkout, tmp_path, *words)
     assert half.is_dir()
+
+
+@pytest.fixture
+def failing(checkout: Path) -> Path:
+    """Make a script under which no version gets ready, and a Python that has picamera2."""
+    script = (checkout / "install.sh").read_text()
+    failing = checkout / "failing.sh"
+    failing.write_text(script.replace('\nparse "$@"', '\nstarted() { return 1; }\nparse "$@"'))
+    python = checkout / "python-with-picamera2"
+    python.write_text(
+        f'#!/bin/sh\ncase "$*" in *picamera2*) exit 0 ;; esac\nexec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    return failing
+
+
+@pytest.mark.parametrize("had", [None, "of the version before\n"])
+def test_a_failed_upgrade_leaves_the_drop_in_of_the_ribbon_camera_as_it_was(
+    checkout: Path, device: Path, failing: Path, had: str | None
+) -> None:
+    devices = device / "etc/systemd/system/transom.service.d/libcamera.conf"
+    own = (device / "opt/transom/current").resolve() / "libcamera.conf"
+    shipped = own.read_text()
+    if had is not None:
+        devices.parent.mkdir()
+        devices.write_text(had)
+        own.write_text(had)
+    done = subprocess.run(
+        ["sh", str(failing), "--root", str(device), "--ribbon-camera",
+         "--wheel", "transom-0.1.0-py3-none-any.whl"],
+        capture_output=True, text=True, cwd=checkout, timeout=100,
+        env={**os.environ, "PYTHON": str(checkout / "python-with-picamera2")},
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "did not get ready, see above" in done.stderr
+    assert serving(device) == "0.2.0"
+    assert shipped != had
+    assert (devices.read_text() if devices.exists() else None) == had
+    assert devices.parent.exists() == (had is not None)
 
 
 @pytest.mark.parametrize(
