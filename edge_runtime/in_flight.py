@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from edge_runtime.clock import Clock
 from edge_runtime.link import Acknowledged, Connected, Link
 from edge_runtime.newest_values import NewestValues
-from edge_runtime.outbox import Entry, Outbox
+from edge_runtime.outbox import Outbox
+from edge_runtime.outbox_file import Entry
 from transom.messages import Message
 
 _log = logging.getLogger(__name__)

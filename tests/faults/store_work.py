@@ -20,12 +20,13 @@ def tell(line: str) -> None:
 
 def work_on_outbox(path: Path) -> None:
     """Accept twelve events; deliver two of three and have each fifth refused."""
-    from edge_runtime import outbox as module
+    from edge_runtime import outbox_file
+    from edge_runtime.outbox import Outbox
     from transom.config import OutboxConfig
     from transom.messages import Message
 
-    module._CHECKPOINT_PAGES = 8  # so that few events make many
-    outbox = module.Outbox(path, OutboxConfig())
+    outbox_file._CHECKPOINT_PAGES = 8  # so that few events make many
+    outbox = Outbox(path, OutboxConfig())
     for number in range(EVENTS):
         tell(f"offer {number}")
         message = Message(f"transom/pi/zone_{number}/event", b"x" * 500)
