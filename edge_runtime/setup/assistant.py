@@ -30,11 +30,11 @@ from edge_runtime.setup.draft import (
     DraftCamera,
     DraftZone,
     as_name,
-    check_can_grow,
     free_name,
 )
 from edge_runtime.setup.drawing import as_jpeg, draw_zones
-from edge_runtime.setup.files import changed_secrets, check_folder, write_all
+from edge_runtime.setup.files import changed_secrets, check_folder, read_text, write_all
+from edge_runtime.setup.growing import check_can_grow
 from edge_runtime.setup.propose import Proposer
 from edge_runtime.setup.talk import Talk
 from edge_runtime.setup.zones import adjust, as_option, named_apart, shown
@@ -124,9 +124,7 @@ class Assistant:
         with self._picture_folder() as folder:
             cameras = self._cameras(before, folder)
             if before is not None:
-                draft = Draft(
-                    before.device, before.mqtt, cameras, before=self._path.read_text("utf-8-sig")
-                )
+                draft = Draft(before.device, before.mqtt, cameras, before=read_text(self._path))
                 return self._conclude(draft, [], tried=True)
             device = self._talk.ask(
                 "this device's name in topics", "--device", _read_device, _proposed_device(),
@@ -164,7 +162,7 @@ class Assistant:
 
     def _growing(self) -> Config:
         config = load_config(self._path)
-        check_can_grow(self._path.read_text("utf-8-sig"), self._path)
+        check_can_grow(read_text(self._path), self._path)
         return config
 
     # ---------------------------------------------------------------- cameras

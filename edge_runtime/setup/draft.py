@@ -4,13 +4,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import tomlkit
-from tomlkit.items import AoT, Array
+from tomlkit.items import Array
 
+from edge_runtime.setup.growing import grown
 from transom.config import (
     CameraConfig,
     Config,
@@ -122,16 +122,15 @@ class Draft:
 
     def text(self) -> str:
         """Return the configuration file; what stood in it before stays as it is."""
-        document = tomlkit.parse(self.before)
+        document = tomlkit.document()
         if not self.before:
             self._put_head(document)
-        cameras = document.get("cameras")
-        if cameras is None:
-            cameras = tomlkit.aot()
-            document["cameras"] = cameras
+        cameras = tomlkit.aot()
         for camera in self.cameras:
             cameras.append(_camera_table(camera))
-        return tomlkit.dumps(document)
+        document["cameras"] = cameras
+        text = tomlkit.dumps(document)
+        return grown(self.before, text) if self.before else text
 
     def config(self) -> Config:
         """Return the configuration as `transom check` reads it.
@@ -165,23 +164,6 @@ class Draft:
             document.add(tomlkit.nl())
             document.add(key, tomlkit.item(tables[key]))
         document.add(tomlkit.nl())
-
-
-def check_can_grow(text: str, path: Path) -> None:
-    """Refuse a configuration that no camera can be added to.
-
-    Args:
-        text: Of a configuration that was read already.
-        path: Its file, for the message.
-
-    Raises:
-        ConfigurationError: Its cameras are no tables of their own.
-    """
-    if not isinstance(tomlkit.parse(text).get("cameras"), AoT):
-        raise ConfigurationError(
-            f"{path}: cameras must be tables of their own for more to be added, is one array; "
-            "write each below a [[cameras]]"
-        )
 
 
 def as_name(text: str, fallback: str, *, dash: str = "_") -> str:

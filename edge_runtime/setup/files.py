@@ -31,6 +31,11 @@ def check_folder(path: Path) -> None:
         )
 
 
+def read_text(path: Path) -> str:
+    """Return a configuration's text with the line ends that it has."""
+    return path.read_bytes().decode("utf-8-sig")
+
+
 def changed_secrets(folder: Path, secrets: Mapping[str, str]) -> list[Path]:
     """Return the files that hold another password than the one that is to be written."""
     return [
