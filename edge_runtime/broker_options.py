@@ -1,6 +1,7 @@
 """How a person names a broker on a command line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 import msgspec
 
 from edge_runtime.link import Access, read_access
+from edge_runtime.loss import Called
 from transom.config import MqttConfig, load_config
 
 _OPTIONS = (
@@ -29,6 +31,19 @@ _OPTIONS = (
         help="Take broker and credentials from a device's configuration.",
     ),
 )
+
+
+CALLED = Called(
+    host="--host",
+    port="--port",
+    tls="--tls",
+    no_tls="--no-tls",
+    ca_file="--ca-file",
+    username="--username",
+    password_file="--password-file",  # noqa: S106 - an option
+    protocol="mqtt.protocol of a configuration, given with --config,",
+)
+"""What the options say."""
 
 
 def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,4 +75,4 @@ def broker_access(config_file: Path | None, broker: dict[str, Any]) -> Access:
         config = msgspec.convert(given, MqttConfig)
     except msgspec.ValidationError as error:
         raise click.UsageError(str(error)) from error
-    return read_access(config, Path.cwd() / "command line")
+    return replace(read_access(config, Path.cwd() / "command line"), called=CALLED)

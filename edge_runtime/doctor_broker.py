@@ -15,7 +15,7 @@ from edge_runtime.link import (
     Subscribed,
     read_access,
 )
-from edge_runtime.loss import Lost
+from edge_runtime.loss import Called, Lost
 from transom.config import Config
 from transom.errors import ConfigurationError
 from transom.messages import Message, Topics
@@ -50,19 +50,22 @@ def try_broker(
     """Yield the same with the password and the certificates of `access`."""
     link = Link(access, f"transom-doctor-{secrets.token_hex(4)}", clock)
     try:
-        yield from _probe(link, config, clock, discovery)
+        yield from _probe(link, config, access.called, clock, discovery)
     finally:
         link.close()
 
 
-def _probe(link: Link, config: Config, clock: Clock, discovery: Message | None) -> Iterator[Check]:
+def _probe(
+    link: Link, config: Config, called: Called, clock: Clock, discovery: Message | None
+) -> Iterator[Check]:
     where = f"{config.mqtt.host}:{config.mqtt.tcp_port}"
     conversation = _Conversation(link, clock)
     link.open()
     answer = conversation.wait_for(lambda h: isinstance(h, Connected))
     if answer is None:
         loss = conversation.loss or Lost("unreachable", f"{where} does not answer")
-        yield Check(check="broker", ok=False, what=loss.reason, do=loss.do or "check [mqtt]")
+        do = loss.do or f"check {called.host} and {called.port}"
+        yield Check(check="broker", ok=False, what=loss.reason, do=do)
         return
     how = "encrypted" if config.mqtt.uses_tls else "not encrypted"
     yield Check(check="broker", ok=True, what=f"{where}, MQTT {config.mqtt.protocol}, {how}")

@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_runtime.clock import Clock
-from edge_runtime.loss import ONE_NAME_EACH, Lost, why_refused, why_unreachable
+from edge_runtime.loss import ONE_NAME_EACH, Called, Lost, why_refused, why_unreachable
 from edge_runtime.wake import Wake
 from transom.config import MqttConfig
 from transom.errors import ConfigurationError
@@ -54,11 +54,13 @@ class Access:
         config: Host, port, protocol, keepalive.
         secret: The password; never shown.
         tls: How to encrypt; None = not at all.
+        called: How whoever named the broker says what can be wrong with it.
     """
 
     config: MqttConfig
     secret: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
+    called: Called = field(default_factory=Called)
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ class Link:
             else:
                 self._client.connect(config.host, config.tcp_port, config.keepalive_s)
         except OSError as error:
-            self._note_loss(why_unreachable(error, config))
+            self._note_loss(why_unreachable(error, config, self._access.called))
         except ValueError as error:  # a host name that no resolver can encode
             self._note_loss(Lost("unreachable", f"host cannot be looked up: {error}"))
         self._opened_s = self.heard_s = self._clock.monotonic_s()
@@ -265,9 +267,8 @@ class Link:
             try:
                 self._move(sock, 0.0 if self._happened else timeout_s, wake)
             except _NO_MQTT as error:
-                self.drop(
-                    Lost("unreachable", f"what answers is no MQTT broker: {error!r}", "check port")
-                )
+                why = f"what answers is no MQTT broker: {error!r}"
+                self.drop(Lost("unreachable", why, f"check {self._access.called.port}"))
             self._check_connack()
         if self._client.socket() is None and not self._is_over:
             self._note_loss(Lost("lost", "connection closed"))
@@ -361,7 +362,7 @@ class Link:
         self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, properties: Any
     ) -> None:
         if reason.is_failure:
-            self._note_loss(why_refused(reason, self._access.config))
+            self._note_loss(why_refused(reason, self._access.config, self._access.called))
             return
         self.is_connected = True
         self._happened.append(

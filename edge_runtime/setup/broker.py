@@ -1,12 +1,13 @@
 """The broker: asked for, tried, and tried again until it lets this device do its work."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import msgspec
 
+from edge_runtime import broker_options
 from edge_runtime.clock import Clock
 from edge_runtime.doctor import told_discovery
 from edge_runtime.doctor_broker import try_broker
@@ -16,6 +17,13 @@ from edge_runtime.setup.draft import MQTT_PASSWORD, Draft
 from edge_runtime.setup.talk import Talk
 from transom.config import MqttConfig
 from transom.errors import ConfigurationError
+
+CALLED = replace(
+    broker_options.CALLED,
+    host="--broker",
+    protocol="mqtt.protocol, in the file that --unchecked writes,",
+)
+"""Whoever is asked has no configuration yet, and knows the options only."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def ask_broker(talk: Talk, wishes: BrokerWishes) -> tuple[MqttConfig, str | None
     try:
         return msgspec.convert(said, MqttConfig), secret
     except msgspec.ValidationError as error:
-        raise click.UsageError(f"broker: {error}") from error
+        raise click.UsageError(_in_options(str(error))) from error
 
 
 def examine_broker(
@@ -83,17 +91,31 @@ def examine_broker(
     """
     config = draft.config()
     try:
-        access = Access(draft.mqtt, draft.mqtt_secret, read_tls(draft.mqtt, config_file))
-    except ConfigurationError as error:
-        found = [Check(check="broker", ok=False, what=str(error), do="mend --ca-file")]
+        tls = read_tls(draft.mqtt, config_file)
+    except ConfigurationError as error:  # it begins with a file that is not there yet
+        what = str(error).removeprefix(f"{config_file}: ").replace("ca_file", CALLED.ca_file, 1)
+        found = [Check(check="broker", ok=False, what=what, do=f"mend {CALLED.ca_file}")]
         tell(found[0])
         return found
     told = told_discovery(config) if config.homeassistant.discovery else None
     found = []
+    access = Access(draft.mqtt, draft.mqtt_secret, tls, CALLED)
     for check in try_broker(config, access, clock, told):
         tell(check)
         found.append(check)
     return found
+
+
+def _in_options(mistake: str) -> str:
+    """Return what is wrong with a table of the configuration as one of the options that fill it."""
+    what, _, key = mistake.partition(" - at `$.")
+    if key:
+        return f"--{key.rstrip('`').replace('_', '-')}: {what[0].lower()}{what[1:]}"
+    if "need TLS" in what:
+        return f"{CALLED.ca_file}: needs TLS, which is off here; give {CALLED.tls}"
+    if "without username" in what:
+        return f"{CALLED.password_file}: is given without {CALLED.username}"
+    return f"{CALLED.host}: {what}"
 
 
 def _read_host(text: str) -> str:

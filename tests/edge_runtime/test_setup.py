@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.edge_runtime.broker import Broker, make_certificates
+from tests.edge_runtime.broker import Broker, free_port, make_certificates
 from tests.edge_runtime.cameras import MjpegServer, whole
 from tests.edge_runtime.conftest import draw_scene
 from tests.edge_runtime.onvif_camera import OnvifCamera
@@ -193,6 +193,51 @@ def test_a_broker_that_refuses_keeps_the_configuration_from_being_written(
         assert not (tmp_path / "mqtt-password").exists()
         told, _ = setup(*options, *at(broker), "--unchecked")
     assert told["written"]
+
+
+# paho leaves the socket to the garbage collector where TLS fails.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
+def test_what_is_wrong_with_the_broker_is_said_by_option(
+    setup: Setup, tmp_path: Path, camera: MjpegServer
+) -> None:
+    secret, no_authority = tmp_path / "given", tmp_path / "no authority"
+    secret.write_text("wrong\n")
+    no_authority.write_text("nobody\n")
+    certificates = make_certificates(tmp_path / "certificates")
+    options = ("--source", f"hall={camera.url}", "--zone", ZONE, "--broker", "localhost")
+    user = ("--username", "hall", "--password-file", str(secret))
+    with (
+        Broker(tmp_path / "users", users={"hall": PASSWORD}) as users,
+        Broker(tmp_path / "encrypted", certificates=certificates) as encrypted,
+    ):
+        for more, said in (
+            (("--port", free_port()), "check --broker and --port"),
+            (("--port", users.port, *user), "check --username and what --password-file holds"),
+            (("--port", users.port, "--tls"), "--no-tls"),
+            (("--port", encrypted.port, "--tls"), "name its authority in --ca-file"),
+            (("--port", 8883, "--tls", "--ca-file", no_authority), "--ca-file"),
+        ):
+            told, errors = setup(*options, *more, code=1)
+            (failed,) = (check for check in told["broker"] if not check["ok"])
+            assert said in f"{failed['what']}; {failed['do']}"
+            assert "mqtt" not in errors.lower().replace("no mqtt broker", "")
+            assert "transom.toml:" not in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prefix", "a/#"), "--prefix: expected"),
+        (("--no-tls", "--ca-file", "given"), "--ca-file: needs TLS, which is off here; give --tls"),
+        (("--password-file", "given"), "--password-file: is given without --username"),
+    ],
+)
+def test_options_of_the_broker_that_do_not_go_together_are_named(
+    setup: Setup, tmp_path: Path, camera: MjpegServer, options: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "given").write_text("geheim\n")
+    _, said = setup("--source", f"hall={camera.url}", "--zone", ZONE, *options, code=2)
+    assert message in said
 
 
 @pytest.mark.parametrize(

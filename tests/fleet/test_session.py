@@ -19,7 +19,7 @@ def test_tls_with_a_broker_that_has_none_says_what_may_be_meant(tmp_path: Path) 
         config = MqttConfig(host="127.0.0.1", port=broker.port, tls=True)
         access = Access(config, None, read_tls(config, tmp_path / "transom.toml"))
         with (
-            pytest.raises(TransomError, match=r"that port has no TLS, .* mqtt\.tls to false"),
+            pytest.raises(TransomError, match=r"that port has no TLS, .* mqtt\.tls = false"),
             Session(access, Clock()),
         ):
             pass
