@@ -4,6 +4,7 @@
 """
 
 import os
+import secrets
 import shutil
 import socket
 import socketserver
@@ -107,7 +108,9 @@ class RtspSession(socketserver.StreamRequestHandler):
         address = f"rtp://127.0.0.1:{receiving.getsockname()[1]}?pkt_size=1200"
         command = ["ffmpeg", "-v", "quiet", "-re", "-stream_loop", "-1", "-i"]
         command += [str(self.server.clip), "-c:v", "mjpeg", "-q:v", "3", "-huffman", "default"]
-        command += ["-vf", f"noise=alls={self.server.grain}:allf=t"]
+        # Another seed each time: no camera begins anew with the very pictures of the last time.
+        noise = f"noise=alls={self.server.grain}:allf=t:all_seed={secrets.randbelow(2**31)}"
+        command += ["-vf", noise]
         command += ["-force_duplicated_matrix", "1", "-pix_fmt", "yuvj420p", "-f", "rtp", address]
         packing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         receiving.settimeout(5.0)
