@@ -38,7 +38,6 @@ class Staging:
         reports: Shows how far a bundle is.
         serving: Of the bundle that serves.
         precisions: Takes what the trial has measured.
-        tell: Called with each step that is done.
 
     Attributes:
         shadow_input: What the network in trial wants to see of the daemon's looks; None = nothing.
@@ -54,7 +53,6 @@ class Staging:
         reports: UpdateReports,
         serving: Manifest,
         precisions: PrecisionFile,
-        tell: Tell,
     ) -> None:
         self._config = config
         self._terms = terms
@@ -64,12 +62,15 @@ class Staging:
         self._reports = reports
         self._serving = serving
         self._precisions = precisions
-        self._tell = tell
         self._store = Path(config.models.store)
         self.shadow_input: InputSpec | None = None
 
-    def stage(self, wish: Install) -> Path:
+    def stage(self, wish: Install, tell: Tell) -> Path:
         """Return the file of a bundle that may be handed over: complete, synced, in the store.
+
+        Args:
+            wish: The bundle.
+            tell: Called with each step that is done.
 
         Raises:
             UnfitError: Its network fails here, or contradicts the one that serves.
@@ -79,15 +80,15 @@ class Staging:
         """
         part = self._fetch(wish)
         bundle = self._admission.verify(wish, part.path)
-        self._tell("verified", wish, Measured())
+        tell("verified", wish, Measured())
         self._reports.state(self._serving, wish, "being tried", int(_FETCHED))
         try:
-            shadow = self._try(wish, part, bundle)
+            shadow = self._try(wish, part, bundle, tell)
         except UpdateError as error:
             part.path.unlink()
             raise UnfitError(str(error)) from error
         measured = Measured(decisions=shadow.decisions, agreement=shadow.agreement)
-        self._tell("shadow", wish, measured)
+        tell("shadow", wish, measured)
         return part.path
 
     def _fetch(self, wish: Install) -> PartFile:
@@ -127,13 +128,13 @@ class Staging:
             fetch_url(wish, part, self._terms, self._inbox.next_message, progress)
         part.sync()
 
-    def _try(self, wish: Install, part: PartFile, bundle: Bundle) -> Shadow:
+    def _try(self, wish: Install, part: PartFile, bundle: Bundle, tell: Tell) -> Shadow:
         with Trial(part.path, wish.digest, self._config.models) as trial:
             tried = trial.run()
             if tried.measured is not None:
                 self._precisions.write(wish.digest, tried.measured)
             measured = Measured(inference_ms=tried.inference_ms, chosen=tried.chosen)
-            self._tell("tried", wish, measured)
+            tell("tried", wish, measured)
             shadow = self._watch_shadow(wish, trial, bundle.manifest.input)
         shadow.check(self._terms.least_agreement)
         return shadow

@@ -3,6 +3,7 @@
 import logging
 import queue
 from collections.abc import Callable
+from weakref import WeakMethod
 
 from edge_runtime.link import Received
 from edge_runtime.probation import Verdict
@@ -29,12 +30,13 @@ class UpdateInbox:
     """Others put things in and never wait; the thread takes them out, one at a time.
 
     Args:
-        meet: Called in the thread with each thing that is taken out. What it raises ends the wait,
-            and whatever waited.
+        meet: A method, called in the thread with each thing that is taken out. What it raises ends
+            the wait, and whatever waited.
     """
 
     def __init__(self, meet: Callable[[Thing], None]) -> None:
-        self._meet = meet
+        # Or the updater, and the network that it has opened, would stay until cycles are collected.
+        self._meet = WeakMethod(meet)
         self._queue: queue.Queue[Thing | object] = queue.Queue(_SIZE)
 
     def offer(self, thing: Thing) -> bool:
@@ -78,7 +80,9 @@ class UpdateInbox:
             return None
         if not isinstance(thing, Thing):
             raise Stopped
-        self._meet(thing)
+        meet = self._meet()
+        if meet is not None:
+            meet(thing)
         return thing
 
     def next_message(self, seconds: float) -> Received | None:

@@ -106,7 +106,6 @@ class Updater:
             reports,
             serving.manifest,
             self._precisions,
-            self._tell,
         )
         self._wish: Desired | None = None  # what is being carried out
         self._next: Desired | None = None  # what comes after it
@@ -246,7 +245,7 @@ class Updater:
             self._admission.check_offer(wish)
             self._tell("accepted", wish)
             self._await_consent(wish)
-            path = self._staging.stage(wish)
+            path = self._staging.stage(wish, self._tell)
             if isinstance(self._wish, Install):
                 wish = self._wish  # asked for once more meanwhile, under another name
             self._handover.install(path, wish, self._digest)

@@ -1,6 +1,8 @@
 """Probation, crashes and the way back: what serves after each start."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +177,18 @@ def test_a_verdict_that_finds_the_inbox_full_is_given_again(home: Home, tmp_path
     wait_until(is_kept)
     updater.stop()
     outbox.close()
+
+
+def test_an_updater_that_has_ended_leaves_with_the_network_that_it_opened(home: Home) -> None:
+    home.hand_over(2)
+    assert home.device.updater.successor is not None
+    ended = weakref.ref(home.device.updater)
+    gc.disable()  # cycles are collected now and then, and a network is large
+    try:
+        del home.device.updater
+        assert ended() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("is_committed", [False, True])
