@@ -1,7 +1,7 @@
 r"""Run the daemon for long at twenty times its pace, and look whether anything of it grows.
 
     python -m benchmarks.soak                                       # a quarter of an hour
-    python -m benchmarks.soak --minutes 120 --picture soak.svg
+    python -m benchmarks.soak --minutes 120 --picture soak.svg --record   # for the page of promises
 
 `transom run` with the starter and a real mosquitto. Four cameras play a clip in which a door opens
 and shuts every few seconds, at 25 frames a second each: a hundred frames a second, where one camera
@@ -19,10 +19,13 @@ neighbouring values share. The highest value is told beside it.
 Descriptors are counted apart: those of the main process, and those of each camera's process. One
 that is open for a moment (a file that is replaced, a journal) shows as a highest value and is gone
 with the next; one that leaks raises each minute's lowest. Cameras that were replaced meanwhile are
-counted, since each brings a process that has just begun.
+counted, since each brings a process that has just begun. `--record` keeps what was found in
+docs/reliability.json and writes docs/reliability.md; `--judge FILE --record` keeps what an earlier
+run has printed into a file.
 """
 
 import argparse
+import datetime
 import json
 import math
 import subprocess
@@ -42,6 +45,7 @@ import paho.mqtt.client as mqtt
 from benchmarks.daemon_clip import CONFIG, ZONE, draw_clip
 from benchmarks.scale import STYLE
 from tests.edge_runtime.broker import Broker
+from tools.reliability.records import Record, merge, read_records, write_records
 from train.charts import Dot, dot_chart
 from transom.messages import Diagnostics
 from transom.starter import STARTER
@@ -50,6 +54,7 @@ CAMERAS, CAMERA_FPS, HOUSE_FPS = 4, 25.0, 5.0
 EVERY_S, WARM_UP_S, BLOCK_MINUTES = 1.0, 180.0, 5
 ROUNDS = 2000
 MOST_SLOPE_MIB_H = 1.0
+FULL_MINUTES = 120
 
 Floats = npt.NDArray[np.float64]
 
@@ -235,13 +240,39 @@ def picture(moments: list[Moment]) -> str:
     return chart.replace("</title>", "</title>" + STYLE, 1)
 
 
-def main() -> None:
-    """Print the figures as one JSON object."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=15.0, help="after the warm-up")
-    parser.add_argument("--picture", type=Path, help="where to write memory over time, SVG")
-    parser.add_argument("--moments", type=Path, help="where to write all values, JSON")
-    arguments = parser.parse_args()
+def record(found: dict[str, Any]) -> Record:
+    """Return what became of the daemon as docs/reliability.md shows it.
+
+    Args:
+        found: What `figures` returned.
+    """
+    slope, low, high = found["slope_mib_per_hour"]
+    return Record(
+        promise=19,
+        method="`transom run` with four cameras of 25 frames a second at its pace: memory that is "
+        "its processes' own, each minute's lowest; descriptors",
+        unit="minutes",
+        runs=int(found["minutes"]),
+        fast=0,
+        full=FULL_MINUTES,
+        result="{pace} times a house's pace: {slope} MiB an hour ({low} to {high}), {descriptors} "
+        "descriptors in the main process, {replaced} cameras' processes replaced",
+        values={
+            "pace": found["times_the_pace"],
+            "slope": slope,
+            "low": low,
+            "high": high,
+            "descriptors": ", ".join(map(str, found["main_descriptors"]["lowest_by_minute"])),
+            "replaced": found["cameras_replaced"],
+        },
+        has_passed=found["is_within_bounds"],
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        test="benchmarks/soak.py",
+    )
+
+
+def run(minutes: float) -> tuple[list[Moment], dict[str, Any]]:
+    """Let the daemon run for so long; return what it held, and the figures."""
     with tempfile.TemporaryDirectory() as name, Broker(Path(name) / "broker") as broker:
         folder = Path(name)
         draw_clip(folder / "clip.mp4", "swing")
@@ -254,16 +285,34 @@ def main() -> None:
         ) as daemon:
             try:
                 time.sleep(WARM_UP_S)
-                moments = watch(daemon, arguments.minutes)
+                moments = watch(daemon, minutes)
                 if daemon.poll() is not None:
                     sys.exit(f"the daemon ended with {daemon.returncode}")
             finally:
                 daemon.terminate()
-    if arguments.picture is not None:
-        arguments.picture.write_text(picture(moments), "utf-8")
-    if arguments.moments is not None:
-        arguments.moments.write_text(json.dumps([asdict(moment) for moment in moments]))
-    print(json.dumps(figures(moments, listener), indent=1))
+    return moments, figures(moments, listener)
+
+
+def main() -> None:
+    """Print the figures as one JSON object."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=15.0, help="after the warm-up")
+    parser.add_argument("--picture", type=Path, help="where to write memory over time, SVG")
+    parser.add_argument("--moments", type=Path, help="where to write all values, JSON")
+    parser.add_argument("--judge", type=Path, help="figures of an earlier run, instead of a run")
+    parser.add_argument("--record", action="store_true", help="keep it for docs/reliability.md")
+    arguments = parser.parse_args()
+    if arguments.judge is not None:
+        found = json.loads(arguments.judge.read_text())
+    else:
+        moments, found = run(arguments.minutes)
+        if arguments.picture is not None:
+            arguments.picture.write_text(picture(moments), "utf-8")
+        if arguments.moments is not None:
+            arguments.moments.write_text(json.dumps([asdict(moment) for moment in moments]))
+    if arguments.record:
+        write_records(merge(read_records(), [record(found)]))
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.soak import Moment, lowest_by_minute, slope_per_hour
+from benchmarks.soak import Moment, lowest_by_minute, record, slope_per_hour
 
 HOUR = np.arange(60.0)
 
@@ -37,3 +37,23 @@ def test_what_is_open_for_a_moment_is_told_from_what_stays_open() -> None:
     opened = 27, 28, 27, 27, 28, 28, 29, 28
     moments = [Moment(n / 4.0, 60.0, 100.0, many, {}, 5) for n, many in enumerate(opened)]
     assert lowest_by_minute(moments, lambda moment: moment.main_descriptors).tolist() == [27, 28]
+
+
+@pytest.mark.parametrize("is_within", [True, False])
+def test_a_row_of_the_page_says_what_a_run_found(is_within: bool) -> None:
+    found = {
+        "minutes": 120.0,
+        "times_the_pace": 19.9,
+        "slope_mib_per_hour": [-0.31, -0.9, 0.2],
+        "main_descriptors": {"lowest_by_minute": [25], "highest": 26},
+        "cameras_replaced": 0,
+        "is_within_bounds": is_within,
+    }
+    row = record(found)
+    assert row.lane == "full"
+    assert row.finding == (
+        "19.9 times a house's pace: -0.31 MiB an hour (-0.9 to 0.2), 25 descriptors in the main "
+        "process, 0 cameras' processes replaced"
+        if is_within
+        else "**FAILED**"
+    )

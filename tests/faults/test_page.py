@@ -41,8 +41,8 @@ def functions_that_prove() -> Iterator[str]:
 
 
 def programs_that_prove() -> Iterator[str]:
-    """Every tool that records what it finds: it needs what no run of the tests has, and hours."""
-    for file in sorted((ROOT / "tools").glob("*.py")):
+    """Every program that records what it finds: what no run of the tests has, and takes hours."""
+    for file in sorted([*(ROOT / "tools").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]):
         if "write_records(" in file.read_text("utf-8"):
             yield file.relative_to(ROOT).as_posix()
 
