@@ -6,9 +6,6 @@ Everything happens in one loop, in one thread: `Daemon.step` is one turn of it. 
 processes of their own (`capture`), and the broker is spoken to by a thread of its own (`mqtt`), so
 nothing here waits for either. The crops of all zones of all cameras that are due in a turn go
 through the network together. Time is monotonic; wall time is a label on messages only.
-
-The watchdog is fed by progress: every camera has had a frame judged lately, or its outage has been
-reported. A loop that turns without getting anywhere does not feed it.
 """
 
 import logging
@@ -29,12 +26,11 @@ from edge_runtime.camera_watch import CameraWatch, Look
 from edge_runtime.capture import Camera
 from edge_runtime.classifier import Classifier
 from edge_runtime.clock import Clock
-from edge_runtime.complaints import Complaints
 from edge_runtime.decision import GRACE_S
 from edge_runtime.diagnostics import Machine, collect
+from edge_runtime.heartbeat import Heartbeat
 from edge_runtime.history import ZoneHistory
 from edge_runtime.homeassistant import discovery
-from edge_runtime.link import Received
 from edge_runtime.memory import give_back_free, give_back_memory
 from edge_runtime.notify import Notifier
 from edge_runtime.precision import Chosen, Measured, Opened, open_classifier
@@ -44,11 +40,12 @@ from edge_runtime.two_states import told_spec
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.wake import Wake
+from edge_runtime.zone_messages import ZoneMessages
 from edge_runtime.zone_watch import ZoneWatch
 from transom import __version__
 from transom.bundle import Bundle
 from transom.config import CameraConfig, Config
-from transom.errors import ConfigurationError, MessageError
+from transom.errors import ConfigurationError
 from transom.manifest import Manifest
 from transom.messages import Topics
 from transom.tasks import CLOSED
@@ -58,19 +55,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DIAGNOSTICS_S = 30.0
 STOP_S = 1.8
 """From the wish to stop to the end; systemd and a test allow 2 s."""
 
-_FEED_S = 1.0
 _TIMED_BATCHES = 100
 _PAUSES_PER_FRAME = 10
 _SHORTEST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.05
 _LONGEST_WAIT_S = 0.25
 """Where no camera has anything new: commands, contacts and the watchdog wait for it."""
-_MOST_HEARD = 256
-"""Commands that wait for a turn; beyond it the oldest are forgotten."""
 
 
 class Daemon:
@@ -144,7 +137,7 @@ class Daemon:
             if samples is not None and config.samples is not None
             else None
         )
-        self._topics = topics = Topics(config.mqtt.prefix, config.device)
+        topics = Topics(config.mqtt.prefix, config.device)
         self._announcer = Announcer(topics, bundle.manifest, clock, outbox, broker)
         self._watches = [
             CameraWatch(
@@ -158,27 +151,18 @@ class Daemon:
             )
             for camera_config, camera in zip(config.cameras, cameras, strict=True)
         ]
-        self._corrected: dict[str, ZoneWatch] = {}
-        self._listened: set[str] = set()
-        self._contacts: dict[str, list[ZoneWatch]] = {}
-        for camera, watch in zip(config.cameras, self._watches, strict=True):
-            for its, zone in zip(camera.zones, watch.zones, strict=True):
-                self._corrected[topics.correct(zone.name)] = zone
-                if its.correct:
-                    self._listened.add(topics.correct(zone.name))
-                if its.contact is not None:
-                    self._contacts.setdefault(its.contact.topic, []).append(zone)
-        self._listened.update(self._contacts)
-        self._heard: deque[tuple[Received, str]] = deque(maxlen=_MOST_HEARD)
-        self._complaints = Complaints(_log)
+        self._messages = ZoneMessages(
+            topics,
+            (
+                pair
+                for camera_config, watch in zip(config.cameras, self._watches, strict=True)
+                for pair in zip(camera_config.zones, watch.zones, strict=True)
+            ),
+        )
         self._machine = Machine(clock)
         self.inference_ms: deque[float] = deque(maxlen=_TIMED_BATCHES)
         self._pause_s = _pause_s(config)
-        self._diagnosed_s = clock.monotonic_s()
-        self._refused = 0
-        self._was_synchronised = clock.is_synchronised()
-        self._fed_s = -_FEED_S
-        self._is_ready = False
+        self._heartbeat = Heartbeat(self._watches, broker, clock, notifier, updates)
         self._is_stopping = False
         self._resting = threading.Event()
         self._resting.set()
@@ -234,7 +218,7 @@ class Daemon:
     @property
     def is_ready(self) -> bool:
         """Whether every camera has had its first verdict."""
-        return self._is_ready
+        return self._heartbeat.is_ready
 
     def run_as(self, other: Classifier, chosen: Chosen) -> None:
         """Let the network run in another precision from the next look on; from any thread.
@@ -270,8 +254,7 @@ class Daemon:
             self._announcer.model()
         else:
             self._updates.start()
-        for topic in self._listened:
-            self._broker.listen(topic, lambda heard: self._heard.append((heard, "mqtt")), qos=0)
+        self._messages.listen(self._broker)
         now_ns = self._clock.monotonic_ns()
         for watch in self._watches:
             watch.start(now_ns)
@@ -307,8 +290,7 @@ class Daemon:
     def step(self) -> bool:
         """Do one turn; return whether any camera had a new frame."""
         now_ns = self._clock.monotonic_ns()
-        while self._heard:
-            self._hear(*self._heard.popleft(), now_ns)
+        self._messages.hear(now_ns)
         looks: list[Look] = []
         has_frame = False
         for watch in self._watches:
@@ -324,7 +306,10 @@ class Daemon:
             for zone in watch.zones:
                 zone.check_left_open(now_ns)
                 zone.check_contact(now_ns)
-        self._report(now_ns / 1e9)
+        now_s = now_ns / 1e9
+        passed_s = self._heartbeat.beat(now_s)
+        if passed_s is not None and self._processes is not None:
+            self._diagnose(self._processes(), now_s, passed_s)
         return has_frame
 
     def correct(self, zone: str, payload: bytes, by: str) -> None:
@@ -335,23 +320,7 @@ class Daemon:
             payload: As of `…/correct`.
             by: By which way it came.
         """
-        self._heard.append((Received(self._topics.correct(zone), payload, retain=False), by))
-
-    def _hear(self, message: Received, by: str, now_ns: int) -> None:
-        """Hand what has come to the zones that it is for."""
-        for zone in self._contacts.get(message.topic, []):
-            zone.hear_contact(message.payload, now_ns, is_retained=message.retain)
-        corrected, now_s = self._corrected.get(message.topic), now_ns / 1e9
-        if corrected is None:
-            return
-        if message.retain:
-            why = "it says nothing of now"
-            self._complaints.say("retained correction is not used", message.topic, why, now_s)
-            return
-        try:
-            corrected.correct(message.payload, now_ns, by)
-        except MessageError as error:
-            self._complaints.say("correction is not used", message.topic, error, now_s)
+        self._messages.correct(zone, payload, by)
 
     def _rest(self) -> None:
         """Wait for a frame, and where there are several cameras, for some of the others' too."""
@@ -371,49 +340,7 @@ class Daemon:
         if self._updates is not None:
             self._updates.looked(looks, answers)
 
-    # ---------------------------------------------------------------- how the daemon itself is
-
-    def _report(self, now_s: float) -> None:
-        if not self._is_ready and all(watch.has_verdict for watch in self._watches):
-            self._is_ready = True
-            self._notifier.ready()
-            count = len(self._watches)
-            self._notifier.status(f"watching {count} camera{'' if count == 1 else 's'}")
-        if now_s - self._fed_s < _FEED_S:
-            return
-        makes_progress = self._makes_progress(now_s)
-        if makes_progress:
-            self._fed_s = now_s
-            self._notifier.watchdog()
-        if self._updates is not None:
-            self._updates.note_health(is_well=makes_progress and self._is_ready)
-        self._follow_clock()
-        if self._processes is not None and self._is_diagnosis_due(now_s):
-            self._diagnose(self._processes(), now_s)
-            give_back_free()
-
-    def _is_diagnosis_due(self, now_s: float) -> bool:
-        """Whether the time has come, or the broker refuses something: that is an alarm."""
-        refused, self._refused = self._refused, self._broker.counters().refused
-        return self._refused > refused or now_s - self._diagnosed_s >= DIAGNOSTICS_S
-
-    def _follow_clock(self) -> None:
-        """Publish the states anew once the clock is right: their times were wrong before."""
-        was_synchronised = self._was_synchronised
-        self._was_synchronised = self._clock.is_synchronised()
-        if self._was_synchronised and not was_synchronised:
-            _log.info("clock was synchronised; states are published with their right times")
-            for watch in self._watches:
-                for zone in watch.zones:
-                    zone.tell_again()
-
-    def _makes_progress(self, now_s: float) -> bool:
-        return self._broker.alive() and all(
-            watch.is_accounted_for(now_s) for watch in self._watches
-        )
-
-    def _diagnose(self, processes: list[int], now_s: float) -> None:
-        passed_s, self._diagnosed_s = now_s - self._diagnosed_s, now_s
+    def _diagnose(self, processes: list[int], now_s: float, passed_s: float) -> None:
         inference_ms = statistics.median(self.inference_ms) if self.inference_ms else None
         figures = collect(
             self._machine,
@@ -427,6 +354,7 @@ class Daemon:
             chosen=self.precision,
         )
         self._announcer.diagnostics(figures)
+        give_back_free()
 
 
 def _check_zones(config: Config, manifest: Manifest) -> None:

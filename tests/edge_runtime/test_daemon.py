@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.announcer import EventStore
-from edge_runtime.daemon import DIAGNOSTICS_S, Daemon
+from edge_runtime.daemon import Daemon
+from edge_runtime.heartbeat import DIAGNOSTICS_S
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.notify import Notifier
 from edge_runtime.outbox import OutboxCounts
