@@ -53,7 +53,11 @@ def find_cameras(
     ask: Iterable[tuple[str, int]] = (GROUP,),
     folder: Path = Path("/dev"),
 ) -> list[Candidate]:
-    """Return the cameras at this machine and those in its network that speak ONVIF."""
+    """Return the cameras at this machine and those in its network that speak ONVIF.
+
+    Raises:
+        CameraError: One that `ask` names cannot be asked.
+    """
     return [*_local(folder), *_network(seconds, ask)]
 
 

@@ -74,6 +74,9 @@ def discover(seconds: float = 2.0, ask: Iterable[tuple[str, int]] = (GROUP,)) ->
         seconds: For how long answers are waited for.
         ask: Addresses (IPv4) and ports; the group, or cameras in other networks.
 
+    Raises:
+        CameraError: One that is named cannot be asked, like a name without an address.
+
     References:
         WS-Discovery (April 2005), 5; ONVIF Core Specification, 7.3.
     """
@@ -82,14 +85,33 @@ def discover(seconds: float = 2.0, ask: Iterable[tuple[str, int]] = (GROUP,)) ->
         asking.bind(("", 0))
         for address in ask:
             for _ in _each_network(asking, address):
-                with contextlib.suppress(OSError):  # a network without a route, a name without host
-                    asking.sendto(probe, address)
+                _send(asking, probe, address)
         found: dict[str, Found] = {}
         for host, data in _datagrams(asking, seconds):
             camera = _read_match(host, data)
             if camera is not None and len(found) < _MOST_CAMERAS:
                 found.setdefault(camera.service, camera)
     return list(found.values())
+
+
+def _send(asking: socket.socket, probe: bytes, address: tuple[str, int]) -> None:
+    """Ask one address; of the networks that the group is asked in some have no route.
+
+    Raises:
+        CameraError: An address that somebody named cannot be asked.
+    """
+    try:
+        asking.sendto(probe, address)
+    except (OSError, UnicodeError) as error:
+        if address == GROUP:
+            return
+        if isinstance(error, PermissionError | socket.gaierror | UnicodeError):
+            why = "is no name or IPv4 address of a camera; check it"
+        else:
+            why = (
+                f"cannot be asked: {error.strerror}; is this machine in a network that leads to it?"
+            )
+        raise CameraError(f"{address[0]}: {why}") from error
 
 
 def _probe() -> bytes:

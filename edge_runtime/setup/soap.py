@@ -4,6 +4,7 @@ import base64
 import hashlib
 import http.client
 import secrets
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -131,8 +132,26 @@ def call(url: str, body: str, credentials: Credentials | None = None) -> Element
         with error:
             raise CameraError(f"{url}: {_refusal(error, url)}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise CameraError(f"{url}: {redact(str(reason)) or type(error).__name__}") from error
+        raise CameraError(f"{url}: {_why_no_answer(error)}") from error
+
+
+def _why_no_answer(error: Exception) -> str:
+    """Return why a camera cannot be spoken to, and what to do about it."""
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, http.client.HTTPException):
+        return "does not speak HTTP; is this the port of its ONVIF service (onvif://HOST:PORT)?"
+    if isinstance(reason, TimeoutError):
+        return f"does not answer within {_TIMEOUT_S:g} s; is it on, and in this network?"
+    if isinstance(reason, socket.gaierror):
+        return "has no address; check its name, or name the camera by its address"
+    if isinstance(reason, ConnectionRefusedError):
+        return (
+            f"{reason.strerror}; is ONVIF on in the camera, and is this its port "
+            "(onvif://HOST:PORT)?"
+        )
+    if isinstance(reason, OSError) and reason.strerror:
+        return f"{reason.strerror}; is it on, and in this network?"
+    return redact(str(reason)) or type(error).__name__
 
 
 def _refusal(error: urllib.error.HTTPError, url: str) -> str:

@@ -1,7 +1,11 @@
 """ONVIF cameras are found and asked, and what strangers answer does no harm."""
 
+import socket
+import threading
+
 import pytest
 
+from edge_runtime.setup import soap
 from edge_runtime.setup.cameras import find_cameras
 from edge_runtime.setup.onvif import Found, discover, service_of, streams
 from edge_runtime.setup.soap import MOST_BYTES, parse
@@ -105,8 +109,47 @@ def test_a_stream_whose_address_holds_the_password_is_refused() -> None:
 
 
 def test_an_address_where_nobody_answers_is_said() -> None:
-    with pytest.raises(CameraError, match=r"http://127.0.0.1:1/onvif/device_service: .*refused"):
+    with pytest.raises(
+        CameraError,
+        match=r"^http://127.0.0.1:1/onvif/device_service: Connection refused; is ONVIF on in",
+    ):
         streams(service_of("127.0.0.1:1"), None, None)
+
+
+def test_a_name_without_an_address_is_said() -> None:
+    with pytest.raises(CameraError, match=r"^http://no-camera\.invalid/.*: has no address; check"):
+        streams(service_of("no-camera.invalid"), None, None)
+
+
+def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soap, "_TIMEOUT_S", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(CameraError, match=r"does not answer within 0\.2 s; is it on, and in this"),
+    ):
+        streams(service_of(f"127.0.0.1:{silent.getsockname()[1]}"), None, None)
+
+
+def test_what_is_no_web_server_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"220 mail.lan ESMTP\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(CameraError, match="does not speak HTTP; is this the port of its ONVIF"):
+            streams(service_of(f"127.0.0.1:{server.getsockname()[1]}"), None, None)
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["no-camera.invalid", "255.255.255.255", "a" * 70 + ".lan"])
+def test_an_address_that_cannot_be_asked_is_said(host: str) -> None:
+    with pytest.raises(CameraError, match=r"^[a-z0-9.-]+: is no name or IPv4 address of a camera"):
+        discover(0.1, [(host, 3702)])
 
 
 @pytest.mark.parametrize("address", ["", "me@cam.lan", "cam.lan:none", "cam.lan:0"])
