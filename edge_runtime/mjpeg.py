@@ -109,7 +109,8 @@ class MjpegSource:
             raise CameraError(f"{self._shown}: answers {error.code} {error.reason}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise CameraError(f"{self._shown}: {str(reason) or type(error).__name__}") from error
+            why = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
+            raise CameraError(f"{self._shown}: {why}") from error
 
 
 _Result = TypeVar("_Result")

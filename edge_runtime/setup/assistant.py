@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
 from edge_runtime.clock import Clock
@@ -62,6 +63,8 @@ class Wishes:
     is_added: bool = False
     overwrite: bool = False
     unchecked: bool = False
+    only_new: Sequence[str] = ()
+    """Options that were given and that only a new configuration can take."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ class Assistant:
         self._wishes = wishes
         self._path = wishes.config_file
         self._proposer = Proposer()
+        self._loose_for: str | None = None
+        """The camera whose are the zones that name none: the first."""
         self._pictures: dict[str, str] = {}
 
     def run(self) -> Outcome:
@@ -161,6 +166,11 @@ class Assistant:
         return self._growing() if choice == "add" else None
 
     def _growing(self) -> Config:
+        if self._wishes.only_new:
+            raise click.UsageError(
+                f"{', '.join(self._wishes.only_new)}: goes into a new configuration only; where "
+                f"cameras are added the rest of {self._path} stays as it is, so change it there"
+            )
         config = load_config(self._path)
         check_can_grow(read_text(self._path), self._path)
         return config
@@ -243,6 +253,9 @@ class Assistant:
         proposal = (
             usable[0].source if len(usable) == 1 or (usable and not self._talk.is_asking) else None
         )
+        if len(usable) > 1 and not self._talk.is_asking:
+            others = ", ".join(one.source for one in usable[1:])
+            self._talk.say(f"taking {proposal}, the first; --source takes others: {others}")
         return self._talk.ask(
             "camera: a number, or a source", "--source", read, proposal, said, is_noted=False
         )
@@ -277,7 +290,10 @@ class Assistant:
 
     def _zones(self, camera: DraftCamera, taken: set[str], folder: Path) -> DraftCamera | None:
         """Return the camera with its zones; None = it is to be looked at again."""
-        given = [zone for name, zone in self._wishes.zones if name in (None, camera.name)]
+        given = [zone for name, zone in self._wishes.zones if name == camera.name]
+        if self._loose_for in (None, camera.name):
+            self._loose_for = camera.name
+            given += [zone for name, zone in self._wishes.zones if name is None]
         if given:
             zoned = replace(camera, zones=tuple(given))
             self._draw(zoned, zoned.zones, folder)

@@ -4,10 +4,9 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import click
 import msgspec
@@ -16,12 +15,17 @@ from edge_runtime.config_option import config_option
 from edge_runtime.setup.assistant import Assistant, Wishes
 from edge_runtime.setup.broker import BrokerWishes
 from edge_runtime.setup.cameras import find_cameras
+from edge_runtime.setup.draft import DraftZone
 from edge_runtime.setup.onvif import GROUP
 from edge_runtime.setup.talk import Talk
 from edge_runtime.setup.zones import read_option
 from transom.errors import EXIT_DONE, EXIT_FAILED
 from transom.secret import read_secret
 
+_ONLY_NEW = (
+    "device", "broker", "port", "tls", "ca_file", "username", "password_file", "prefix",
+    "state_directory", "page",
+)  # fmt: skip
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -38,8 +42,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.option("--camera-username", help="User at the cameras that have one.")
 @click.option("--camera-password-file", type=_FILE, help="A file that holds that user's password.")
 @click.option("--zone", "zones", multiple=True, metavar="[CAMERA/]NAME[:CLASS]=NUMBERS",
-              help="left,top,right,bottom or four corners, 0 to 1; again for more. Without any, "
-                   "those are taken that the starter sees.")  # fmt: skip
+              help="left,top,right,bottom or four corners, 0 to 1; again for more. With several "
+                   "cameras it must name its own. A camera without any gets those that the starter "
+                   "sees.")  # fmt: skip
 @click.option("--pictures", type=_FOLDER, help="Keep the pictures with the zones drawn there.")
 @click.option("--broker", help="Broker's name or address.  [default: localhost]")
 @click.option("--port", type=click.IntRange(1, 65535), help="8883 with TLS, else 1883.")
@@ -59,7 +64,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.option("--unchecked", is_flag=True, help="Write also where the broker does not do its part.")
 @click.option("--yes", "is_agreed", is_flag=True, help="Ask nothing; take what is proposed.")
 @click.option("--json", "as_json", is_flag=True, help="Ask nothing; one JSON value at the end.")
+@click.pass_context
 def setup_command(
+    context: click.Context,
     config_file: Path,
     is_finding: bool,
     asked: tuple[str, ...],
@@ -108,7 +115,7 @@ def setup_command(
         sources=sources,
         camera_username=camera_username,
         camera_secret=_secret(camera_password_file),
-        zones=[_zone(text) for text in zones],
+        zones=_zones(zones, sources),
         pictures=pictures,
         broker=BrokerWishes(
             broker, port, tls, _absolute(ca_file), username, _secret(password_file), prefix
@@ -118,6 +125,7 @@ def setup_command(
         is_added=is_added,
         overwrite=overwrite,
         unchecked=unchecked,
+        only_new=_given(context, _ONLY_NEW),
     )
     is_asking = sys.stdin.isatty() and not is_agreed and not as_json
     talk = Talk(is_asking=is_asking)
@@ -177,7 +185,34 @@ def _place(text: str) -> tuple[str, int]:
     return host, int(port or GROUP[1])
 
 
-def _zone(text: str) -> Any:
+def _given(context: click.Context, names: Collection[str]) -> list[str]:
+    """Return the options of these names that the command line has, as it writes them."""
+    given = []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in names and source == click.core.ParameterSource.COMMANDLINE:
+            is_off = context.params[option.name] is False
+            given.append((option.secondary_opts if is_off else option.opts)[0])
+    return given
+
+
+def _zones(texts: Sequence[str], sources: Sequence[str]) -> list[tuple[str | None, DraftZone]]:
+    """Return what `--zone` names, each with its camera, if one is named.
+
+    Raises:
+        click.BadParameter: It is no zone, or of which camera it is cannot be told.
+    """
+    zones = [_zone(text) for text in texts]
+    loose = next((zone.name for camera, zone in zones if camera is None), None)
+    if loose is not None and len(sources) > 1:
+        raise click.BadParameter(
+            f"{loose}: must name its camera where there are several, like CAMERA/{loose}=…",
+            param_hint="--zone",
+        )
+    return zones
+
+
+def _zone(text: str) -> tuple[str | None, DraftZone]:
     try:
         return read_option(text)
     except ValueError as error:

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.setup import assistant
+from edge_runtime.setup.cameras import Candidate
 from tests.edge_runtime.broker import Broker, free_port, make_certificates
 from tests.edge_runtime.cameras import MjpegServer, whole
 from tests.edge_runtime.conftest import draw_scene
@@ -244,6 +246,7 @@ def test_options_of_the_broker_that_do_not_go_together_are_named(
     ("options", "message"),
     [
         (("--source", "hall=usb:99", "--zone", ZONE), "usb:99: cannot be opened"),
+        (("--source", "hall=http://127.0.0.1:1/x", "--zone", ZONE), "1/x: Connection refused"),
         (("--source", "hall=http://a:b@127.0.0.1/x", "--zone", ZONE), "must not hold a password"),
         (("--source", "hall", "--zone", ZONE), "or like usb:0"),
         (("--source", "Hall=usb:0", "--zone", ZONE), "of a-z, 0-9 and _"),
@@ -283,6 +286,69 @@ def test_what_is_there_is_kept_until_somebody_says_otherwise(
     assert "hall is the name of another camera" in said
     setup(*options, *at(broker), "--overwrite")
     assert "# mine" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--device", "attic-pi"), ("--broker", "broker.lan"), ("--port", "1884"), ("--no-tls",),
+        ("--ca-file", "transom.toml"), ("--username", "hall"), ("--password-file", "transom.toml"),
+        ("--prefix", "house"), ("--state-directory", "state"), ("--page",), ("--no-page",),
+    ],
+)  # fmt: skip
+def test_what_only_a_new_file_can_take_is_refused_where_cameras_are_added(
+    setup: Setup, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    path = tmp_path / "transom.toml"
+    path.write_text(SMALL)
+    camera = ("--source", "yard=usb:0", "--zone", "gate=0.1,0.1,0.5,0.9")
+    _, said = setup("--add", *camera, *options, code=2)
+    assert f"{options[0]}: goes into a new configuration only" in said
+    assert "opening" not in said
+    assert path.read_text() == SMALL
+
+
+def test_a_zone_without_a_camera_is_refused_where_there_are_several(
+    setup: Setup, tmp_path: Path, camera: MjpegServer
+) -> None:
+    cameras = ("--source", f"hall={camera.url}", "--source", f"yard={camera.url}")
+    zones = ("--zone", ZONE, "--zone", "gate=0.1,0.1,0.5,0.9")
+    _, said = setup(*cameras, *zones, code=2)
+    assert "gate: must name its camera where there are several, like CAMERA/gate=…" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_zone_without_a_camera_is_the_first_one_s(tmp_path: Path, camera: MjpegServer) -> None:
+    options = ("--config", str(tmp_path / "transom.toml"), "--ask", "127.0.0.1:9")
+    with Terminal("setup", *options, "--zone", "front_door=0.35,0.15,0.65,0.95") as terminal:
+        for name, follows in (("hall", "another camera"), ("yard", "zones: Enter, add")):
+            terminal.wait_for("camera: a number, or a source")
+            terminal.type(f"{name}={camera.url}")
+            terminal.wait_for("user at the camera")
+            terminal.type("")
+            terminal.wait_for(follows)
+            terminal.type("y")
+        terminal.wait_for("zones: Enter, add")
+        terminal.press_ctrl_c()
+        assert terminal.ended() == 130
+
+
+def test_which_of_several_cameras_was_taken_is_said(
+    setup: Setup, tmp_path: Path, camera: MjpegServer, broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    found = [
+        Candidate("picamera:0", "ribbon camera", "install python3-picamera2"),
+        Candidate(camera.url, "Hall camera"),
+        Candidate("usb:/dev/video7", "Attic camera"),
+        Candidate("onvif://192.0.2.7", "Yard camera"),
+    ]
+    monkeypatch.setattr(assistant, "find_cameras", lambda **_: found)
+    _, said = setup("--zone", "door=0.1,0.1,0.5,0.9", *at(broker))
+    others = "usb:/dev/video7, onvif://192.0.2.7"
+    assert f"taking {camera.url}, the first; --source takes others: {others}\n" in said
+    (written,) = load_config(tmp_path / "transom.toml").cameras
+    assert (written.name, written.source) == ("camera", camera.url)
 
 
 def test_cameras_without_a_name_get_one_each(
