@@ -4,7 +4,8 @@
 #   make check   static checks only: format, lint, types, imports
 #   make faults  every promise of docs/reliability.md with its full numbers, and that page (hours)
 #   make fuzz    readers of bundles, configurations and payloads, MINUTES=10 each (x86-64)
-#   make docs    the documentation as a site in build/site, strictly
+#   make docs    the documentation as a site in build/site, strictly, and where its links lead
+#   make tutorial  type the tutorial into a fresh Debian and take its times (as root, network)
 #   make homeassistant  what a device tells, told to a real Home Assistant (Python 3.11, network)
 #   make lock    lock what is installed, with digests, as CycloneDX too, and its licences (network)
 #   make audit   ask whether anything that is locked has a known weakness (network)
@@ -30,9 +31,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools docs
 
-.PHONY: demo test check faults fuzz docs homeassistant lock audit wheel dist deb install-test bench vm powercuts starter sizes arm64 rooms clean help
+.PHONY: demo test check faults fuzz docs tutorial homeassistant lock audit wheel dist deb install-test bench vm powercuts starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,21s/^# *//p' Makefile
+	@sed -n '2,23s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -80,7 +81,12 @@ fuzz: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python -m tools.reference
 	$(BIN)/python -m sphinx -c docs/site -b html -q -n -W --keep-going . build/site
+	$(BIN)/python -m tools.links
 	@echo "build/site/index.html"
+
+tutorial: $(VENV)/.dev
+	@sh tools/system-packages.sh tutorial
+	nice -n 10 $(BIN)/python -m tools.tutorial
 
 # The newest core for Python 3.11, in an environment of its own. HA_PICTURES=FOLDER takes screenshots too.
 HA_PICTURES ?=

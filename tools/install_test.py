@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tools import deb, wheel
@@ -50,22 +51,28 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=wheel.ROOT / "build" / "install")
     work = parser.parse_args().work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    root = debian(work)
+    root = debian(work, PACKAGES)
     wheels = wheels_of_a_device(work)
     packages = versions(work, wheels)
     with wheel.sources("HEAD") as folder:
-        boot(root, {"/src": folder, "/wheels": wheels, "/packages": packages}, work / "log")
+        binds = {"/src": folder, "/wheels": wheels, "/packages": packages}
+        boot(root, binds, work / "log", UNIT, "--private-network")
     if "  all well" not in (work / "log").read_text("utf-8", errors="replace"):
         sys.exit(f"{work / 'log'}: see what is not as it must be")
 
 
-def debian(work: Path) -> Path:
-    """Make a Debian 12, once; return its root."""
+def debian(work: Path, packages: str) -> Path:
+    """Make a Debian 12, once; return its root.
+
+    Args:
+        work: Where it is made.
+        packages: What it has beyond the least, with commas.
+    """
     root, is_made = work / "root", work / "root.made"
     if not is_made.exists():
         shutil.rmtree(root, ignore_errors=True)
         mirror = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
-        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
+        command = ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm"]
         subprocess.run([*command, root, mirror], check=True)
         is_made.touch()
     return root
@@ -134,14 +141,30 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), "utf-8")
 
 
-def boot(root: Path, binds: dict[str, Path], log: Path) -> None:
-    """Boot a copy of a root, let it try everything, and keep what it says."""
+def boot(
+    root: Path,
+    binds: dict[str, Path],
+    log: Path,
+    unit: str,
+    *options: str,
+    hear: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Boot a copy of a root, let it try everything, and keep what it says.
+
+    Args:
+        root: What is copied; it stays as it is.
+        binds: Folders of this computer by their place there, to be read only.
+        log: The file that gets all that is said.
+        unit: The text of the unit that is started.
+        options: More for systemd-nspawn.
+        hear: Is told each line.
+    """
     machine = log.parent / "machine"
     shutil.rmtree(machine, ignore_errors=True)
     subprocess.run(["cp", "-a", "--reflink=auto", root, machine], check=True)
-    (machine / "etc" / "systemd" / "system" / "install-test.service").write_text(UNIT)
+    (machine / "etc" / "systemd" / "system" / "install-test.service").write_text(unit)
     command = ["timeout", str(LIMIT_S), "systemd-nspawn", "--quiet", "--register=no", "--keep-unit",
-               "--private-network", "--directory", str(machine), "--machine", "transom-install",
+               "--directory", str(machine), "--machine", "transom-install", *options,
                *(f"--bind-ro={there}:{here}" for here, there in binds.items()),
                "--boot", "systemd.unit=install-test.service", "systemd.show_status=no"]  # fmt: skip
     with log.open("wb") as file, subprocess.Popen(
@@ -149,7 +172,9 @@ def boot(root: Path, binds: dict[str, Path], log: Path) -> None:
     ) as running:  # fmt: skip
         for line in running.stdout or ():
             file.write(line)
-            print(line.decode(errors="replace"), end="", flush=True)
+            said = line.decode(errors="replace")
+            print(said, end="", flush=True)
+            hear(said)
     shutil.rmtree(machine, ignore_errors=True)
 
 

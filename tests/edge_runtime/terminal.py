@@ -39,8 +39,10 @@ class Terminal:
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
         program: Sequence[str] = (sys.executable, "-m", "transom"),
+        within_s: float = WITHIN_S,
     ) -> None:
         self.shown = ""
+        self._within_s = within_s
         self._seen = 0
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", size[1], size[0], 0, 0))
@@ -70,15 +72,25 @@ class Terminal:
         """What it has written, without the movements of the cursor."""
         return _MOVES.sub("", self.shown).replace("\r", "")
 
-    def wait_for(self, text: str) -> str:
-        """Wait until it writes a text, after what was waited for before; return all until then."""
-        until_s = time.monotonic() + WITHIN_S
-        while (found := self.text.find(text, self._seen)) < 0:
-            assert time.monotonic() < until_s, f"{text!r} did not come: {self.text!r}"
+    def wait_for(self, *texts: str) -> str:
+        """Wait until it writes one of some texts, after what was waited for before.
+
+        Returns:
+            All from then until it.
+        """
+        until_s = time.monotonic() + self._within_s
+        while not (found := self._first_of(texts)):
+            assert time.monotonic() < until_s, f"{texts} did not come: {self.text!r}"
             if not self._read(0.2):
-                assert text in self.text[self._seen :], f"ended without {text!r}: {self.text!r}"
-        before, self._seen = self._seen, found + len(text)
+                assert self._first_of(texts), f"ended without {texts}: {self.text!r}"
+        before, self._seen = self._seen, found
         return self.text[before : self._seen]
+
+    def _first_of(self, texts: Sequence[str]) -> int:
+        """Return where the first of some texts ends, behind what was waited for; 0 = none is."""
+        now = self.text
+        places = [(now.find(text, self._seen), text) for text in texts]
+        return min((at + len(text) for at, text in places if at >= 0), default=0)
 
     def type(self, line: str) -> None:
         """Type a line."""
@@ -100,7 +112,7 @@ class Terminal:
 
     def ended(self) -> int:
         """Return its exit code, once it has ended."""
-        until_s = time.monotonic() + WITHIN_S
+        until_s = time.monotonic() + self._within_s
         while self._read(0.2):
             assert time.monotonic() < until_s, f"does not end: {self.text!r}"
         return self._process.wait(WITHIN_S)
