@@ -6,8 +6,8 @@ of samples, from which a zone learns at its next look.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,48 +16,30 @@ import numpy as np
 
 from edge_runtime.camera_watch import CameraWatch
 from edge_runtime.capture import Frame
-from edge_runtime.clock import Clock, iso
+from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.history import DAY_NS, Moment, Stretch
-from edge_runtime.lessons import ZoneLessons
-from edge_runtime.sample import Sample
 from edge_runtime.samples import SampleStore
 from edge_runtime.web.answers import (
-    Aside,
     CameraShown,
-    Counts,
     History,
-    Labelled,
-    Lesson,
     MomentShown,
-    Samples,
     Status,
     StretchShown,
     ZoneShown,
 )
-from edge_runtime.web.asked import CorrectBody, IdsBody, LabelBody, SamplesQuery, ZonesBody
-from edge_runtime.web.call import Answer, Call, Reply, answer_with, read_body, read_query
-from edge_runtime.web.clusters import Item, clusters
-from edge_runtime.web.said import describe_clusters, lesson_of
+from edge_runtime.web.asked import CorrectBody, ZonesBody
+from edge_runtime.web.call import Answer, Call, Reply, answer_with, read_body
+from edge_runtime.web.device_samples import BY, DeviceSamples
 from edge_runtime.web.zones_file import save_zones
 from edge_runtime.zone_watch import ZoneWatch
 from transom.config import Config
 from transom.crop import Image
 from transom.errors import MessageError, PageError
-from transom.few_shot import Head
 from transom.messages import read_correction
-
-BY = "page"
-"""Who labelled, in the store."""
-
-MOST_SHOWN = 2000
-"""Pictures that are put in order at a time, the newest."""
 
 _PATIENCE_S = 0.3
 """How long an answer waits for a rest of the daemon's loop; one that never rests is slow anyway."""
-
-_LOOKED_AT = 300
-"""Pictures that are looked at for damage in one call, each once."""
 
 _LONGEST_PX = 1280
 _QUALITY = 80
@@ -96,13 +78,12 @@ class DeviceDesk:
         self._config = config
         self._config_file = config_file
         self._daemon = daemon
-        self._samples = samples
         self._clock = clock
         self._reload = reload
         self._cameras = {watch.name: watch for watch in daemon.watches}
         self._zones = {zone.name: zone for watch in daemon.watches for zone in watch.zones}
+        self._samples = DeviceSamples(samples, self._zones, clock)
         self._encoded: dict[str, _Encoded] = {}
-        self._is_whole: dict[int, bool] = {}
         self._lock = threading.Lock()
         self._operations: dict[str, Callable[[Call], Answer]] = {
             "status": self._status,
@@ -110,10 +91,7 @@ class DeviceDesk:
             "zones": self._draw,
             "history": self._history,
             "correct": self._correct,
-            "samples": self._list,
-            "sample": self._sample,
-            "label": self._label,
-            "forget": self._forget,
+            **self._samples.operations,
         }
 
     def answer(self, call: Call) -> Reply:
@@ -129,7 +107,7 @@ class DeviceDesk:
         return Status(
             kind="device",
             name=self._config.device,
-            keeps_samples=self._samples is not None,
+            keeps_samples=self._samples.are_kept,
             cameras=[self._describe_camera(watch, now_ns) for watch in self._daemon.watches],
         )
 
@@ -200,7 +178,7 @@ class DeviceDesk:
 
     def _correct(self, call: Call) -> Answer:
         zone = self._zone(call.of)
-        self._store()
+        self._samples.store()
         said = read_body(call, CorrectBody).is_
         payload = msgspec.json.encode({"class": said})
         try:
@@ -210,174 +188,10 @@ class DeviceDesk:
         self._daemon.correct(zone.name, payload, BY)
         return None
 
-    def _list(self, call: Call) -> Answer:
-        query = read_query(call, SamplesQuery)
-        store = self._store()
-        outlines = store.outlines(MOST_SHOWN)
-        self._look_for_damage(store, outlines)
-        items, aside = self._items(outlines, query.place)
-        counts = store.counts()
-        total, shown = describe_clusters(clusters(items), query)
-        return Samples(
-            tasks=sorted({zone.task for zone in self._zones.values()}),
-            places=list(self._zones),
-            counts=Counts(samples=counts.samples, labelled=counts.labelled),
-            waiting=0,
-            total=total,
-            clusters=shown,
-            aside=aside,
-            can_forget=True,
-        )
-
-    def _sample(self, call: Call) -> Answer:
-        number = _number(call.of)
-        sample = None if number is None else self._store().get(number)
-        if sample is None:
-            raise PageError(f"picture {call.of[:80]!r} is no longer kept", status=404)
-        if not _can_be_shown(sample.picture):
-            raise PageError(f"picture {sample.id} is damaged", status=422)
-        return sample.picture
-
-    def _label(self, call: Call) -> Answer:
-        store, body = self._store(), read_body(call, LabelBody)
-        outlines = store.outlines(MOST_SHOWN)
-        found = {str(sample.id): sample for sample in outlines}
-        labelled = {id_: found[id_] for id_ in body.labels if id_ in found}
-        for id_, sample in labelled.items():
-            _check_label(body.labels[id_], sample)
-        before, _ = self._items(outlines)
-        at = iso(self._clock.wall())
-        missing = [id_ for id_ in body.labels if id_ not in found]
-        for id_, sample in labelled.items():
-            if not store.label(sample.id, body.labels[id_], BY, at):
-                missing.append(id_)
-        after, _ = self._items(store.outlines(MOST_SHOWN))
-        places = sorted({sample.zone for sample in labelled.values()})
-        return Labelled(
-            before={id_: sample.label for id_, sample in labelled.items() if id_ not in missing},
-            missing=missing,
-            lessons=[lesson for place in places for lesson in self._lesson(place, before, after)],
-        )
-
-    def _forget(self, call: Call) -> Answer:
-        store = self._store()
-        numbers = [_number(id_) for id_ in read_body(call, IdsBody).ids]
-        store.forget(*(number for number in numbers if number is not None))
-        return None
-
-    # ---------------------------------------------------------------- pictures and lessons
-
-    def _look_for_damage(self, store: SampleStore, samples: Sequence[Sample]) -> None:
-        """Decode pictures that were not looked at yet, some at a time."""
-        there = {sample.id for sample in samples}
-        self._is_whole = {id_: whole for id_, whole in self._is_whole.items() if id_ in there}
-        unseen = [sample.id for sample in samples if sample.id not in self._is_whole]
-        for id_ in unseen[:_LOOKED_AT]:
-            sample = store.get(id_)
-            if sample is not None:
-                self._is_whole[id_] = _can_be_shown(sample.picture)
-
-    def _items(self, samples: Sequence[Sample], place: str = "") -> tuple[list[Item], list[Aside]]:
-        """Return what can be shown, answered with what was taught, and what is set aside."""
-        heads = {name: _head_of(zone) for name, zone in self._zones.items()}
-        items, aside = [], []
-        for sample in samples:
-            if place and sample.zone != place:
-                continue
-            if not self._is_whole.get(sample.id, True):
-                why = "the picture is damaged"
-            elif sample.zone not in heads:
-                why = f"there is no zone {sample.zone} any more"
-            elif not np.isfinite(sample.embedding).all():
-                why = "what the network said of it is damaged"
-            else:
-                items.append(_item(sample, heads[sample.zone]))
-                continue
-            aside.append(Aside(id=str(sample.id), place=sample.zone, why=why))
-        return items, aside
-
-    def _lesson(
-        self, place: str, before: Iterable[Item], after: Iterable[Item]
-    ) -> Iterable[Lesson]:
-        zone = self._zones.get(place)
-        lessons = _lessons_of(zone) if zone is not None else None
-        if zone is None or lessons is None:
-            return
-        then = {item.id: item for item in before}
-        now = [
-            item
-            for item in after
-            if item.id in then and (item.place, item.model) == (place, lessons.zone.model)
-        ]
-        head, examples = lessons.learn()
-        yield lesson_of(
-            place,
-            zone.task,
-            [then[item.id] for item in now],
-            now,
-            examples,
-            head if isinstance(head, str) else None,
-        )
-
     def _zone(self, name: str) -> ZoneWatch:
         if name not in self._zones:
             raise PageError(f"there is no zone {name[:80]!r}", status=404)
         return self._zones[name]
-
-    def _store(self) -> SampleStore:
-        if self._samples is None:
-            raise PageError(
-                "this device keeps no pictures; add a table [samples] to its configuration",
-                status=409,
-            )
-        return self._samples
-
-
-def _lessons_of(zone: ZoneWatch) -> ZoneLessons | None:
-    return zone.samples.lessons if zone.samples is not None else None
-
-
-def _head_of(zone: ZoneWatch) -> tuple[str, tuple[str, ...], Head] | None:
-    """Return what a zone's labels teach now, and of which network's answers; None = nothing."""
-    lessons = _lessons_of(zone)
-    if lessons is None:
-        return None
-    head, _ = lessons.learn()
-    return None if isinstance(head, str) else (lessons.zone.model, lessons.zone.classes, head)
-
-
-def _item(sample: Sample, taught: tuple[str, tuple[str, ...], Head] | None) -> Item:
-    judged = sample.probabilities
-    if taught is not None and taught[:2] == (sample.model, sample.classes):
-        judged = taught[2](sample.probabilities[None], sample.embedding[None])[0]
-    return Item(
-        id=str(sample.id),
-        place=sample.zone,
-        model=sample.model,
-        classes=sample.classes,
-        embedding=sample.embedding,
-        said=sample.probabilities,
-        judged=judged,
-        label=sample.label,
-        labelled_by=sample.labelled_by,
-        why=sample.why,
-        taken_at=sample.taken_at,
-        copies=sample.copies,
-    )
-
-
-def _check_label(label: str | None, sample: Sample) -> None:
-    """Refuse a label that a picture cannot have.
-
-    Raises:
-        PageError: It names another class.
-    """
-    if label is not None and not set(replace(sample, label=label).names) <= set(sample.classes):
-        raise PageError(
-            f"label of picture {sample.id} must be one of {', '.join(sample.classes)}, "
-            f"got {label[:80]!r}",
-            status=422,
-        )
 
 
 def _describe_moment(moment: Moment, now_ns: int) -> MomentShown:
@@ -412,14 +226,3 @@ def _encode(frame: Frame) -> _Encoded:
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return _Encoded(frame.number, jpeg.tobytes())
-
-
-def _can_be_shown(picture: bytes) -> bool:
-    return (
-        cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None
-    )
-
-
-def _number(id_: str) -> int | None:
-    is_number = id_.isascii() and id_.isdecimal() and len(id_) <= 18
-    return int(id_) if is_number else None
