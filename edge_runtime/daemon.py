@@ -44,7 +44,7 @@ from edge_runtime.zone_messages import ZoneMessages
 from edge_runtime.zone_watch import ZoneWatch
 from transom import __version__
 from transom.bundle import Bundle
-from transom.config import CameraConfig, Config
+from transom.config import CameraConfig, Config, ModelsConfig
 from transom.errors import ConfigurationError
 from transom.manifest import Manifest
 from transom.messages import Topics
@@ -117,13 +117,7 @@ class Daemon:
         _check_zones(config, bundle.manifest)
         self._config = config
         self._manifest = bundle.manifest
-        if opened is not None and opened.bundle.digest == bundle.digest:
-            self._classifier, self.precision = opened.classifier, opened.chosen
-        else:
-            self._classifier, self.precision = open_classifier(
-                bundle, config.models.precision, measured, threads=config.models.threads
-            )
-            give_back_memory()
+        self._classifier, self.precision = _network(config.models, bundle, measured, opened)
         self._broker = broker
         self._outbox = outbox
         self._clock = clock
@@ -140,15 +134,7 @@ class Daemon:
         topics = Topics(config.mqtt.prefix, config.device)
         self._announcer = Announcer(topics, bundle.manifest, clock, outbox, broker)
         self._watches = [
-            CameraWatch(
-                camera_config,
-                camera,
-                self._zones(camera_config),
-                self._announcer,
-                ViewWatch(camera_config, views),
-                patience_s=config.decision.unknown_after_s - GRACE_S,
-                keeps_frame=is_shown,
-            )
+            self._watch(camera_config, camera, views)
             for camera_config, camera in zip(config.cameras, cameras, strict=True)
         ]
         self._messages = ZoneMessages(
@@ -166,6 +152,17 @@ class Daemon:
         self._is_stopping = False
         self._resting = threading.Event()
         self._resting.set()
+
+    def _watch(self, config: CameraConfig, camera: Camera, views: ViewStore | None) -> CameraWatch:
+        return CameraWatch(
+            config,
+            camera,
+            self._zones(config),
+            self._announcer,
+            ViewWatch(config, views),
+            patience_s=self._config.decision.unknown_after_s - GRACE_S,
+            keeps_frame=self._is_shown,
+        )
 
     def _zones(self, camera: CameraConfig) -> list[ZoneWatch]:
         return [
@@ -355,6 +352,17 @@ class Daemon:
         )
         self._announcer.diagnostics(figures)
         give_back_free()
+
+
+def _network(
+    config: ModelsConfig, bundle: Bundle, measured: Measured | None, opened: Opened | None
+) -> tuple[Classifier, Chosen]:
+    """Return a bundle's network at work, which may be so already, and its precision."""
+    if opened is not None and opened.bundle.digest == bundle.digest:
+        return opened.classifier, opened.chosen
+    found = open_classifier(bundle, config.precision, measured, threads=config.threads)
+    give_back_memory()
+    return found
 
 
 def _check_zones(config: Config, manifest: Manifest) -> None:
