@@ -6,16 +6,12 @@ recipe, so that a trial that was interrupted goes on from its last epoch.
 """
 
 import hashlib
-import logging
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -25,99 +21,30 @@ from optuna.trial import FrozenTrial, TrialState
 from train.corpus import Corpus
 from train.fit import fit
 from train.history import EpochRecord
-from train.noise import Interval, Scores, draw_scores
 from train.progress import Progress
 from train.recipe import Recipe
-from train.run import EVENTS, METRICS, RECIPE, WEIGHTS, Metrics
+from train.run import EVENTS, METRICS, RECIPE, WEIGHTS
 from train.search_space import Space, check_space, require_known, start_values
-from transom.errors import ConfigurationError, DatasetError, RunError
+from train.study import (
+    FOLDER,
+    REASON,
+    START,
+    TRIALS,
+    Search,
+    as_trial,
+    read_metrics,
+    read_search,
+)
+from transom.errors import ConfigurationError, DatasetError
 
 LoadCorpus = Callable[[Recipe], Corpus]
 
 STUDY = "study.db"
-TRIALS = "trials"
 
 _HEARTBEAT_S = 30
 _SQLITE_WAIT_S = 60
 _FIRST_TRIALS = 5  # are not pruned: there is nothing yet to be worse than
 _ABOUT = "about"
-_REASON = "reason"
-_START = "is_start"
-_FOLDER = "folder"
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One recipe that was tried.
-
-    Attributes:
-        number: In the study.
-        state: `complete`, `pruned`, `failed` or `running`.
-        values: Of the searched keys.
-        accuracy: Mean over tasks on `val`, 0 to 1, after the last epoch it had; None before one.
-        epochs: How many it had.
-        is_start: Whether it is the recipe that the search began with.
-        folder: Name of its folder in `trials/`; empty before it has one.
-        reason: Why it failed, or empty.
-    """
-
-    number: int
-    state: str
-    values: Mapping[str, Any]
-    accuracy: float | None
-    epochs: int
-    is_start: bool
-    folder: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Search:
-    """A study as it stands.
-
-    Attributes:
-        name: Of the study.
-        space: What is searched.
-        recipe: What the search began with.
-        trials: In their order.
-        importances: By key, its share of what decides the accuracy, 0 to 1; empty with too few
-            trials.
-        gain: Of the best over the recipe it began with, and its interval over groups; None where
-            not both were trained here.
-    """
-
-    name: str
-    space: Space
-    recipe: Recipe
-    trials: tuple[Trial, ...]
-    importances: Mapping[str, float]
-    gain: tuple[float, Interval | None] | None
-
-    @property
-    def complete(self) -> list[Trial]:
-        """The trials that were trained to the end, the best first."""
-        done = [trial for trial in self.trials if trial.state == "complete"]
-        return sorted(done, key=lambda trial: -(trial.accuracy or 0.0))
-
-    @property
-    def start(self) -> Trial | None:
-        """The recipe that the search began with, if it was trained to the end."""
-        return next((trial for trial in self.complete if trial.is_start), None)
-
-    @property
-    def best_recipe(self) -> Recipe:
-        """The recipe of the best trial.
-
-        Raises:
-            RunError: No trial was trained to the end.
-        """
-        if not self.complete:
-            raise RunError("no trial was trained to the end; search on with more --trials")
-        return self.recipe.with_values(self.complete[0].values)
-
-
 _MADE_AT_FIRST = ("tables", "version of the study", "version of the tables")
 """What Optuna makes in an empty database, one after the other."""
 
@@ -217,7 +144,7 @@ def search(
         ),
     )
     _claim(study, recipe, space, corpus)
-    study.enqueue_trial(start_values(space, recipe), {_START: True}, skip_if_exists=True)
+    study.enqueue_trial(start_values(space, recipe), {START: True}, skip_if_exists=True)
     objective = _Objective(study, recipe, space, load, folder, datasets)
     progress, report = progress or (lambda done, total: None), report or (lambda line: None)
     while (done := _finished(study)) < trials:
@@ -225,14 +152,6 @@ def search(
         study.optimize(objective, n_trials=1, catch=(ConfigurationError,))
         report(_line(_newest(study, objective.number)))
     return read_search(study, recipe, space, folder)
-
-
-def read_search(study: optuna.Study, recipe: Recipe, space: Space, folder: Path) -> Search:
-    """Return a study as it stands."""
-    trials = tuple(_as_trial(trial) for trial in study.get_trials(deepcopy=False))
-    found = Search(study.study_name, space, recipe, trials, _importances(study), None)
-    gain = _gain(found, folder / TRIALS) if found.complete and found.start else None
-    return Search(study.study_name, space, recipe, trials, found.importances, gain)
 
 
 class _Objective:
@@ -257,7 +176,7 @@ class _Objective:
         try:
             return self._train(trial, self._recipe.with_values(values))
         except ConfigurationError as error:
-            trial.set_user_attr(_REASON, str(error))
+            trial.set_user_attr(REASON, str(error))
             raise
         except KeyboardInterrupt:
             _try_again(self._study, trial)
@@ -266,7 +185,7 @@ class _Objective:
     def _train(self, trial: optuna.Trial, recipe: Recipe) -> float:
         corpus = _without_test(self._load(recipe))
         key = hashlib.sha256(f"{recipe.digest}/{corpus.digest}".encode()).hexdigest()[:16]
-        trial.set_user_attr(_FOLDER, key)
+        trial.set_user_attr(FOLDER, key)
         folder = self._folder / key
         watch = _Pruning(trial)
         if not (folder / METRICS).is_file():
@@ -287,7 +206,7 @@ class _Objective:
             # A hundred trials' weights would fill the disk; the winner is trained again anyway.
             (folder / WEIGHTS).unlink(missing_ok=True)
             shutil.rmtree(folder / EVENTS, ignore_errors=True)
-        history = _metrics(folder).history
+        history = read_metrics(folder).history
         for record in history:
             watch.note(record)
         return _mean(history[-1])
@@ -348,7 +267,7 @@ def _claim(study: optuna.Study, recipe: Recipe, space: Space, corpus: Corpus) ->
 
 def _try_again(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
     """Put a trial that was cut off at the head of the queue; its folder has its checkpoint."""
-    is_start = {_START: True} if trial.user_attrs.get(_START) else {}
+    is_start = {START: True} if trial.user_attrs.get(START) else {}
     study.enqueue_trial(trial.params, is_start)
 
 
@@ -356,7 +275,7 @@ def _finished(study: optuna.Study) -> int:
     """Trials that count; those that were cut off are tried again."""
     done = (TrialState.COMPLETE, TrialState.PRUNED)
     return sum(
-        trial.state in done or (trial.state is TrialState.FAIL and _REASON in trial.user_attrs)
+        trial.state in done or (trial.state is TrialState.FAIL and REASON in trial.user_attrs)
         for trial in study.get_trials(deepcopy=False)
     )
 
@@ -365,30 +284,8 @@ def _newest(study: optuna.Study, number: int) -> FrozenTrial:
     return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
 
 
-def _as_trial(trial: FrozenTrial) -> Trial:
-    states = {
-        TrialState.COMPLETE: "complete",
-        TrialState.PRUNED: "pruned",
-        TrialState.FAIL: "failed",
-    }
-    curve = trial.intermediate_values
-    last = max(curve) if curve else None
-    is_done = trial.state is TrialState.COMPLETE
-    accuracy = trial.value if is_done else curve[last] if last is not None else None
-    return Trial(
-        number=trial.number,
-        state=states.get(trial.state, "running"),
-        values=dict(trial.params),
-        accuracy=accuracy,
-        epochs=last or 0,
-        is_start=bool(trial.user_attrs.get(_START)),
-        folder=str(trial.user_attrs.get(_FOLDER, "")),
-        reason=str(trial.user_attrs.get(_REASON, "")),
-    )
-
-
 def _line(trial: FrozenTrial) -> str:
-    found = _as_trial(trial)
+    found = as_trial(trial)
     values = ", ".join(f"{key} {_short(value)}" for key, value in found.values.items())
     right = "" if found.accuracy is None else f" {found.accuracy:.1%}"
     why = f" ({found.reason})" if found.reason else ""
@@ -398,39 +295,3 @@ def _line(trial: FrozenTrial) -> str:
 
 def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _importances(study: optuna.Study) -> dict[str, float]:
-    """How much of the accuracy each key decides, by the trials so far.
-
-    References:
-        Watanabe, Bansal and Hutter, PED-ANOVA, IJCAI 2023.
-    """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < 2 * _FIRST_TRIALS or len({trial.value for trial in complete}) < 2:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.3)
-        return optuna.importance.get_param_importances(study, evaluator=evaluator)
-
-
-def _gain(search: Search, folder: Path) -> tuple[float, Interval | None] | None:
-    best, start = search.complete[0], search.start
-    if start is None or not all((folder / t.folder / METRICS).is_file() for t in (best, start)):
-        return None
-    tables = [_metrics(folder / t.folder).evaluations["val"] for t in (best, start)]
-    tasks = [name for name, found in tables[0]["tasks"].items() if found["n"]]
-    if sorted(tables[0]["groups"]) != sorted(tables[1]["groups"]):
-        return None
-    draws = draw_scores([Scores.of([table["groups"]], tasks) for table in tables])
-    difference = draws.of_tasks[:, 0] - draws.of_tasks[:, 1]
-    return float(draws.means_of_tasks[0] - draws.means_of_tasks[1]), draws.interval(difference)
-
-
-def _metrics(folder: Path) -> Metrics:
-    path = folder / METRICS
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Metrics)
-    except (OSError, msgspec.DecodeError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); remove its folder") from error

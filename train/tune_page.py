@@ -15,7 +15,7 @@ from train.page import (
 )
 from train.recipe import FEATURE_EXTRACTOR
 from train.search_space import Choice, Range
-from train.tune import Search, Trial
+from train.study import Search, Trial
 
 _LISTED = 10
 _FEWEST = 3  # trials that have something in common by more than luck, at the least

@@ -20,7 +20,8 @@ from train.search_space import (
     parse_space,
     start_values,
 )
-from train.tune import STUDY, TRIALS, Search, Trial, _Pruning, open_storage, search
+from train.study import TRIALS, Search, Trial
+from train.tune import STUDY, _Pruning, open_storage, search
 from train.tune_commands import BEST, PAGE, tune_command
 from train.tune_page import answers, headline
 from transom.dataset import Row, write_dataset

@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 from tests.conftest import MakeDataset
 from tests.train.postgres import USER, Postgres
 from tests.train.shared_search import RECIPE, SPACE, STUDY, TRIALS
-from train.tune import TRIALS as FOLDERS
-from train.tune import open_storage, read_search
+from train.study import TRIALS as FOLDERS
+from train.study import read_search
+from train.tune import open_storage
 from transom.errors import ConfigurationError
 
 SCRIPT = Path(__file__).with_name("shared_search.py")
