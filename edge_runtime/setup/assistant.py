@@ -5,7 +5,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import click
 import msgspec
 
 from edge_runtime.clock import Clock
-from edge_runtime.commands import describe
-from edge_runtime.config_option import DEFAULT_CONFIG, how_to_start
+from edge_runtime.config_option import DEFAULT_CONFIG
 from edge_runtime.finding import Check
 from edge_runtime.redaction import shown_source
 from edge_runtime.setup.broker import BrokerWishes, ask_broker, examine_broker
@@ -26,6 +25,7 @@ from edge_runtime.setup.cameras import (
     proposed_name,
     read_camera_name,
 )
+from edge_runtime.setup.conclusion import Conclusion, Outcome
 from edge_runtime.setup.draft import (
     Draft,
     DraftCamera,
@@ -34,70 +34,19 @@ from edge_runtime.setup.draft import (
     free_name,
 )
 from edge_runtime.setup.drawing import as_jpeg, draw_zones
-from edge_runtime.setup.files import changed_secrets, check_folder, read_text, write_all
+from edge_runtime.setup.files import check_folder, read_text
 from edge_runtime.setup.growing import check_can_grow
 from edge_runtime.setup.propose import Proposer
 from edge_runtime.setup.talk import Talk
+from edge_runtime.setup.unit import (
+    check_drop_in,
+)
+from edge_runtime.setup.wishes import Wishes
 from edge_runtime.setup.zones import adjust, as_option, named_apart, shown
 from transom.config import Config, DeviceName, load_config
 from transom.errors import CameraError, ConfigurationError, TransomError
 
 _STATE = Path("/var/lib/transom")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the command line says; None or empty = asked, or proposed."""
-
-    config_file: Path
-    places: Sequence[tuple[str, int]]
-    device: str | None = None
-    sources: Sequence[str] = ()
-    camera_username: str | None = None
-    camera_secret: str | None = field(default=None, repr=False)
-    zones: Sequence[tuple[str | None, DraftZone]] = ()
-    pictures: Path | None = None
-    broker: BrokerWishes
-    state_directory: Path | None = None
-    page: bool | None = None
-    is_added: bool = False
-    overwrite: bool = False
-    unchecked: bool = False
-    only_new: Sequence[str] = ()
-    """Options that were given and that only a new configuration can take."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of it."""
-
-    draft: Draft
-    config_file: Path
-    is_written: bool
-    checks: list[Check]
-    pictures: dict[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it for scripts; no secret is in it."""
-        return {
-            "config": str(self.config_file),
-            "written": self.is_written,
-            "device": self.draft.device,
-            "cameras": [self._camera(camera) for camera in self.draft.cameras],
-            "broker": self.checks,
-            "credentials": sorted(self.draft.secrets()),
-        }
-
-    def _camera(self, camera: DraftCamera) -> dict[str, Any]:
-        size = None if camera.image is None else [camera.image.shape[1], camera.image.shape[0]]
-        zones = [zone.as_table() | {"sureness": zone.sureness} for zone in camera.zones]
-        return {
-            "name": camera.name,
-            "source": shown_source(camera.source),
-            "size": size,
-            "zones": zones,
-            "picture": self.pictures.get(camera.name),
-        }
 
 
 class Assistant:
@@ -125,12 +74,15 @@ class Assistant:
             click.Abort: A person ended it; nothing was written.
         """
         check_folder(self._path)
+        if self._wishes.unit:
+            check_drop_in(self._path)
         before = self._configuration_before()
         with self._picture_folder() as folder:
             cameras = self._cameras(before, folder)
             if before is not None:
                 draft = Draft(before.device, before.mqtt, cameras, before=read_text(self._path))
-                return self._conclude(draft, [], tried=True)
+                conclusion = Conclusion(self._talk, self._wishes, draft)
+                return conclusion.run([], self._pictures, tried=True)
             device = self._talk.ask(
                 "this device's name in topics", "--device", _read_device, _proposed_device(),
                 self._wishes.device,
@@ -362,18 +314,19 @@ class Assistant:
             draft = Draft(device, mqtt, cameras, self._more(), secret)
             self._talk.say(f"trying {mqtt.host}:{mqtt.tcp_port} …")
             checks = examine_broker(draft, self._path, Clock(), self._tell)
+            conclusion = Conclusion(self._talk, self._wishes, draft)
             is_well = all(check.ok for check in checks)
             if is_well or self._wishes.unchecked:
-                return self._conclude(draft, checks, tried=True)
+                return conclusion.run(checks, self._pictures, tried=True)
             if not self._talk.is_asking:
-                return self._conclude(draft, checks, tried=False)
+                return conclusion.run(checks, self._pictures, tried=False)
             choice = self._talk.choose(
                 "broker: try again, name it anew, or write all the same",
                 ("try", "anew", "write"),
                 "try",
             )
             if choice == "write":
-                return self._conclude(draft, checks, tried=True)
+                return conclusion.run(checks, self._pictures, tried=True)
             wishes = (
                 BrokerWishes(prefix=wishes.prefix)
                 if choice == "anew"
@@ -412,45 +365,6 @@ class Assistant:
     def _tell(self, check: Check) -> None:
         do = f"; {check.do}" if check.do else ""
         self._talk.say(f"  {'ok  ' if check.ok else 'FAIL'}  {check.check}: {check.what}{do}")
-
-    def _conclude(self, draft: Draft, checks: list[Check], *, tried: bool) -> Outcome:
-        """Show the configuration and write it, where it is agreed to."""
-        config, secrets = draft.config(), draft.secrets()
-        is_written = tried and self._may_write(config, secrets)
-        if is_written:
-            write_all(self._path, draft.text(), secrets)
-            self._tell_next(draft)
-        elif not tried:
-            self._talk.say("nothing was written: mend what failed, or give --unchecked")
-        else:
-            self._talk.say("nothing was written")
-        return Outcome(draft, self._path, is_written, checks, self._pictures)
-
-    def _may_write(self, config: Config, secrets: dict[str, str]) -> bool:
-        if self._talk.is_asking:
-            self._talk.say("\n".join(describe(config)))
-        changed = changed_secrets(self._path.absolute().parent, secrets)
-        if changed and not self._wishes.overwrite:
-            named = ", ".join(map(str, changed))
-            if not self._talk.is_asking:
-                raise TransomError(f"{named}: holds another password; --overwrite it")
-            if not self._talk.agree(f"{named} holds another password; replace it", proposal=False):
-                return False
-        return self._talk.agree(f"write {self._path}", proposal=True)
-
-    def _tell_next(self, draft: Draft) -> None:
-        say, folder = self._talk.say, self._path.absolute().parent
-        say(f"written: {self._path}")
-        for name in sorted(draft.secrets()):
-            say(f"written: {folder / name}, for its owner alone")
-        credentials = sorted(set(draft.secrets()) - {draft.mqtt.password_file})
-        if credentials:
-            say("the unit needs, by systemctl edit transom:\n  [Service]")
-            for name in credentials:
-                say(f"  LoadCredential={name}:{folder / name}")
-        say(f"next: transom doctor --config {self._path}; then {how_to_start(self._path)}")
-        if "page" in draft.more:
-            say(f"zones in a browser, once it runs: transom page --config {self._path}")
 
 
 def _give_to_caller(descriptor: int) -> None:

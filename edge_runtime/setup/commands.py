@@ -12,12 +12,13 @@ import click
 import msgspec
 
 from edge_runtime.config_option import config_option
-from edge_runtime.setup.assistant import Assistant, Wishes
+from edge_runtime.setup.assistant import Assistant
 from edge_runtime.setup.broker import BrokerWishes
 from edge_runtime.setup.cameras import find_cameras
 from edge_runtime.setup.draft import DraftZone
 from edge_runtime.setup.onvif import GROUP
 from edge_runtime.setup.talk import Talk
+from edge_runtime.setup.wishes import Wishes
 from edge_runtime.setup.zones import read_option
 from transom.errors import EXIT_DONE, EXIT_FAILED
 from transom.secret import read_secret
@@ -57,6 +58,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
               help="Of the daemon.  [default: /var/lib/transom; outside /etc/transom state/ beside "
                    "the configuration]")  # fmt: skip
 @click.option("--page/--no-page", default=None, help="Serve the page to this machine.")
+@click.option("--unit/--no-unit", default=None,
+              help="Let the unit load the cameras' passwords, by a drop-in; for /etc/transom/"
+                   "transom.toml, as root.")  # fmt: skip
 @click.option(
     "--add", "is_added", is_flag=True, help="Add the cameras to the configuration that is there."
 )
@@ -85,6 +89,7 @@ def setup_command(
     prefix: str,
     state_directory: Path | None,
     page: bool | None,
+    unit: bool | None,
     is_added: bool,
     overwrite: bool,
     unchecked: bool,
@@ -122,6 +127,7 @@ def setup_command(
         ),
         state_directory=state_directory,
         page=page,
+        unit=unit,
         is_added=is_added,
         overwrite=overwrite,
         unchecked=unchecked,

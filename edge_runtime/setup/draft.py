@@ -150,6 +150,10 @@ class Draft:
             found[self.mqtt.password_file] = self.mqtt_secret
         return found
 
+    def camera_secrets(self) -> list[str]:
+        """Return the names of the files that hold passwords of cameras."""
+        return sorted(set(self.secrets()) - {self.mqtt.password_file})
+
     def _put_head(self, document: tomlkit.TOMLDocument) -> None:
         document.add("device", tomlkit.item(self.device))
         plain = {key: value for key, value in self.more.items() if not isinstance(value, dict)}

@@ -45,13 +45,16 @@ def changed_secrets(folder: Path, secrets: Mapping[str, str]) -> list[Path]:
     ]
 
 
-def write_all(path: Path, text: str, secrets: Mapping[str, str]) -> None:
+def write_all(
+    path: Path, text: str, secrets: Mapping[str, str], more: Mapping[Path, str] | None = None
+) -> None:
     """Write passwords, then the configuration that names them; signals wait until that is done.
 
     Args:
         path: The configuration file.
         text: All of it.
         secrets: Passwords by file name, beside the configuration; readable by their owner alone.
+        more: Texts of further files, written before the configuration; their folders are made.
 
     Raises:
         OSError: A file cannot be written; the configuration is then as it was.
@@ -59,6 +62,9 @@ def write_all(path: Path, text: str, secrets: Mapping[str, str]) -> None:
     with _without_interruption():
         for name, secret in secrets.items():
             write_file(path.parent / name, secret.encode() + b"\n", _SECRET_MODE)
+        for place, content in (more or {}).items():
+            place.parent.mkdir(exist_ok=True)
+            write_file(place, content.encode())
         write_file(path.resolve(), text.encode())
 
 

@@ -145,6 +145,80 @@ def test_passwords_come_from_files_and_go_into_files_of_their_own(
     assert "LoadCredential=hall-password:" in said
 
 
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root in which systemd and Transom have their folders."""
+    root = tmp_path / "root"
+    for folder in ("etc/transom", "etc/systemd/system"):
+        (root / folder).mkdir(parents=True)
+    return root
+
+
+@pytest.fixture
+def with_password(tmp_path: Path, camera: MjpegServer) -> tuple[str, ...]:
+    """Options of a camera that wants a password, with a zone."""
+    camera.credentials = f"viewer:{PASSWORD}"
+    (tmp_path / "given").write_text(PASSWORD + "\n")
+    who = ("--camera-username", "viewer", "--camera-password-file", str(tmp_path / "given"))
+    return ("--source", f"hall={camera.url}", *who, "--zone", ZONE)
+
+
+def test_the_unit_is_told_to_load_the_passwords_of_cameras(
+    setup: Setup, root: Path, with_password: tuple[str, ...], camera: MjpegServer, broker: Broker
+) -> None:
+    config = root / "etc/transom/transom.toml"
+    drop_in = root / "etc/systemd/system/transom.service.d/credentials.conf"
+    told, said = setup("--config", config, *with_password, *at(broker))
+    assert not drop_in.parent.exists()
+    assert told["drop_in"] is None
+    assert f"LoadCredential=hall-password:{config.parent}/hall-password" in said
+
+    told, said = setup("--config", config, *with_password, *at(broker), "--overwrite", "--unit")
+    assert told["drop_in"] == str(drop_in)
+    assert "systemctl daemon-reload && " in said
+    assert "LoadCredential" not in said
+    assert drop_in.read_text().splitlines()[1:] == [
+        "[Service]",
+        "LoadCredential=hall-password:/etc/transom/hall-password",
+    ]
+    assert drop_in.stat().st_mode & 0o777 == 0o644
+    assert (root / "etc/transom/hall-password").stat().st_mode & 0o777 == 0o600
+
+    more = ("--source", f"yard={camera.url}", "--zone", "gate=0.1,0.1,0.5,0.9")
+    setup("--config", config, "--add", *with_password[2:-2], *more, "--unit")
+    assert drop_in.read_text().splitlines()[2:] == [
+        "LoadCredential=hall-password:/etc/transom/hall-password",
+        "LoadCredential=yard-password:/etc/transom/yard-password",
+    ]
+
+
+def test_a_person_is_asked_whether_the_unit_is_to_load_them(
+    root: Path, with_password: tuple[str, ...], broker: Broker
+) -> None:
+    config = root / "etc/transom/transom.toml"
+    options = ("--config", str(config), *with_password, *map(str, at(broker)), "--no-page")
+    with Terminal("setup", *options, "--device", "hall-pi", size=(400, 30)) as terminal:
+        terminal.wait_for("user at the broker")
+        terminal.type("")
+        terminal.wait_for("let the unit load the cameras' passwords (")
+        terminal.type("")
+        terminal.wait_for("write ")
+        assert list(root.rglob("*.conf")) == []
+        terminal.type("y")
+        terminal.wait_for("by which the unit loads the cameras' passwords")
+        assert terminal.ended() == 0
+    assert len(list(root.rglob("transom.service.d/credentials.conf"))) == 1
+
+
+def test_a_configuration_that_no_unit_reads_has_no_drop_in(
+    setup: Setup, tmp_path: Path, with_password: tuple[str, ...]
+) -> None:
+    _, said = setup(*with_password, "--unit", code=78)
+    assert "transom.toml: no unit of systemd reads it" in said
+    assert "opening" not in said
+    assert not (tmp_path / "transom.toml").exists()
+
+
 def test_an_onvif_camera_is_found_and_its_stream_is_written(
     setup: Setup, tmp_path: Path, room: bytes, broker: Broker
 ) -> None:

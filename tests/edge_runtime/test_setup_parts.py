@@ -20,6 +20,7 @@ from edge_runtime.setup.drawing import as_jpeg, draw_zones
 from edge_runtime.setup.files import changed_secrets, check_folder, write_all
 from edge_runtime.setup.outlines import find_outlines, overlap
 from edge_runtime.setup.propose import Proposer
+from edge_runtime.setup.unit import drop_in_beside, with_credentials
 from edge_runtime.setup.v4l2 import lasting_path, read_capability, video_devices
 from edge_runtime.setup.zones import as_option, change, named_apart, read_option, read_zone
 from tests.edge_runtime.conftest import Image, TinyBundle
@@ -189,6 +190,32 @@ def test_files_are_written_for_their_owner_alone_and_signals_come_again(tmp_path
     assert (tmp_path / "mqtt-password").read_text() == "geheim\n"
     assert (tmp_path / "mqtt-password").stat().st_mode & 0o777 == 0o600
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("[Service]\nNice=5\n", "[Service]\nNice=5\n"),
+        ("[Service]\nLoadCredential=b-password:/old\n# mine\n", "[Service]\n# mine\n"),
+        ("[Service]\nNice=5\n[Unit]\nAfter=x", "[Service]\nNice=5\n[Unit]\nAfter=x\n[Service]\n"),
+        ("", "[Service]\n"),
+    ],
+)
+def test_what_stands_in_the_unit_s_drop_in_stays(tmp_path: Path, before: str, after: str) -> None:
+    drop_in = tmp_path / "credentials.conf"
+    drop_in.write_text(before)
+    line = "LoadCredential=b-password:/etc/transom/b-password\n"
+    assert with_credentials(drop_in, ["b-password"]) == after + line
+
+
+def test_only_the_configuration_of_the_unit_has_a_drop_in(tmp_path: Path) -> None:
+    for folder in ("etc/transom", "etc/systemd/system"):
+        (tmp_path / folder).mkdir(parents=True)
+    beside = drop_in_beside(tmp_path / "etc/transom/transom.toml")
+    assert beside == tmp_path / "etc/systemd/system/transom.service.d/credentials.conf"
+    assert drop_in_beside(tmp_path / "etc/transom/other.toml") is None
+    (tmp_path / "etc/systemd/system").rmdir()
+    assert drop_in_beside(tmp_path / "etc/transom/transom.toml") is None
 
 
 def test_the_unit_s_configuration_is_started_by_the_unit(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.setup.unit import with_credentials
 from tests.faults.proof import Proof
 from transom.config import load_config
 from transom.errors import EXIT_CONFIGURATION
@@ -36,11 +37,16 @@ def settings(section: str) -> dict[str, list[str]]:
     return found
 
 
-def test_systemd_understands_every_line_of_the_unit(systemd_analyze: str, tmp_path: Path) -> None:
+def test_systemd_understands_every_line_of_the_unit_and_of_its_drop_in(
+    systemd_analyze: str, tmp_path: Path
+) -> None:
     installed = tmp_path / UNIT.name
     installed.write_text(
         UNIT.read_text().replace("/opt/transom/current/bin/transom", sys.executable)
     )
+    drop_in = tmp_path / f"{UNIT.name}.d" / "credentials.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(with_credentials(drop_in, ["hall-password", "yard_2-password"]))
     done = subprocess.run(
         [systemd_analyze, "verify", "--man=no", installed], capture_output=True, text=True
     )
