@@ -39,7 +39,7 @@ from transom.bundle import read_bundle, write_bundle
 from transom.crop import Image
 from transom.errors import BundleError, ExportError
 from transom.goldens import Logits
-from transom.manifest import Manifest, TaskSpec
+from transom.manifest import DISTANCE, Manifest, TaskSpec
 from transom.signing import PrivateKey
 
 Precision = Literal["int8", "float32", "auto"]
@@ -123,15 +123,16 @@ def export_run(
     calibration = _calibrate(run, candidate, held, draft, corpus)
     temperatures = calibration.temperatures
     model = fold_temperatures(candidate.model, temperatures)
-    if calibration.distance is not None:
+    manifest = msgspec.structs.replace(
+        draft, precision=candidate.precision, tasks=calibration.specs
+    )
+    # Too few held-out pictures promise no limit: a device then refuses a distance nobody asks for.
+    if calibration.distance is not None and DISTANCE in manifest.widths():
         model = append_distance(model, calibration.distance)
     model = drop_zero_points(model)
     if candidate.precision == "int8":
         model = keep_clips(model)
         check_fused(count_operators(model), recipe.limits, excluded=candidate.excluded)
-    manifest = msgspec.structs.replace(
-        draft, precision=candidate.precision, tasks=calibration.specs
-    )
     step()
     predictor = OnnxPredictor(model, manifest)
     evaluation = evaluate(predictor, _judged(corpus))

@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from edge_runtime.classifier import Classifier
 from export.goldens import LEAST
 from export.guard import ROWS
 from export.parity import Limits
@@ -21,7 +22,7 @@ from transom import __version__
 from transom.bundle import Bundle, read_bundle
 from transom.errors import ExportError
 from transom.prediction import predict, softmax
-from transom.signing import load_private_key
+from transom.signing import load_private_key, public_half
 
 ALONE = ExportRecipe(fallbacks=())
 
@@ -205,6 +206,21 @@ def test_the_distance_travels_in_the_graph(bundle: Bundle, corpus: Corpus) -> No
     np.testing.assert_allclose(
         test.distance, expected(test.embedding), rtol=1e-2, atol=1e-2 * np.ptp(test.distance)
     )
+
+
+def test_a_device_takes_a_bundle_whose_held_out_pictures_promise_no_limit(
+    run: Run, corpus: Corpus, tmp_path: Path, key: Path
+) -> None:
+    held = np.flatnonzero(corpus.splits == "val")
+    few = np.sort(np.concatenate([np.flatnonzero(corpus.splits != "val"), held[:12]]))
+    path = tmp_path / "few.bundle"
+    export_run(run, corpus.select(few), path, load_private_key(key), name="few", recipe=ALONE)
+    bundle = read_bundle(path, [public_half(load_private_key(key))])
+    assert [spec.unknown.max_distance for spec in bundle.manifest.tasks] == [None, None]
+    answer = Classifier(bundle).classify(np.array(corpus.crops[:3]))
+    assert {task: len(said.probabilities) for task, said in answer.predictions.items()} == {
+        "kind": 3, "state": 3
+    }  # fmt: skip
 
 
 def test_what_training_never_showed_is_unlike_for_the_bundle(bundle: Bundle, corpus) -> None:
