@@ -39,9 +39,9 @@ from training_turns import Make, Turn, take_turns
 from train.allocator import keep_memory
 from train.augment import Augment
 from train.backbones.layers import ConvUnit
-from train.corpus import Corpus, load_corpus
+from train.corpus import Corpus, learnable, load_corpus
 from train.engine import Engine
-from train.fit import Training, learnable
+from train.fit import Training
 from train.history import Silent
 from train.losses import TaskLosses
 from train.network import Network, build_network, to_image

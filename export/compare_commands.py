@@ -88,7 +88,7 @@ def compare_command(
     from export.compare import judge
     from export.compare_page import write_comparison
     from train.compare import compare  # torch is seconds: not for --help
-    from train.fit import learnable
+    from train.corpus import learnable
     from train.variants import plan_variants
 
     values = read_settings(settings) | ({} if epochs is None else {"epochs": epochs})

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from train.comparison import Comparison, row_of, side_by_side
-from train.corpus import Corpus
+from train.corpus import Corpus, learnable
 from train.cost import NetworkCost, network_cost
-from train.fit import fit, learnable
+from train.fit import fit
 from train.history import EpochRecord
 from train.network import build_network
 from train.progress import Progress

@@ -6,6 +6,7 @@ the rows of a split are one piece of that file and never copied.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from transom.dataset import SPLITS, Dataset, Mistake, Row, read_dataset
 from transom.errors import DatasetError
 from transom.preprocess import Step
 from transom.tasks import TaskSet
+
+_log = logging.getLogger(__name__)
 
 Crops = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -164,6 +167,30 @@ def load_corpus(
         origins=origins,
         digest=_digest(tasks, targets, groups, kept_splits, decoded.digest),
     )
+
+
+def learnable(corpus: Corpus) -> tuple[TaskSet, Indices]:
+    """Return the tasks that training rows are labelled for, and the rows with such a label.
+
+    A task without a single label is left out: its head would say what chance has put there.
+
+    Raises:
+        DatasetError: Fewer than two rows are left.
+    """
+    is_training = corpus.splits == "train"
+    labelled = corpus.targets != MISSING
+    has_labels = labelled[is_training].any(axis=0)
+    for task, is_labelled in zip(corpus.tasks, has_labels, strict=True):
+        if not is_labelled:
+            _log.warning("task left out, no training row is labelled task=%s", task.name)
+    rows = np.flatnonzero(is_training & labelled.any(axis=1))
+    if len(rows) < 2:
+        raise DatasetError(
+            f"training needs at least 2 labelled rows in the split `train`, there are {len(rows)};"
+            " transom data check shows the splits"
+        )
+    tasks = [task for task, keep in zip(corpus.tasks, has_labels, strict=True) if keep]
+    return TaskSet(tasks), rows.astype(np.int64)
 
 
 def join_tasks(datasets: Sequence[Dataset]) -> TaskSet:

@@ -1,7 +1,5 @@
 """The training loop, from a recipe and a corpus to a run."""
 
-import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,7 +15,7 @@ from train.cache import take
 from train.checkpoint import NAME as CHECKPOINT
 from train.checkpoint import Standing, load_checkpoint, save_checkpoint
 from train.conclude import conclude
-from train.corpus import MISSING, Corpus
+from train.corpus import MISSING, Corpus, learnable
 from train.distill import Answers, Guidance, Teachers, heard_rows
 from train.engine import Engine, derived_seed, one_thread
 from train.evaluate import Evaluation
@@ -28,13 +26,21 @@ from train.losses import TaskLosses
 from train.mixing import Mix, Mixed
 from train.mutual import Learner, disagreement
 from train.network import Network, predict_batches, predict_logits
-from train.recipe import Recipe, load_recipe
-from train.run import METRICS, RECIPE, Events, Run, begin_run, read_facts, read_run
+from train.recipe import Recipe
+from train.run import (
+    METRICS,
+    Events,
+    Run,
+    begin_run,
+    check_resumable,
+    read_facts,
+    read_run,
+    read_teachers,
+)
 from train.sampling import draw, row_shares
+from train.schedule import Schedule
 from transom.errors import DatasetError, RunError
 from transom.tasks import TaskSet
-
-_log = logging.getLogger(__name__)
 
 
 def fit(
@@ -76,8 +82,8 @@ def fit(
     engine = Engine.start(recipe.precision)
     with torch.random.fork_rng([engine.device] if engine.device.type == "cuda" else []):
         if resume:
-            _check_same(folder, recipe, corpus)
-            teachers = _remembered(folder)
+            check_resumable(folder, recipe, corpus)
+            teachers = read_teachers(folder)
         training = Training(recipe, corpus, tasks, rows, engine, teachers)
         if resume:
             training.restore(folder)
@@ -106,30 +112,6 @@ def fit(
             (folder / CHECKPOINT).unlink(missing_ok=True)
         engine.wait()
     return read_run(folder)
-
-
-def learnable(corpus: Corpus) -> tuple[TaskSet, npt.NDArray[np.int64]]:
-    """Return the tasks that training rows are labelled for, and the rows with such a label.
-
-    A task without a single label is left out: its head would say what chance has put there.
-
-    Raises:
-        DatasetError: Fewer than two rows are left.
-    """
-    is_training = corpus.splits == "train"
-    labelled = corpus.targets != MISSING
-    has_labels = labelled[is_training].any(axis=0)
-    for task, is_labelled in zip(corpus.tasks, has_labels, strict=True):
-        if not is_labelled:
-            _log.warning("task left out, no training row is labelled task=%s", task.name)
-    rows = np.flatnonzero(is_training & labelled.any(axis=1))
-    if len(rows) < 2:
-        raise DatasetError(
-            f"training needs at least 2 labelled rows in the split `train`, there are {len(rows)};"
-            " transom data check shows the splits"
-        )
-    tasks = [task for task, keep in zip(corpus.tasks, has_labels, strict=True) if keep]
-    return TaskSet(tasks), rows.astype(np.int64)
 
 
 class Training:
@@ -184,8 +166,8 @@ class Training:
 
         self._batch = _batch_size(recipe.batch, len(rows), engine.world)
         self._steps = len(rows) // self._batch
-        has_pretrained = bool(self.network.fusion.pretrained_stages())
-        self._frozen_epochs = recipe.frozen_epochs if has_pretrained else 0
+        stages = len(self.network.fusion.pretrained_stages())
+        self._schedule = Schedule(recipe, self._steps, stages)
         self.average = Average(self.network, recipe.average * self._steps * recipe.epochs)
         self._optimizer = torch.optim.AdamW(
             [group for learner in self._learners for group in learner.parameter_groups(recipe)],
@@ -211,7 +193,7 @@ class Training:
             epoch=epoch + 1,
             seconds=seconds,
             images_per_s=len(order) / seconds,
-            learning_rate=recipe.learning_rate * self._rate_at(self._step - 1),
+            learning_rate=recipe.learning_rate * self._schedule.rate_at(self._step - 1),
             loss=self._mean_losses(engine.total(sums)),
             val_accuracy=self._val_accuracy(is_kept=features is not None),
         )
@@ -250,7 +232,7 @@ class Training:
                 learner.share_gradients(engine)
                 if recipe.clip:
                     torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-            self._set_rates(self._rate_at(self._step))
+            self._set_rates(self._schedule.rate_at(self._step))
             self._optimizer.step()
             self._step += 1
             self.average.update(self._step)
@@ -290,19 +272,10 @@ class Training:
 
     def _ready(self, learner: Learner, epoch: int) -> torch.nn.Module:
         """Freeze and seed a learner for an epoch; return what to call in place of its network."""
-        learner.network.freeze_pretrained(self._frozen_stages(epoch))
+        learner.network.freeze_pretrained(self._schedule.frozen_stages(epoch))
         learner.network.train()
         learner.weighting.begin_epoch(derived_seed(self.recipe.seed, "weighting", epoch))
         return self.engine.wrap(learner.network)
-
-    def _frozen_stages(self, epoch: int) -> int:
-        """Return how many of the pretrained stages, from the shallowest, rest in an epoch."""
-        stages = len(self.network.fusion.pretrained_stages())
-        if epoch < self._frozen_epochs:
-            return stages
-        if not self.recipe.unfreeze_epochs:
-            return 0
-        return max(stages - 1 - (epoch - self._frozen_epochs) // self.recipe.unfreeze_epochs, 0)
 
     def _loss(
         self,
@@ -353,8 +326,7 @@ class Training:
         recipe = self.recipe
         if self._teachers or recipe.reconstruction or not recipe.mix.is_off:
             return None
-        views, frozen = self._store.views, self._frozen_stages(epoch)
-        alike = [e for e in range(recipe.epochs) if self._frozen_stages(e) == frozen]
+        views, alike = self._store.views, self._schedule.alike(epoch)
         if not 0 < views < len(alike):
             return None
         view = alike.index(epoch) % views
@@ -374,17 +346,6 @@ class Training:
         """Return targets (n, T) int64 of some rows."""
         targets = torch.from_numpy(self._corpus.targets[rows][:, self._columns])
         return targets.to(self.engine.device)
-
-    def _rate_at(self, step: int) -> float:
-        """Share of the largest learning rate: 1 while frozen, then a warm-up and a cosine."""
-        frozen = self._frozen_epochs * self._steps
-        if step < frozen:
-            return 1.0
-        done, steps = step - frozen, self._steps * self.recipe.epochs - frozen
-        warmup = self.recipe.warmup * steps
-        if done < warmup:
-            return (done + 1) / (warmup + 1)
-        return 0.5 + 0.5 * math.cos(math.pi * (done - warmup) / max(steps - warmup, 1))
 
     def _set_rates(self, share: float) -> None:
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
@@ -428,30 +389,3 @@ def _batch_size(wanted: int, rows: int, world: int) -> int:
             "least 2 of every batch"
         )
     return batch
-
-
-def _remembered(folder: Path) -> list[Run]:
-    """Return the teachers that a training began with."""
-    runs = []
-    for teacher, digest in read_facts(folder).teachers.items():
-        run = read_run(Path(teacher))
-        if run.digest != digest:
-            raise RunError(
-                f"{run.folder}: this teacher has other weights than when {folder} was begun; "
-                "train anew"
-            )
-        runs.append(run)
-    return runs
-
-
-def _check_same(folder: Path, recipe: Recipe, corpus: Corpus) -> None:
-    if not (folder / RECIPE).is_file():
-        raise RunError(f"{folder}: has no {RECIPE}, so there is nothing to resume")
-    facts = read_facts(folder)
-    if load_recipe(folder / RECIPE) != recipe:
-        raise RunError(f"{folder / RECIPE}: is another recipe than the one to resume; train anew")
-    if facts.corpus != corpus.digest:
-        raise RunError(
-            f"{folder}: was begun on data with digest {facts.corpus[:12]}…, these have "
-            f"{corpus.digest[:12]}…; labels, splits or pictures have changed: train anew"
-        )

@@ -273,6 +273,42 @@ def begin_run(
     return facts
 
 
+def check_resumable(folder: Path, recipe: Recipe, corpus: Corpus) -> None:
+    """Refuse to go on with a training that was begun by another recipe, or on other data.
+
+    Raises:
+        RunError: It was, or nothing was begun there.
+    """
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"{folder}: has no {RECIPE}, so there is nothing to resume")
+    facts = read_facts(folder)
+    if load_recipe(folder / RECIPE) != recipe:
+        raise RunError(f"{folder / RECIPE}: is another recipe than the one to resume; train anew")
+    if facts.corpus != corpus.digest:
+        raise RunError(
+            f"{folder}: was begun on data with digest {facts.corpus[:12]}…, these have "
+            f"{corpus.digest[:12]}…; labels, splits or pictures have changed: train anew"
+        )
+
+
+def read_teachers(folder: Path) -> list[Run]:
+    """Return the teachers that a training began with.
+
+    Raises:
+        RunError: One cannot be read, or has other weights now.
+    """
+    runs = []
+    for teacher, digest in read_facts(folder).teachers.items():
+        run = read_run(Path(teacher))
+        if run.digest != digest:
+            raise RunError(
+                f"{run.folder}: this teacher has other weights than when {folder} was begun; "
+                "train anew"
+            )
+        runs.append(run)
+    return runs
+
+
 def write_weights(folder: Path, network: torch.nn.Module) -> None:
     """Write a network's weights; the file is replaced whole or not at all."""
     state = {name: v.detach().cpu().contiguous() for name, v in network.state_dict().items()}

@@ -7,9 +7,10 @@ import torch
 from click.testing import CliRunner
 
 from train.commands import train_command
+from train.corpus import learnable
 from train.distill import Guidance, Teachers, divergence
 from train.engine import Engine
-from train.fit import Training, fit, learnable
+from train.fit import Training, fit
 from train.mixing import Mixed
 from train.network import predict_logits, to_image
 from train.recipe import Recipe

@@ -8,9 +8,10 @@ import torch
 
 from train import features
 from train.augment import Augment
+from train.corpus import learnable
 from train.engine import Engine, derived_seed
 from train.features import FeatureStore
-from train.fit import Training, fit, learnable
+from train.fit import Training, fit
 from train.fusion import FUSIONS
 from train.history import Silent
 from train.network import build_network, predict_batches, predict_logits, to_image

@@ -7,9 +7,9 @@ import safetensors.numpy
 import torch
 
 from train.checkpoint import NAME as CHECKPOINT
-from train.corpus import Corpus
+from train.corpus import Corpus, learnable
 from train.engine import Engine, derived_seed
-from train.fit import Training, fit, learnable
+from train.fit import Training, fit
 from train.history import Silent
 from train.losses import NOT_LABELLED
 from train.recipe import Recipe

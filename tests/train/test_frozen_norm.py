@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from train.backbones.layers import ConvUnit
+from train.corpus import learnable
 from train.engine import Engine
-from train.fit import Training, fit, learnable
+from train.fit import Training, fit
 from train.history import Silent
 from train.network import build_network
 from train.recipe import Recipe

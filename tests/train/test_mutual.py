@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from train.corpus import learnable
 from train.distill import divergence
 from train.engine import Engine
-from train.fit import Training, fit, learnable
+from train.fit import Training, fit
 from train.history import Silent
 from train.mutual import disagreement
 from train.network import predict_logits

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from train.corpus import learnable
 from train.engine import Engine
-from train.fit import Training, fit, learnable
+from train.fit import Training, fit
 from train.history import Silent
 from train.recipe import Recipe
 from train.run import WEIGHTS
+from train.schedule import Schedule
 from train.weighting import WEIGHTINGS
 from transom.errors import ConfigurationError, RunError
 
@@ -87,7 +89,8 @@ def test_pretrained_stages_thaw_one_after_the_other_from_the_deepest(draw_halves
     tasks, rows = learnable(corpus)
     training = Training(recipe, corpus, tasks, rows, Engine.start("float32"))
     stages = len(training.network.fusion.pretrained_stages())
-    frozen = [training._frozen_stages(epoch) for epoch in range(2 * stages + 2)]
+    schedule = Schedule(recipe, 1, stages)
+    frozen = [schedule.frozen_stages(epoch) for epoch in range(2 * stages + 2)]
     assert frozen[:4] == [stages, stages - 1, stages - 1, stages - 2]
     assert frozen[-2:] == [0, 0]
     training.network.freeze_pretrained(frozen[1])
