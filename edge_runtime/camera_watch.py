@@ -1,6 +1,7 @@
 """One camera from frame to crops: its outages, its pictures' health, where it looks, its zones."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_runtime.announcer import Announcer
@@ -8,7 +9,7 @@ from edge_runtime.capture import Camera, CameraStatus, Frame
 from edge_runtime.decision import GRACE_S
 from edge_runtime.picture import PictureHealth
 from edge_runtime.view_watch import ViewWatch
-from edge_runtime.zone_watch import ZoneWatch
+from edge_runtime.zone_watch import Belief, ZoneWatch
 from transom.config import CameraConfig
 from transom.crop import Image
 from transom.messages import Reason
@@ -73,12 +74,17 @@ class CameraWatch:
         self._problem: Reason | None = None
         self._unusable: tuple[Reason, float] | None = None
 
-    def start(self, now_ns: int) -> None:
-        """Start the camera, where it has not begun, and say what is known of it."""
+    def start(self, now_ns: int, beliefs: Mapping[str, Belief]) -> None:
+        """Start the camera, where it has not begun, and say what is known of it.
+
+        Args:
+            now_ns: Monotonic.
+            beliefs: Of the watches whose places its zones' take, by zone.
+        """
         self._tell_online(self.camera.status() == "online")
         self._announcer.camera_problem(self.name, None)
         for zone in self.zones:
-            zone.start(now_ns)
+            zone.start(now_ns, beliefs.get(zone.name))
         self.camera.start()
 
     def follow_status(self) -> None:

@@ -14,7 +14,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.wake import Wake
 from edge_runtime.zone_messages import ZoneMessages
-from edge_runtime.zone_watch import ZoneWatch
+from edge_runtime.zone_watch import Belief, ZoneWatch
 from transom import __version__
 from transom.bundle import Bundle
 from transom.config import CameraConfig, Config, ModelsConfig
@@ -85,6 +85,7 @@ class Daemon:
         is_shown: Whether somebody may ask for frames and for the last hour.
         measured: What the network takes here in each precision; None = nobody has looked.
         opened: The bundle with its network at work already; None = it is to be opened.
+        beliefs: Of the daemon whose place this one takes with another bundle; see `beliefs`.
 
     Attributes:
         precision: In which the network runs, and why.
@@ -113,6 +114,7 @@ class Daemon:
         is_shown: bool = False,
         measured: Measured | None = None,
         opened: Opened | None = None,
+        beliefs: Mapping[str, Belief] | None = None,
     ) -> None:
         _check_zones(config, bundle.manifest)
         self._config = config
@@ -126,6 +128,7 @@ class Daemon:
         self._updates = updates
         self._wake = Wake() if wake is None else wake
         self._is_shown = is_shown
+        self._beliefs = beliefs or {}
         self._sampling = (
             Sampling(samples, config.samples, bundle, self._classifier)
             if samples is not None and config.samples is not None
@@ -233,6 +236,12 @@ class Daemon:
         return self._watches
 
     @property
+    def beliefs(self) -> dict[str, Belief]:
+        """What is known of each zone, by its name, for the daemon that follows in this run."""
+        zones = (zone for watch in self._watches for zone in watch.zones)
+        return {zone.name: belief for zone in zones if (belief := zone.belief) is not None}
+
+    @property
     def wants_restart(self) -> bool:
         """Whether another bundle is to serve: start anew, and it does."""
         is_wanted = self._updates is not None and self._updates.wants_restart
@@ -254,7 +263,8 @@ class Daemon:
         self._messages.listen(self._broker)
         now_ns = self._clock.monotonic_ns()
         for watch in self._watches:
-            watch.start(now_ns)
+            watch.start(now_ns, self._beliefs)
+        self._beliefs = {}
         self._broker.start()
         _log.info(
             "started device=%s cameras=%d zones=%d model=%s sequence=%d precision=%s",

@@ -176,6 +176,11 @@ class StateFilter:
         self._is_believed = False
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The states that there are."""
+        return self._classes
+
+    @property
     def last_known(self) -> str | None:
         """The last state that was not `unknown`; None before the first."""
         return None if self._known is None else self._classes[self._known]
@@ -283,6 +288,25 @@ class StateFilter:
         """
         self._known = self._classes.index(state)
         self._observed_s = seen_s
+
+    def take_over(self, before: "StateFilter") -> None:
+        """Go on where the filter of another bundle ends: what it knows is of the door.
+
+        The state is not settled until this one has seen a picture itself.
+
+        Args:
+            before: A filter of the same classes; it is used no more.
+
+        Raises:
+            ValueError: Its classes are others.
+        """
+        if before._classes != self._classes:
+            raise ValueError(f"classes must be {self._classes}, are {before._classes}")
+        self._posterior, self._changes_s = before._posterior, before._changes_s
+        self._state, self._known, self._reason = before._state, before._known, before._reason
+        self._observed_s, self._believed_s = before._observed_s, before._believed_s
+        self._unusable_since_s, self._shown = before._unusable_since_s, before._shown
+        self._mean_ratio = before._mean_ratio
 
     def hold(self, now_s: float) -> Decision:
         """Take into account that the picture is usable and shows what it did before."""

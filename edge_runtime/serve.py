@@ -2,8 +2,9 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from edge_runtime.state_format import check_state_format, note_state_format
 from edge_runtime.subscriber import ended_by_signals
 from edge_runtime.update_reports import UpdateReports
 from edge_runtime.view_store import VIEWS, ViewStore
+from edge_runtime.zone_watch import Belief
 from transom.bundle import Bundle
 from transom.config import Config, load_config
 from transom.errors import ClassifierError, SampleError
@@ -46,12 +48,14 @@ class _Kept:
         cameras: They deliver frames all the while.
         publisher: Its connection stays.
         opened: The bundle that is to serve, its network at work already.
+        beliefs: What is known of each zone.
         has_ended: Whether both have, because the daemon failed or was told to stop.
     """
 
     cameras: CameraSet
     publisher: Publisher
     opened: Opened | None = None
+    beliefs: Mapping[str, Belief] = field(default_factory=dict)
     has_ended: bool = False
 
     def end(self) -> None:
@@ -127,6 +131,7 @@ def _run(
     """
     cameras, publisher = kept.cameras, kept.publisher
     opened, kept.opened = kept.opened, None
+    beliefs, kept.beliefs = kept.beliefs, {}
     clock = Clock()
     state = Path(config.state_directory)
     topics = Topics(config.mqtt.prefix, config.device)
@@ -153,6 +158,7 @@ def _run(
                 is_shown=page is not None,
                 measured=measured,
                 opened=opened,
+                beliefs=beliefs,
                 updates=None
                 if handover is None
                 else _updater(config, topics, publisher, handover, reports, bundle, clock),
@@ -171,7 +177,7 @@ def _run(
             return True
         if handover is not None and not daemon.wants_restart:
             handover.end()
-        kept.opened = daemon.successor
+        kept.opened, kept.beliefs = daemon.successor, daemon.beliefs
         return daemon.wants_restart or (page is not None and page.wants_reload)
     finally:
         if samples is not None:

@@ -1,5 +1,6 @@
 """One zone from crop to message: is it worth a look, what is decided, who is told."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from edge_runtime.announcer import Announcer
@@ -23,6 +24,23 @@ from transom.preprocess import preprocess
 from transom.tasks import CLOSED, UNKNOWN
 
 KIND_TASK = "kind"
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is known of a zone, for the watch that goes on with another bundle.
+
+    Attributes:
+        filter: Of the zone's classes.
+        told: What was told last.
+        since_ns: Since when that holds, monotonic.
+        last_known: The last state that was not `unknown`, and when it was seen last.
+    """
+
+    filter: StateFilter
+    told: Decision
+    since_ns: int
+    last_known: tuple[str, int | datetime] | None
 
 
 class ZoneWatch:
@@ -63,6 +81,7 @@ class ZoneWatch:
         self._announcer = announcer
         self._told = Decision(UNKNOWN, 0.0, False, UNKNOWN, "starting")
         self._lessons: tuple[Taught | None, Contact | None] = (None, None)
+        self._is_of_another = False
         self._since_ns: int | None = None
         self._last_known: tuple[str, int | datetime] | None = None
         self._tasks: dict[str, TaskAnswer] = {}
@@ -106,10 +125,22 @@ class ZoneWatch:
         """Where the zone is in the picture now."""
         return self._zone
 
-    def start(self, now_ns: int) -> None:
+    @property
+    def belief(self) -> Belief | None:
+        """What the watch that takes this one's place can go on with; None before the start."""
+        if self._since_ns is None:
+            return None
+        return Belief(self._filter, self._told, self._since_ns, self._last_known)
+
+    def start(self, now_ns: int, before: Belief | None = None) -> None:
         """Say that nothing is known yet, in place of what was retained by an earlier run.
 
-        What that run knew last, and for how long the zone had been open, counts on.
+        What that run knew last, and for how long the zone had been open, counts on. Where another
+        bundle takes over, what was told stays told until the new one has seen the zone itself.
+
+        Args:
+            now_ns: Monotonic.
+            before: Of the watch whose place this one takes, in the same run.
         """
         self._since_ns = now_ns
         memory = self._announcer.recall(self.name)
@@ -119,7 +150,17 @@ class ZoneWatch:
             self._last_known = (memory.state, datetime.fromisoformat(memory.at))
             if age_s is not None:
                 self._filter.resume(memory.state, now_ns / 1e9 - age_s)
-        self._tell_state(self._told)
+        if before is not None and before.filter.classes == self._classes:
+            self._take_over(before)
+        else:
+            self._tell_state(self._told)
+
+    def _take_over(self, before: Belief) -> None:
+        self._filter.take_over(before.filter)
+        self._told, self._since_ns = before.told, before.since_ns
+        self._last_known = before.last_known
+        self._lessons = self._lessons_now()
+        self._is_of_another = True
 
     def tell_again(self) -> None:
         """Publish the state anew: the clock was set, and its times were wrong before."""
@@ -231,8 +272,18 @@ class ZoneWatch:
             self.history.note(Moment(taken_ns, said, judged, posterior, decision))
         if decision.changed:
             self._change(decision, taken_ns)
-        elif decision.reason != self._told.reason or self._lessons_now() != self._lessons:
+        elif (
+            decision.reason != self._told.reason
+            or self._lessons_now() != self._lessons
+            or self._is_now_its_own(decision)
+        ):
             self._tell_state(decision)
+
+    def _is_now_its_own(self, decision: Decision) -> bool:
+        """Whether the state was told of another bundle, and this one says the same by now."""
+        has_looked = bool(self._tasks)
+        is_sure = self._filter.is_settled or decision.state == UNKNOWN
+        return self._is_of_another and has_looked and is_sure
 
     def _change(self, decision: Decision, taken_ns: int) -> None:
         self._since_ns = taken_ns
@@ -277,6 +328,7 @@ class ZoneWatch:
 
     def _tell_state(self, decision: Decision) -> None:
         self._told = decision
+        self._is_of_another = False
         self._lessons = self._lessons_now()
         if self._since_ns is None:
             raise AssertionError("start comes first")

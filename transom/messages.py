@@ -199,8 +199,9 @@ class ZoneState(Payload, frozen=True, kw_only=True):
             over a restart.
         last_known_at: When it was last seen; UTC, ISO 8601.
         reason: Why the state is unknown; null when it is known.
-        model: Name of the bundle.
-        sequence: Sequence of the bundle.
+        model: Name of the bundle that has judged it so: where another takes over, of the one
+            before until the new one has looked.
+        sequence: Sequence of that bundle.
         tasks: What every task says of the newest usable picture, by its name: the bundle alone.
         taught: What the zone was taught on the device; null = nothing.
         contact: What the zone's contact sensor says; null = it has none.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -315,6 +316,62 @@ def test_a_door_that_was_closed_before_a_restart_and_is_open_after_it_has_opened
     assert starting["last_known_at"] == last_known
     second.turn(6)
     assert first.events()[-1] == ("opened", "unknown", "open")
+
+
+@pytest.fixture
+def newer(bundle: Bundle) -> Bundle:
+    """The same network under the next sequence."""
+    return replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, sequence=2))
+
+
+def test_a_zone_keeps_its_state_while_another_bundle_takes_over(
+    bundle: Bundle, newer: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
+    first.turn(4)
+    told = first.payloads("door/state")[-1]
+    second = Play(
+        newer, config_of(), play_list_camera, pictures(CLOSED, 2) + pictures(OPEN, 6),
+        clock=first.clock, outbox=first.recorder, beliefs=first.daemon.beliefs,
+    )  # fmt: skip
+    assert second.payloads("door/state") == []  # it has not looked yet: nothing of its own to tell
+    assert second.daemon.watches[0].zones[0].told.state == "closed"
+    second.turn(2)
+    (again,) = second.payloads("door/state")
+    assert (again["state"], again["since"], again["sequence"]) == ("closed", told["since"], 2)
+    assert set(again["tasks"]) == {"state", "kind"}
+    second.turn(6)
+    assert first.events() == [("known", "unknown", "closed"), ("opened", "closed", "open")]
+
+
+def test_a_door_that_is_open_when_another_bundle_takes_over_has_opened(
+    bundle: Bundle, newer: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
+    first.turn(4)
+    second = Play(
+        newer, config_of(), play_list_camera, pictures(OPEN, 6), clock=first.clock,
+        outbox=first.recorder, beliefs=first.daemon.beliefs,
+    )  # fmt: skip
+    second.turn(6)
+    told = [(state["state"], state["sequence"]) for state in second.payloads("door/state")]
+    assert told == [("open", 2)]
+    assert first.events()[1:] == [("opened", "closed", "open")]
+
+
+def test_a_state_that_another_bundle_cannot_confirm_becomes_unknown(
+    bundle: Bundle, newer: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
+    first.turn(4)
+    unlike = pictures(255.0, 20)
+    second = Play(
+        newer, config_of(), play_list_camera, unlike, clock=first.clock,
+        outbox=first.recorder, beliefs=first.daemon.beliefs,
+    )  # fmt: skip
+    second.turn(20)
+    (told,) = second.payloads("door/state")
+    assert (told["state"], told["last_known"], told["sequence"]) == ("unknown", "closed", 2)
 
 
 def test_what_no_clock_knows_the_length_of_is_not_made_up(

@@ -81,6 +81,24 @@ def test_an_unclear_first_frame_gives_no_state() -> None:
     assert (decision.state, decision.reason, decision.changed) == (UNKNOWN, "unsure", False)
 
 
+def test_the_network_of_another_bundle_goes_on_and_must_look_itself(closed_zone: Zone) -> None:
+    after = Zone()
+    after.now_s = closed_zone.now_s
+    after.filter.take_over(closed_zone.filter)
+    assert not after.filter.is_settled
+    assert after.filter.hold(after.now_s).state == "closed"
+    assert after.look(seen("closed")) == closed_zone.look(seen("closed"))
+    assert after.filter.is_settled
+    needed_s = closed_zone.seconds_until("open", seen("open"))
+    assert after.seconds_until("open", seen("open")) == pytest.approx(needed_s)
+
+
+def test_other_classes_cannot_be_gone_on_with(closed_zone: Zone) -> None:
+    two = TaskSpec(name="state", classes=("closed", "open"), ordinal=True, thresholds=(0.6, 0.6))
+    with pytest.raises(ValueError, match=r"classes must be \('closed', 'open'\), are \('closed'"):
+        StateFilter(two, DecisionConfig()).take_over(closed_zone.filter)
+
+
 def test_a_few_contrary_frames_are_no_change(closed_zone: Zone) -> None:
     assert closed_zone.look(seen("open", 0.99), 4).state == "closed"
     assert closed_zone.look(seen("closed"), 50).state == "closed"
@@ -413,6 +431,14 @@ class AnyDay(RuleBasedStateMachine):
         decision = self.filter.hold(self.now_s)
         assert not decision.changed
         self.take(decision)
+
+    @rule()
+    def get_another_bundle(self) -> None:
+        before, self.filter = self.filter, StateFilter(SPEC, self.config)
+        self.filter.take_over(before)
+        assert self.filter.posterior == before.posterior
+        assert self.filter.last_known == before.last_known
+        assert not self.filter.is_settled
 
     @invariant()
     def settled_means_known(self) -> None:

@@ -85,11 +85,15 @@ def test_a_zone_is_judged_on_while_another_bundle_takes_over(
                 wish = offer.deploy(new)
                 wait_for_step(heard, "committed", wish.request)
             was_told = heard.payloads("transom/hall-pi/status")
+            states = [json.loads(text) for text in heard.payloads("transom/hall-pi/door/state")]
     steps = list(pairwise(read_verdicts(verdicts)))
     swaps_s = [later - at for (watch, at), (other, later) in steps if watch != other]
     usual_s = [later - at for (watch, at), (other, later) in steps if watch == other]
     assert len(swaps_s) == claim.runs
     assert was_told == ["online"]  # nor does the device go away for it
+    known = [state["state"] != "unknown" for state in states]
+    assert all(known[known.index(True) :]), states  # nor does a zone
+    assert max(state["sequence"] for state in states) == 1 + claim.runs
     usual, longest = float(np.median(usual_s)), max(swaps_s)
     claim.found(
         "at most {longest_s} s, median {median_s}; between other verdicts {usual_s}, at most "
