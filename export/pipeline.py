@@ -5,13 +5,12 @@ give the same bytes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from export.benchmark import time_models
 from export.bundle_report import Candidate, report_of
@@ -22,14 +21,15 @@ from export.figures import metrics_of, training_of
 from export.goldens import Answer, make_goldens
 from export.graph import EMBEDDING, export_graph, fold_temperatures
 from export.guard import make_guard
-from export.parity import Limits, check_float, check_fused, check_parity, compare
+from export.held_out import HeldOut, hold_out, said_of
+from export.parity import Limits, check_fused, check_parity, compare
 from export.quantize import calibration_indices, count_operators, drop_zero_points
 from export.recipe import ExportRecipe
 from export.unrounded import Unrounded, judge, keep_clips
 from train.corpus import Corpus
 from train.ensemble import why_not_on_a_device
 from train.evaluate import evaluate, label_classes
-from train.network import Network, predict_logits
+from train.network import Network
 from train.predictor import OnnxPredictor, Said
 from train.progress import Progress
 from train.run import Run
@@ -38,37 +38,16 @@ from transom import __version__
 from transom.bundle import read_bundle, write_bundle
 from transom.crop import Image
 from transom.errors import BundleError, ExportError
-from transom.goldens import Logits
+from transom.goldens import Goldens, Logits
 from transom.manifest import DISTANCE, Manifest, TaskSpec
 from transom.signing import PrivateKey
 
 Precision = Literal["int8", "float32", "auto"]
 
 _STEPS = 6
-_BATCH = 32
-_TORCH_CROPS = 32
-_GOLDEN_CANDIDATES = 64
 _AUTO_SECONDS = 3.0
 
-Targets = npt.NDArray[np.int64]
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Held:
-    """The crops that the training did not see, and what float32 says of them.
-
-    Attributes:
-        corpus: N rows, val and test.
-        targets: (N, T) int64 in the order of the run's tasks and classes, -1 = not labelled.
-        float32: What the float32 graph says of them: no temperature yet.
-        difference: Largest difference between torch and ONNX float32.
-    """
-
-    corpus: Corpus
-    targets: Targets
-    float32: Said
-    difference: float
 
 
 def export_run(
@@ -116,47 +95,29 @@ def export_run(
 
     graph = export_graph(network, run.tasks, run.recipe.size)
     step()
-    held = _hold_out(network, graph, draft, corpus, recipe.limits)
+    held = hold_out(network, graph, draft, corpus, recipe.limits)
     step()
     candidate = _choose(run, graph, draft, corpus, held, precision, recipe, tell or _say_nothing)
     step()
     calibration = _calibrate(run, candidate, held, draft, corpus)
-    temperatures = calibration.temperatures
-    model = fold_temperatures(candidate.model, temperatures)
     manifest = msgspec.structs.replace(
         draft, precision=candidate.precision, tasks=calibration.specs
     )
-    # Too few held-out pictures promise no limit: a device then refuses a distance nobody asks for.
-    if calibration.distance is not None and DISTANCE in manifest.widths():
-        model = append_distance(model, calibration.distance)
-    model = drop_zero_points(model)
-    if candidate.precision == "int8":
-        model = keep_clips(model)
-        check_fused(count_operators(model), recipe.limits, excluded=candidate.excluded)
+    model = _finished(candidate, calibration, manifest, recipe.limits)
     step()
     predictor = OnnxPredictor(model, manifest)
     evaluation = evaluate(predictor, _judged(corpus))
     manifest = msgspec.structs.replace(manifest, metrics=metrics_of(run, evaluation))
     step()
-    crops, targets = _golden_candidates(held)
     unrounded, in_float32 = _run_unrounded(run, model, manifest, held, recipe.limits)
-    goldens = make_goldens(
-        model,
-        lambda these: _said(predictor, these).logits,
-        run.tasks,
-        crops,
-        targets,
-        in_float32,
-    )
-    guard = make_guard(predictor, held.corpus.crops, held.targets, held.corpus.groups)
-    goldens = replace(goldens, guard=guard)
+    goldens = _goldens(run, model, predictor, held, in_float32)
     report = report_of(
         candidate,
         recipe,
         evaluation,
         model,
         difference=held.difference,
-        temperatures=temperatures,
+        temperatures=calibration.temperatures,
         unrounded=unrounded,
         float32_tolerance=goldens.float32_tolerance,
     )
@@ -219,34 +180,12 @@ def _draft(run: Run, name: str, sequence: int, embedding: int) -> Manifest:
     )
 
 
-def _hold_out(
-    network: Network, graph: bytes, draft: Manifest, corpus: Corpus, limits: Limits
-) -> _Held:
-    """Run the float32 graph over val and test, and check it against torch on some of them."""
-    rows = corpus.select(np.flatnonzero(corpus.splits != "train"))
-    predictor = OnnxPredictor(graph, draft)
-    judged = evaluate(predictor, rows)
-    targets = np.stack([task.targets for task in judged.tasks.values()], axis=1)
-    said = _said(predictor, rows.crops)
-    some = calibration_indices(targets, rows.groups, _TORCH_CROPS)
-    torch_logits, torch_embedding = predict_logits(network, np.array(rows.crops[some]))
-    difference = check_float(
-        {**torch_logits, EMBEDDING: torch_embedding},
-        {
-            **{task: values[some] for task, values in said.logits.items()},
-            EMBEDDING: said.embedding[some],
-        },
-        limits,
-    )
-    return _Held(rows, targets, said, difference)
-
-
 def _choose(
     run: Run,
     graph: bytes,
     draft: Manifest,
     corpus: Corpus,
-    held: _Held,
+    held: HeldOut,
     precision: Precision,
     recipe: ExportRecipe,
     tell: Tell,
@@ -259,7 +198,7 @@ def _choose(
 
     def check(attempt: Attempt) -> Candidate:
         check_fused(count_operators(attempt.model), limits, excluded=attempt.excluded)
-        said = _said(OnnxPredictor(attempt.model, draft), held.corpus.crops)
+        said = said_of(OnnxPredictor(attempt.model, draft), held.corpus.crops)
         candidate = _judge(run, attempt, "int8", said, held, limits)
         check_parity(candidate.parity, limits)
         return candidate
@@ -284,7 +223,7 @@ def _quantizer(
         return np.array(train.crops[some])
 
     def answer(crops: Image) -> Logits:
-        said = _said(OnnxPredictor(graph, draft), crops)
+        said = said_of(OnnxPredictor(graph, draft), crops)
         return {**said.logits, EMBEDDING: said.embedding}
 
     return Quantizer(graph, run.tasks, samples, answer, recipe)
@@ -295,10 +234,10 @@ def _judge(
     attempt: Attempt,
     precision: Literal["int8", "float32"],
     said: Said,
-    held: _Held,
+    held: HeldOut,
     limits: Limits,
 ) -> Candidate:
-    calibrated, groups = _calibrated(run, held), held.corpus.groups
+    calibrated, groups = held.calibrated(run), held.corpus.groups
     parity = compare(run.tasks, calibrated, said.logits, held.targets, groups, limits)
     why = "asked for" if attempt.fallback is None else f"by fallback: {attempt.what}"
     return Candidate(
@@ -306,16 +245,8 @@ def _judge(
     )
 
 
-def _calibrated(run: Run, held: _Held) -> Logits:
-    """Return float32's logits: temperatures change no class, but of which crops it is sure."""
-    return {
-        task: np.asarray(values / run.temperatures.get(task, 1.0), np.float32)
-        for task, values in held.float32.logits.items()
-    }
-
-
 def _run_unrounded(
-    run: Run, model: bytes, manifest: Manifest, held: _Held, limits: Limits
+    run: Run, model: bytes, manifest: Manifest, held: HeldOut, limits: Limits
 ) -> tuple[Unrounded, Answer | None]:
     """Run an INT8 network in float32 over the held-out crops, and judge it as INT8 was judged."""
     if manifest.precision == "float32":
@@ -323,9 +254,9 @@ def _run_unrounded(
     predictor = OnnxPredictor(model, manifest, precision="float32")
 
     def answer(crops: Image) -> Logits:
-        return _said(predictor, crops).logits
+        return said_of(predictor, crops).logits
 
-    calibrated, found = _calibrated(run, held), answer(held.corpus.crops)
+    calibrated, found = held.calibrated(run), answer(held.corpus.crops)
     groups = held.corpus.groups
     unrounded = judge(run.tasks, calibrated, found, held.targets, groups, limits)
     return unrounded, None if unrounded.refused else answer
@@ -350,12 +281,12 @@ def _say_nothing(_: str) -> None:
 
 
 def _calibrate(
-    run: Run, candidate: Candidate, held: _Held, draft: Manifest, corpus: Corpus
+    run: Run, candidate: Candidate, held: HeldOut, draft: Manifest, corpus: Corpus
 ) -> Calibration:
     """Calibrate the network that ships, on what it says itself."""
     train = corpus.split("train")
     known = train.select(reference_rows(train.groups))
-    embedding = _said(OnnxPredictor(candidate.model, draft), known.crops).embedding
+    embedding = said_of(OnnxPredictor(candidate.model, draft), known.crops).embedding
     distance = fit_distance(embedding, label_classes(run.tasks, known))
     is_val = held.corpus.splits == "val"
     said = Said(
@@ -365,30 +296,37 @@ def _calibrate(
     return calibrate(run, said, held.targets[is_val], distance)
 
 
+def _finished(
+    candidate: Candidate, calibration: Calibration, manifest: Manifest, limits: Limits
+) -> bytes:
+    """Return the graph as it ships: with its temperatures, and its rule for the unknown."""
+    model = fold_temperatures(candidate.model, calibration.temperatures)
+    # Too few held-out pictures promise no limit: a device then refuses a distance nobody asks for.
+    if calibration.distance is not None and DISTANCE in manifest.widths():
+        model = append_distance(model, calibration.distance)
+    model = drop_zero_points(model)
+    if candidate.precision == "int8":
+        model = keep_clips(model)
+        check_fused(count_operators(model), limits, excluded=candidate.excluded)
+    return model
+
+
+def _goldens(
+    run: Run, model: bytes, predictor: OnnxPredictor, held: HeldOut, in_float32: Answer | None
+) -> Goldens:
+    def answer(crops: Image) -> Logits:
+        return said_of(predictor, crops).logits
+
+    crops, targets = held.golden_candidates()
+    goldens = make_goldens(model, answer, run.tasks, crops, targets, in_float32)
+    guard = make_guard(predictor, held.corpus.crops, held.targets, held.corpus.groups)
+    return replace(goldens, guard=guard)
+
+
 def _judged(corpus: Corpus) -> Corpus:
     """The rows that neither training nor calibration saw, or val where there are none."""
     test = corpus.split("test")
     return test if len(test) else corpus.split("val")
-
-
-def _golden_candidates(held: _Held) -> tuple[Image, Targets]:
-    """Held-out crops of all labels, those of test first."""
-    parts = []
-    for split in ("test", "val"):
-        rows = np.flatnonzero(held.corpus.splits == split)
-        no_groups = [""] * len(rows)
-        parts.append(rows[calibration_indices(held.targets[rows], no_groups, _GOLDEN_CANDIDATES)])
-    some = np.concatenate(parts)
-    return np.array(held.corpus.crops[some]), held.targets[some]
-
-
-def _said(predictor: OnnxPredictor, crops: Image) -> Said:
-    parts = [
-        predictor(np.array(crops[start : start + _BATCH])) for start in range(0, len(crops), _BATCH)
-    ]
-    names = predictor.tasks.names
-    logits = {name: np.concatenate([part.logits[name] for part in parts]) for name in names}
-    return Said(logits, np.concatenate([part.embedding for part in parts]))
 
 
 def _steps(progress: Progress | None) -> Callable[[], None]:
