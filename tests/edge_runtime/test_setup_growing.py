@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.setup.growing import grown
+from edge_runtime.toml_tables import join_tables, split_tables
 
 NEW = """\
 [[cameras]]
@@ -53,8 +54,10 @@ def test_a_comment_that_stands_alone_stays_with_what_follows() -> None:
     assert grown(f"{BEFORE}\n{rest}", NEW) == f"{BEFORE}\n{NEW}\n{rest}"
 
 
-def test_at_the_end_of_a_file_the_last_comment_stays_before() -> None:
-    assert grown(f"{BROKER}\n{BEFORE}\n\n", NEW) == f"{BROKER}\n{BEFORE}\n{NEW}"
+def test_at_the_end_of_a_file_the_camera_s_own_comment_stays_with_it() -> None:
+    assert grown(f"{BROKER}\n{BEFORE}\n\n", NEW) == f"{BROKER}\n{BEFORE}\n{NEW}\n\n"
+    end = "\n# [page]\n# port = 8380\n"
+    assert grown(f"{BROKER}\n{BEFORE}{end}", NEW) == f"{BROKER}\n{BEFORE}\n{NEW}{end}"
     assert grown(f"{BROKER}\n{BEFORE}".removesuffix("\n"), NEW) == f"{BROKER}\n{BEFORE}\n{NEW}"
 
 
@@ -85,6 +88,7 @@ def test_no_line_is_lost_and_the_new_camera_is_the_last(pieces: list[str]) -> No
         before = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return
+    assert join_tables(split_tables(text)) == text
     new = grown(text, NEW)
     after = tomllib.loads(new)
     assert after.pop("cameras") == [*before.pop("cameras"), *tomllib.loads(NEW)["cameras"]]

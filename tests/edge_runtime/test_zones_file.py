@@ -9,6 +9,7 @@ from edge_runtime.web.asked import DrawnZone
 from edge_runtime.web.zones_file import save_zones
 from tests.edge_runtime.page import configuration_of
 from tests.edge_runtime.test_daemon import DOOR
+from transom.config import load_config
 
 WINDOW = DrawnZone("window", ((0.1, 0.1), (0.3, 0.1), (0.3, 0.4), (0.1, 0.4)), "window")
 
@@ -24,3 +25,100 @@ def test_a_new_zone_has_the_line_ends_of_the_file(tmp_path: Path, end: str, mark
     assert b"window" in found
     ends = found.count(b"\r\n") if end == "\r\n" else found.count(b"\n") - found.count(b"\r\n")
     assert ends == found.count(b"\n") == len(found.splitlines())
+
+
+HEAD = """\
+device = "pi"
+
+# the hall, by the stairs
+[[cameras]]
+name = "hall"
+source = "usb:0"
+"""
+FRONT = """\
+
+# to the street
+[[cameras.zones]]
+name = "front"
+polygon = [[0.1, 0.1], [0.3, 0.1], [0.3, 0.4], [0.1, 0.4]]  # measured
+# its handle is new
+"""
+BACK = """\
+
+# to the yard
+[[cameras.zones]]
+name = "back"
+polygon = [[0.5, 0.1], [0.7, 0.1], [0.7, 0.4], [0.5, 0.4]]
+
+# it has a sensor
+[cameras.zones.contact]
+topic = "zigbee2mqtt/back"
+"""
+REST = """\
+
+# ---- the yard
+
+[[cameras]]
+name = "yard"
+source = "usb:1"
+zones = [{ name = "gate", polygon = [[0.1, 0.1], [0.3, 0.1], [0.3, 0.4], [0.1, 0.4]] }]
+
+# the broker, in the cellar
+[mqtt]
+host = "localhost"
+
+[samples]
+
+# the end
+"""
+SQUARE = ((0.1, 0.1), (0.3, 0.1), (0.3, 0.4), (0.1, 0.4))
+ASIDE = ((0.5, 0.1), (0.7, 0.1), (0.7, 0.4), (0.5, 0.4))
+NEW = """\
+
+[[cameras.zones]]
+name = "window"
+device_class = "window"
+polygon = [[0.1, 0.1], [0.3, 0.1], [0.3, 0.4], [0.1, 0.4]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["front", "back"], HEAD + FRONT + BACK + REST),
+        (["front"], HEAD + FRONT + REST),
+        (["back"], HEAD + BACK + REST),
+        (["front", "back", "window"], HEAD + FRONT + BACK + NEW + REST),
+        (["window", "front"], HEAD + FRONT + NEW + REST),
+        (["window"], HEAD + NEW + REST),
+    ],
+)
+def test_a_comment_goes_and_stays_with_the_table_below_it(
+    tmp_path: Path, names: list[str], expected: str
+) -> None:
+    path = tmp_path / "transom.toml"
+    path.write_text(HEAD + FRONT + BACK + REST)
+    shapes = {"front": SQUARE, "back": ASIDE}
+    zones = [WINDOW if n == "window" else DrawnZone(n, shapes[n]) for n in names]
+    assert save_zones(path, "hall", zones).saved
+    assert path.read_text() == expected
+
+
+def test_a_zone_that_is_moved_keeps_the_comments_around_it(tmp_path: Path) -> None:
+    path = tmp_path / "transom.toml"
+    path.write_text(HEAD + FRONT + BACK + REST)
+    assert save_zones(path, "hall", [DrawnZone("front", ASIDE), DrawnZone("back", ASIDE)]).saved
+    moved = "polygon = [[0.5, 0.1], [0.7, 0.1], [0.7, 0.4], [0.5, 0.4]]  # measured\n"
+    lines = [moved if "# measured" in line else line for line in FRONT.splitlines(keepends=True)]
+    assert path.read_text() == HEAD + "".join(lines) + BACK + REST
+
+
+def test_zones_in_an_array_are_written_into_it(tmp_path: Path) -> None:
+    path = tmp_path / "transom.toml"
+    path.write_text(HEAD + FRONT + BACK + REST)
+    assert save_zones(path, "yard", [DrawnZone("gate", ASIDE), WINDOW]).saved
+    text = path.read_text()
+    assert text.startswith(HEAD + FRONT + BACK)
+    assert text.endswith(REST[REST.index("\n# the broker") :])
+    zones = load_config(path).cameras[1].zones
+    assert [(zone.name, zone.polygon) for zone in zones] == [("gate", ASIDE), ("window", SQUARE)]
