@@ -33,7 +33,9 @@ import cv2
 import numpy as np
 
 from train.scenes import generate_clip
+from transom.bundle import read_bundle
 from transom.manifest import DISTANCE
+from transom.starter import STARTER, bundle_path, starter_keys
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
@@ -168,17 +170,18 @@ def write_processor(root: Path, cpu: str) -> None:
 
 
 def write_case(case: Path) -> None:
-    """Draw a clip of a room, write its configuration, and some crops of noise."""
+    """Write crops of noise, as large as the starter wants them, a clip and its configuration."""
+    case.mkdir(parents=True, exist_ok=True)
+    size = read_bundle(bundle_path(STARTER), starter_keys()).manifest.input.size
+    noise = np.random.default_rng(0).integers(0, 256, (NOISE_CROPS, size, size, 3), np.uint8)
+    np.save(case / "crops.npy", noise)
     if (case / "clip.mkv").exists():
         return
-    case.mkdir(parents=True, exist_ok=True)
     truth = generate_clip(case / "clip.mp4", seed=10_001, seconds=CLIP_S, fps=2 * FPS)
     zones = "".join(
         f'[[cameras.zones]]\nname = "{name}"\npolygon = {[list(p) for p in zone.points]}\n'
         for name, zone in truth.zones.items()
     )
-    noise = np.random.default_rng(0).integers(0, 256, (NOISE_CROPS, 128, 128, 3), np.uint8)
-    np.save(case / "crops.npy", noise)
     (case / "transom.toml").write_text(CONFIG % FPS + zones)
     write_without_loss(case / "clip.mp4", case / "clip.mkv")
 

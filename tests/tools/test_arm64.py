@@ -1,11 +1,20 @@
 """How two processors are compared: what counts as alike, and what does not."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tools.arm64 import FPS, compare_messages, compare_output, compare_transitions
+from tools.arm64 import (
+    FPS,
+    NOISE_CROPS,
+    check_here,
+    compare_messages,
+    compare_output,
+    compare_transitions,
+    write_case,
+)
 
 EVENT = (13.4, "transom/check/door/event", "opened", "open")
 
@@ -47,3 +56,10 @@ def test_a_transition_in_a_video_may_come_a_frame_apart(frames: int, *, is_alike
 @pytest.mark.parametrize("theirs", [[], [EVENT, EVENT], [(*EVENT[:3], "ajar")]])
 def test_transitions_in_a_video_must_be_the_same_ones(theirs: list[Any]) -> None:
     assert not compare_transitions([EVENT], theirs)[0]
+
+
+def test_what_is_compared_is_a_case_that_the_check_accepts(tmp_path: Path) -> None:
+    write_case(tmp_path)
+    found = check_here(tmp_path)
+    assert len(found["logits"]["state"]) >= NOISE_CROPS
+    assert found["transitions"] != []
