@@ -3,18 +3,20 @@
 The memory has no name (memfd), so nothing of it can be left behind, however the two processes
 end. It is as large as the largest frame allows, and costs only what the frames touch. Each slot is
 guarded by a record lock, which the kernel drops when its holder dies, and which orders memory
-between processors: a frame is read whole or not at all.
+between processors: a frame is read whole or not at all. What is read without the lock, a slot's
+number and the time of the last picture, is a whole machine word that is stored at once: written
+byte by byte (`struct.pack_into`), it is zero for a moment.
 """
 
 import fcntl
 import mmap
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_runtime.wake import Wake
 from transom.crop import Image
@@ -23,11 +25,10 @@ MAX_FRAME_BYTES = 4096 * 4096 * 3
 """Room for one frame: 16 megapixels."""
 
 _SLOTS = 2
-_HEADER = struct.Struct("=QQQII")  # number, taken_ns, key frames, height, width
 _HEADER_BYTES = 4096  # pixels begin on a page
 _SLOT_BYTES = _HEADER_BYTES + MAX_FRAME_BYTES
-_ALIVE = struct.Struct("=Q")
-_ALIVE_OFFSET = 2048
+_HEADER_WORDS = 5  # number, taken_ns, key frames, height, width
+_ALIVE_WORD = 256  # in the first slot's page
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +68,22 @@ class FrameRing:
         self.descriptor = descriptor
         self._memory = mmap.mmap(descriptor, _SLOTS * _SLOT_BYTES)
         self._bytes = np.frombuffer(self._memory, np.uint8)
+        self._words = self._bytes.view(np.uint64)
         self._written = 0
 
     def close(self) -> None:
         """Give the memory back."""
-        del self._bytes
+        del self._bytes, self._words
         self._memory.close()
         os.close(self.descriptor)
 
     def mark_alive(self, now_ns: int) -> None:
         """Note that the source gave a picture, even one that nobody needs."""
-        _ALIVE.pack_into(self._memory, _ALIVE_OFFSET, now_ns)
+        self._words[_ALIVE_WORD] = now_ns
 
     def alive_ns(self) -> int:
         """Return when the source last gave a picture, monotonic nanoseconds; 0 = never."""
-        moment: int = _ALIVE.unpack_from(self._memory, _ALIVE_OFFSET)[0]
-        return moment
+        return int(self._words[_ALIVE_WORD])
 
     def write(self, image: Image, taken_ns: int, key_frames: int = 0) -> None:
         """Put a frame into the older slot.
@@ -105,9 +106,9 @@ class FrameRing:
         slot = self._written % _SLOTS
         with self._locked(slot, fcntl.LOCK_EX):
             np.copyto(self._pixels(slot, image.shape[0], image.shape[1]), image)
-            height, width = image.shape[:2]
-            header = (self._written + 1, taken_ns, key_frames, height, width)
-            _HEADER.pack_into(self._memory, slot * _SLOT_BYTES, *header)
+            header = self._header(slot)
+            header[1:] = taken_ns, key_frames, *image.shape[:2]
+            header[0] = self._written + 1
         self._written += 1
         if self._wake is not None:
             self._wake.set()
@@ -117,24 +118,23 @@ class FrameRing:
 
         Never waits for a writer that was stopped while writing: then the other slot is newest.
         """
-        by_number = sorted(((self._header(slot)[0], slot) for slot in range(_SLOTS)), reverse=True)
+        numbers = ((int(self._header(slot)[0]), slot) for slot in range(_SLOTS))
+        by_number = sorted(numbers, reverse=True)
         for number, slot in by_number:
             if number <= after:
                 return None
             try:
                 with self._locked(slot, fcntl.LOCK_SH | fcntl.LOCK_NB):
-                    number, taken_ns, key_frames, height, width = self._header(slot)
+                    number, taken_ns, key_frames, height, width = map(int, self._header(slot))
                     image = self._pixels(slot, height, width).copy()
             except BlockingIOError:
                 continue
             return Frame(image, taken_ns, number, key_frames)
         return None
 
-    def _header(self, slot: int) -> tuple[int, int, int, int, int]:
-        number, taken_ns, key_frames, height, width = _HEADER.unpack_from(
-            self._memory, slot * _SLOT_BYTES
-        )
-        return number, taken_ns, key_frames, height, width
+    def _header(self, slot: int) -> npt.NDArray[np.uint64]:
+        start = slot * _SLOT_BYTES // self._words.itemsize
+        return self._words[start : start + _HEADER_WORDS]
 
     def _pixels(self, slot: int, height: int, width: int) -> Image:
         start = slot * _SLOT_BYTES + _HEADER_BYTES

@@ -19,6 +19,7 @@ from edge_runtime.capture import CameraProcess, read_file
 from edge_runtime.frame_ring import FrameRing
 from edge_runtime.redaction import redact, shown_source
 from edge_runtime.sources import open_source
+from tests.edge_runtime.broker import wait_until
 from tests.edge_runtime.cameras import (
     MjpegServer,
     camera_config,
@@ -593,6 +594,28 @@ def test_a_frame_is_read_whole_while_the_other_process_writes(scene: Scene) -> N
         writer.wait()
         ring.close()
     assert not open_rings()
+
+
+def test_the_time_of_the_last_picture_never_goes_back_while_the_other_process_writes_it() -> None:
+    code = (
+        "import itertools, sys; from edge_runtime.frame_ring import FrameRing\n"
+        "ring = FrameRing(int(sys.argv[1]))\n"
+        "for now_ns in itertools.count(1 << 40): ring.mark_alive(now_ns)"
+    )
+    ring = FrameRing()
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, str(ring.descriptor)], pass_fds=(ring.descriptor,)
+    )
+    try:
+        wait_until(ring.alive_ns)
+        moments = [ring.alive_ns() for _ in range(300_000)]
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+        ring.close()
+    assert moments[0] < moments[-1]
+    assert moments == sorted(moments)
 
 
 def test_a_writer_that_dies_while_writing_leaves_the_other_frame() -> None:
