@@ -5,6 +5,8 @@
 #   make faults  every promise of docs/reliability.md with its full numbers, and that page (hours)
 #   make fuzz    readers of bundles, configurations and payloads, MINUTES=10 each (x86-64)
 #   make docs    the documentation as a site in build/site, strictly, and where its links lead
+#   make blocks  type every shell block of the documentation in a house made of software (as root)
+#   make recordings  record what commands show in a terminal, as docs/recordings.md (as root)
 #   make tutorial  type the tutorial into a fresh Debian and take its times (as root, network)
 #   make homeassistant  what a device tells, told to a real Home Assistant (Python 3.11, network)
 #   make lock    lock what is installed, with digests, as CycloneDX too, and its licences (network)
@@ -31,9 +33,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools docs
 
-.PHONY: demo test check faults fuzz docs tutorial homeassistant lock audit wheel dist deb install-test bench vm powercuts starter sizes arm64 rooms clean help
+.PHONY: demo test check faults fuzz docs blocks recordings tutorial homeassistant lock audit wheel dist deb install-test bench vm powercuts starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,23s/^# *//p' Makefile
+	@sed -n '2,25s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -83,6 +85,16 @@ docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -c docs/site -b html -q -n -W --keep-going . build/site
 	$(BIN)/python -m tools.links
 	@echo "build/site/index.html"
+
+# PAGES="docs/setup.md …" types those of some pages only; what they made: build/blocks/page.
+PAGES ?=
+blocks: $(VENV)/.dev
+	@sh tools/system-packages.sh test
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -m tools.run_blocks $(PAGES)
+
+recordings: $(VENV)/.dev
+	@sh tools/system-packages.sh test
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -m tools.recordings
 
 tutorial: $(VENV)/.dev
 	@sh tools/system-packages.sh tutorial

@@ -14,7 +14,7 @@ from train.evaluate import Evaluation, evaluate, write_predictions
 from train.predictor import OnnxPredictor, Predictor
 from train.progress import progress_bar
 from train.report import write_report
-from train.shots import few_shots, shot_lines
+from train.shots import Shots, few_shots, shot_lines
 from train.told_apart import ANSWERED, Unlike, tell_apart
 from train.unlike_page import unlike_section
 from transom.bundle import read_bundle
@@ -109,12 +109,7 @@ def evaluate_command(
         text: evaluate(predictor, read_others(predictor, text, datasets, split)) for text in others
     }
     unlike = {text: tell_apart(evaluation, other) for text, other in said_of_others.items()}
-    with progress_bar("learning from examples") as progress:
-        curves = (
-            few_shots(evaluation, load_guard(model, predictor), counts, progress=progress)
-            if counts
-            else {}
-        )
+    curves = _learn(evaluation, load_guard(model, predictor), counts) if counts else {}
     if predictions is not None:
         write_predictions(predictions, evaluation)
     if report is not None:
@@ -139,6 +134,13 @@ def evaluate_command(
             "is fairly judged with --split val or --split test",
             err=True,
         )
+
+
+def _learn(
+    evaluation: Evaluation, guard: Guard | None, counts: tuple[int, ...]
+) -> dict[str, list[Shots]]:
+    with progress_bar("learning from examples") as progress:
+        return few_shots(evaluation, guard, counts, progress=progress)
 
 
 def load_predictor(model: str) -> Predictor:

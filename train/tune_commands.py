@@ -74,7 +74,7 @@ def tune_command(
     \b
     Examples:
         transom tune doors home --out search --trials 40
-        transom tune doors --out search --search learning_rate=1e-4..1e-2:log
+        transom tune doors --out rates --search learning_rate=1e-4..1e-2:log
         transom tune doors --out worker2 --storage postgresql+pg8000://tune@db/transom
     """
     from train.page import answer_text
