@@ -72,9 +72,9 @@ def label_command(dataset: Path, model: str, port: int, browser: bool, as_json: 
         ending = threading.Event()
         looking = threading.Thread(target=_look, args=(desk.look, ending), daemon=True)
         looking.start()
-        if browser:
-            click.launch(link)
-        try:
+        try:  # from here on: a thread within the network's runtime would abort the program's end
+            if browser:
+                click.launch(link)
             serve(make_app(access_of(config, token, at), desk.answer), listener)
         finally:
             ending.set()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import struct
 import subprocess
@@ -237,3 +238,20 @@ def test_transom_label_prints_a_link_that_opens_the_data_set(folder: Path) -> No
         process.send_signal(signal.SIGINT)
         assert json.loads(body)["name"] == "home"
         assert process.wait(20) in (0, 130)
+
+
+def test_ctrl_c_while_a_browser_is_opened_ends_a_look_in_an_orderly_way(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A thread that is left within the network's runtime aborts the process with signal 6."""
+    zones = [Zone.rectangle(0.1, 0.1, 0.5, 0.5 + number / 4000) for number in range(1500)]
+    write_dataset(
+        folder, name="home", tasks=TASKS, rows=[Row(image="a.jpg", zone=z) for z in zones]
+    )
+    browser = tmp_path / "browser"
+    browser.write_text("#!/bin/sh\n/bin/sleep 1\nkill -INT $PPID\n/bin/sleep 1\n")
+    browser.chmod(0o755)
+    environment = os.environ | {"PATH": str(tmp_path), "BROWSER": f"{browser} %s"}
+    command = [sys.executable, "-m", "transom", "label", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (130, "stopped")
