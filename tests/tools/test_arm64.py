@@ -47,6 +47,22 @@ def test_messages_about_equal_pictures_must_be_equal(theirs: list[Any]) -> None:
     assert not compare_messages(ours, theirs)[0]
 
 
+@pytest.mark.parametrize(
+    ("theirs", "is_alike"),
+    [
+        ('{"state":"open","confidence":0.9612}', True),
+        ('{"state":"open","confidence":0.9514}', False),
+        ('{"state":"ajar","confidence":0.9614}', False),
+        ('{"state":"open"}', False),
+    ],
+)
+def test_messages_about_equal_pictures_may_be_a_little_surer(
+    theirs: str, *, is_alike: bool
+) -> None:
+    ours = [(0.2, "topic", '{"state":"open","confidence":0.9614}')]
+    assert compare_messages(ours, [(0.2, "topic", theirs)])[0] is is_alike
+
+
 @pytest.mark.parametrize(("frames", "is_alike"), [(0, True), (1, True), (-1, True), (2, False)])
 def test_a_transition_in_a_video_may_come_a_frame_apart(frames: int, *, is_alike: bool) -> None:
     theirs = [(EVENT[0] + frames / FPS, *EVENT[1:])]
