@@ -95,15 +95,23 @@ class _Diagnostics:
 
     def pass_on(self) -> bool:
         """Send what was written since the last call to the parent; return if it tells damage."""
+        data = self._take()
+        return any(word in data for word in _DAMAGE)
+
+    def printed(self) -> str:
+        """Send what was written since the last call to the parent, and return it."""
+        return self._take().decode("utf-8", "replace")
+
+    def _take(self) -> bytes:
         try:
             data = os.read(self._unread, 65536)
         except BlockingIOError:
-            return False
+            return b""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines[-20:]:
             text = redact(line.decode("utf-8", "replace"), self._secrets)
             self.say(Report(log=text[:500]))
-        return any(word in data for word in _DAMAGE)
+        return data
 
     def say(self, report: Report) -> None:
         # Below PIPE_BUF a line is written whole or not at all, and never blocks.
@@ -149,7 +157,7 @@ def _watch_parent(stopping: threading.Event) -> None:
 
 def _capture(order: Order, diagnostics: _Diagnostics, stopping: threading.Event) -> None:
     ring = FrameRing(order.ring, None if order.wake is None else Wake(order.wake))
-    source = open_source(order.camera, order.secret, stopping.wait)
+    source = open_source(order.camera, order.secret, stopping.wait, diagnostics.printed)
     diagnostics.pass_on()
     diagnostics.say(Report(opened=True))
     try:

@@ -1,5 +1,6 @@
 """`transom doctor`: what is tried in a process of its own, because it may block or crash."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _CHILD_TIMEOUT_S = 30.0
 _LEAST_ONNXRUNTIME = (1, 24, 4)
+_REFUSES_USER = re.compile(r"answers 40[13]\b")
 _MOST_LOAD = 0.5
 """Share of one core that looking at every frame of every zone may take."""
 
@@ -96,12 +98,19 @@ def check_camera(camera: CameraConfig, config_file: Path) -> Check:
     try:
         image = take_picture(camera, secret)
     except CameraError as error:
-        is_clip = camera.source.startswith("file:")
-        do = "check that it is on and that another program does not hold it"
-        do = "mend source, or put the clip there" if is_clip else do
-        return Check(check=name, ok=False, what=str(error), do=do)
+        return Check(check=name, ok=False, what=str(error), do=_what_to_do(camera, str(error)))
     size = f"{image.shape[1]} x {image.shape[0]}"
     return Check(check=name, ok=True, what=f"{shown_source(camera.source)}: {size}")
+
+
+def _what_to_do(camera: CameraConfig, fault: str) -> str:
+    if camera.source.startswith("file:"):
+        return "mend source, or put the clip there"
+    if "://" not in camera.source:
+        return "check that it is on and that another program does not hold it"
+    if _REFUSES_USER.search(fault):
+        return "mend username and password_file of this camera"
+    return "check that it is on and in this network, and its address and path in source"
 
 
 def _run_child(

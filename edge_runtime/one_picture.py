@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ from transom.secret import read_secret
 CHILD_TIMEOUT_S = 15.0
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_ERRORS_OF_FFMPEG = {"OPENCV_FFMPEG_LOGLEVEL": "16"}
 _TRY_CAMERA = "from edge_runtime.one_picture import try_camera; try_camera()"
 
 
@@ -58,7 +61,7 @@ def take_picture(camera: CameraConfig, secret: str | None, settle_s: float = 0.0
             input=request,
             capture_output=True,
             timeout=CHILD_TIMEOUT_S + settle_s,
-            env=dict(os.environ) | ENVIRONMENT,
+            env=dict(os.environ) | ENVIRONMENT | _ERRORS_OF_FFMPEG,
         )
     except subprocess.TimeoutExpired:
         raise CameraError(f"{shown}: gives no picture in time") from None
@@ -75,15 +78,9 @@ def take_picture(camera: CameraConfig, secret: str | None, settle_s: float = 0.0
 def try_camera() -> None:
     """Read a picture of the camera that standard input describes, and write it as PNG."""
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)
-    image = None
     try:
-        source = open_source(request.camera, request.secret)
-        until_s = time.monotonic() + request.settle_s
-        while source.grab():
-            image = source.retrieve() if time.monotonic() >= until_s else None
-            if image is not None:
-                break
-        source.release()
+        with _caught_prints() as printed:
+            image = _first_picture(request, printed)
     except TransomError as error:
         sys.exit(str(error))
     if image is None:
@@ -92,6 +89,30 @@ def try_camera() -> None:
     if not done:
         sys.exit("gives no picture")
     sys.stdout.buffer.write(data.tobytes())
+
+
+def _first_picture(request: _Request, printed: Callable[[], str]) -> Image | None:
+    source = open_source(request.camera, request.secret, printed=printed)
+    until_s = time.monotonic() + request.settle_s
+    image = None
+    while image is None and source.grab():
+        image = source.retrieve() if time.monotonic() >= until_s else None
+    source.release()
+    return image
+
+
+@contextmanager
+def _caught_prints() -> Iterator[Callable[[], str]]:
+    """Yield what returns all that libraries print meanwhile, which nobody else sees."""
+    caught = os.memfd_create("prints")
+    ours = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    for descriptor in ours:
+        os.dup2(caught, descriptor)
+    try:
+        yield lambda: os.pread(caught, 65536, 0).decode("utf-8", "replace")
+    finally:
+        for descriptor, kept in ours.items():
+            os.dup2(kept, descriptor)
 
 
 def how_it_ended(child: "subprocess.CompletedProcess[bytes]") -> str:

@@ -4,6 +4,7 @@ OpenCV reads V4L2, RTSP and files; MJPEG over HTTP has a reader of its own (`mjp
 """
 
 import importlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,10 @@ READ_TIMEOUT_S = 2.5
 _PICAMERA_SIZE = (1280, 720)
 _PICAMERA_LEAST_FPS = 5.0  # slower, and its exposure control takes long to follow the light
 _PICAMERA_ERRORS = (RuntimeError, IndexError, ValueError, OSError)
+_RTSP_ANSWER = re.compile(r"method [A-Z]+ failed: (\d{3}) \(([A-Za-z ]{1,60})\)")
+_NO_CONNECTION = re.compile(
+    r"(?:Connection to \S+ failed|Failed to resolve hostname \S+): ([A-Za-z ]{1,60})"
+)
 _LONGEST_GAP_S = 60.0
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 ENVIRONMENT = {
@@ -56,7 +61,10 @@ class Source(Protocol):
 
 
 def open_source(
-    config: CameraConfig, secret: str | None, wait: Callable[[float], object] = time.sleep
+    config: CameraConfig,
+    secret: str | None,
+    wait: Callable[[float], object] = time.sleep,
+    printed: Callable[[], str] = lambda: "",
 ) -> Source:
     """Open a camera's source.
 
@@ -64,6 +72,8 @@ def open_source(
         config: What to open.
         secret: The password for `config.username`, joined to it here and nowhere else.
         wait: Called with seconds, to pace a file; may return early to stop.
+        printed: Returns what FFmpeg has printed meanwhile, where that is caught: it alone knows
+            why an RTSP camera does not open.
 
     Raises:
         CameraError: The source cannot be opened; the message names it without secrets.
@@ -85,7 +95,7 @@ def open_source(
             read_timeout_s=read_timeout_s,
         )
     if scheme in ("rtsp", "rtsps"):
-        return _RtspSource(config.source, config.username, secret, read_timeout_s)
+        return _RtspSource(config.source, config.username, secret, read_timeout_s, printed)
     if scheme == "file":
         return _FileSource(config.source, _file_path(place), config.loop, wait)
     raise CameraError(f"{shown_source(config.source)}: no source is called {scheme}:")
@@ -235,7 +245,12 @@ class _UsbSource(_OpenCvSource):
 
 class _RtspSource(_OpenCvSource):
     def __init__(
-        self, source: str, username: str | None, secret: str | None, read_timeout_s: float
+        self,
+        source: str,
+        username: str | None,
+        secret: str | None,
+        read_timeout_s: float,
+        printed: Callable[[], str],
     ) -> None:
         shown = shown_source(source)
         # Only in the open parameters: set afterwards, a frozen camera blocks for 30 s.
@@ -248,10 +263,24 @@ class _RtspSource(_OpenCvSource):
             1,
         ]
         url = _with_credentials(source, username, secret)
+        began_s = time.monotonic()
         capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, parameters)
         if not capture.isOpened():
-            raise CameraError(f"{shown}: cannot be opened; is its path, user and password right?")
+            raise CameraError(f"{shown}: cannot be opened{_why_not_opened(printed(), began_s)}")
         super().__init__(capture, shown)
+
+
+def _why_not_opened(printed: str, began_s: float) -> str:
+    """Return the end of an error's sentence, made of what FFmpeg printed of an RTSP camera."""
+    if time.monotonic() - began_s >= OPEN_TIMEOUT_S:
+        return f": it does not answer within {OPEN_TIMEOUT_S:g} s"
+    if answer := _RTSP_ANSWER.search(printed):
+        code, reason = answer.groups()
+        asked = "are its user and password" if code in ("401", "403") else "is its path"
+        return f": it answers {code} {reason}; {asked} right?"
+    if fault := _NO_CONNECTION.search(printed):
+        return f": {fault[1]}"
+    return "; is its path, user and password right?"
 
 
 def _with_credentials(source: str, username: str | None, secret: str | None) -> str:

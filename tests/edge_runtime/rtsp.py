@@ -36,16 +36,25 @@ class RtspServer(socketserver.ThreadingTCPServer):
         port: Where to listen; 0 = any that is free.
         grain: Of a sensor, other in each picture: without it the clip comes again, which a frozen
             camera's pictures do.
+        refusal: What whoever asks for the stream is answered instead, for instance
+            `404 Not Found`; None = nobody is refused.
     """
 
     allow_reuse_address = True
     daemon_threads = True
 
     def __init__(
-        self, clip: Path, host: str = "127.0.0.1", port: int = 0, *, grain: int = 0
+        self,
+        clip: Path,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        grain: int = 0,
+        refusal: str | None = None,
     ) -> None:
         self.clip = clip
         self.grain = grain
+        self.refusal = refusal
         super().__init__((host, port), RtspSession)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -88,6 +97,11 @@ class RtspSession(socketserver.StreamRequestHandler):
                 return
 
     def _answer(self, method: str, headers: dict[str, str]) -> None:
+        if method == "DESCRIBE" and self.server.refusal is not None:
+            asked = 'WWW-Authenticate: Basic realm="camera"\r\n'
+            refused = f"RTSP/1.0 {self.server.refusal}\r\nCSeq: {headers['cseq']}\r\n{asked}\r\n"
+            self.wfile.write(refused.encode())
+            return
         body = ""
         extra = "Session: 1\r\n"
         if method == "OPTIONS":

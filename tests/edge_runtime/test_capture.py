@@ -506,9 +506,42 @@ def test_reads_rtsp_over_tcp_and_heals_from_a_killed_process(
 def test_a_camera_that_only_accepts_connections_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         started_s = time.monotonic()
-        with pytest.raises(CameraError, match="cannot be opened"):
+        with pytest.raises(CameraError, match="cannot be opened: it does not answer within 3 s"):
             open_source(camera_config(f"rtsp://127.0.0.1:{mute.getsockname()[1]}/s"), None)
     assert time.monotonic() - started_s < 6.0
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ("401 Unauthorized", "it answers 401 Unauthorized; are its user and password right?"),
+        ("403 Forbidden", "it answers 403 Forbidden; are its user and password right?"),
+        ("404 Not Found", "it answers 404 Not Found; is its path right?"),
+        ("453 Not Enough Bandwidth", "it answers 453 Not Enough Bandwidth; is its path right?"),
+    ],
+)
+def test_an_rtsp_camera_that_refuses_says_what_is_wrong(
+    clip: Path, start: Callable[..., CameraProcess], refusal: str, told: str
+) -> None:
+    server = RtspServer(clip, refusal=refusal)
+    try:
+        camera = start(camera_config(server.url, username="me"), SECRET)
+        wait_for(lambda: camera.status() == "gone")
+    finally:
+        server.close()
+
+    assert camera.detail == f"{server.url}: cannot be opened: {told}"
+
+
+def test_an_rtsp_camera_that_is_not_there_is_not_said_to_refuse_anybody(
+    start: Callable[..., CameraProcess],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    camera = start(camera_config(f"rtsp://127.0.0.1:{port}/s"))
+    wait_for(lambda: camera.status() == "gone")
+
+    assert camera.detail == f"rtsp://127.0.0.1:{port}/s: cannot be opened: Connection refused"
 
 
 def test_a_usb_camera_that_is_not_there_says_what_to_look_at() -> None:

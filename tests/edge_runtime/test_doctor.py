@@ -14,13 +14,26 @@ import pytest
 from edge_runtime import doctor, doctor_children
 from edge_runtime.clock import Clock
 from edge_runtime.diagnostics import Machine
-from edge_runtime.doctor import check_clock, check_disk, check_heat, check_keys, check_outbox
+from edge_runtime.doctor import (
+    check_clock,
+    check_disk,
+    check_heat,
+    check_keys,
+    check_outbox,
+    check_word_size,
+)
 from edge_runtime.doctor_children import check_network, check_onnxruntime
 from edge_runtime.finding import Check
 from edge_runtime.outbox import FILE_NAME, Outbox
+from edge_runtime.replay import ClipClock
 from tests.edge_runtime.broker import Broker, free_port
+from tests.edge_runtime.cameras import MjpegServer
+from tests.edge_runtime.disk import SmallDisk, disk
+from tests.edge_runtime.rtsp import RtspServer
 from transom.config import CameraConfig, Config, ModelsConfig, MqttConfig, ZoneConfig
 from transom.messages import Message
+
+__all__ = ["disk"]
 
 CANARY = "canary-secret"
 
@@ -264,6 +277,47 @@ def test_a_board_that_slows_down_is_a_finding(tmp_path: Path, bits: str, do: str
     assert do in check.do
 
 
+def test_a_board_that_is_too_hot_is_a_finding(tmp_path: Path) -> None:
+    folder = tmp_path / "class" / "thermal" / "thermal_zone0"
+    folder.mkdir(parents=True)
+    (folder / "type").write_text("cpu-thermal\n")
+    for millidegrees, is_well in ((79_900, True), (80_000, False)):
+        (folder / "temp").write_text(f"{millidegrees}\n")
+        (check,) = check_heat(Machine(Clock(), sys=tmp_path))
+        assert check.ok is is_well
+    assert "heat sink" in check.do
+
+
+def test_a_32_bit_system_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_word_size().ok
+    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
+    check = check_word_size()
+    assert not check.ok
+    assert "32-bit Python" in check.what
+    assert "64-bit edition" in check.do
+
+
+def test_a_clock_that_nobody_has_set_is_a_finding() -> None:
+    check = check_clock(ClipClock())
+    assert not check.ok
+    assert "may be wrong" in check.what
+    assert "timedatectl" in check.do
+
+
+def test_a_full_disk_is_a_finding(disk: SmallDisk) -> None:
+    disk.fill()
+    check = check_disk(disk.folder)
+    assert (check.ok, check.what) == (False, f"{disk.folder}: 0 MiB free")
+    assert check.do == "free 128 MiB there"
+
+
+def test_a_disk_that_cannot_be_written_is_a_finding(disk: SmallDisk) -> None:
+    disk.make("ro")
+    check = check_disk(disk.folder)
+    disk.make("rw")
+    assert (check.ok, check.what) == (False, f"{disk.folder}: cannot be written")
+
+
 def tiny_config(tmp_path: Path, bundle: Path, keys: Path, fps: float) -> Config:
     zone = ZoneConfig(name="door", polygon=((0.1, 0.1), (0.4, 0.1), (0.4, 0.9), (0.1, 0.9)))
     return Config(
@@ -309,6 +363,51 @@ def test_what_the_broker_refused_is_a_finding(tmp_path: Path, tiny_bundle: Any) 
     check = check_outbox(config)
     assert not check.ok
     assert "transom/pi/door/event: Not authorized" in check.what
+
+
+@pytest.mark.parametrize(
+    ("refusal", "what", "do"),
+    [
+        ("401 Unauthorized", "answers 401 Unauthorized", "mend username and password_file"),
+        ("404 Not Found", "answers 404 Not Found", "its address and path in source"),
+        (None, "Connection refused", "its address and path in source"),
+    ],
+)
+def test_a_camera_that_refuses_is_told_from_one_that_is_not_there(
+    tmp_path: Path, clip: Path, refusal: str | None, what: str, do: str
+) -> None:
+    zone = ZoneConfig(name="door", polygon=((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)))
+    server = None if refusal is None else RtspServer(clip, refusal=refusal)
+    source = f"rtsp://127.0.0.1:{free_port()}/clip" if server is None else server.url
+    (tmp_path / "secret").write_text(CANARY)
+    camera = CameraConfig(
+        name="hall", source=source, username="me", password_file="secret", zones=(zone,)
+    )
+    try:
+        check = doctor_children.check_camera(camera, tmp_path / "transom.toml")
+    finally:
+        if server is not None:
+            server.close()
+    assert not check.ok
+    assert what in check.what
+    assert do in check.do
+    assert CANARY not in check.what
+
+
+def test_a_password_that_a_camera_of_single_pictures_refuses_is_told(tmp_path: Path) -> None:
+    zone = ZoneConfig(name="door", polygon=((0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)))
+    server = MjpegServer()
+    server.credentials = "me:right"
+    (tmp_path / "secret").write_text(CANARY)
+    camera = CameraConfig(
+        name="hall", source=server.url, username="me", password_file="secret", zones=(zone,)
+    )
+    try:
+        check = doctor_children.check_camera(camera, tmp_path / "transom.toml")
+    finally:
+        server.close()
+    assert "answers 401" in check.what
+    assert check.do == "mend username and password_file of this camera"
 
 
 @pytest.mark.parametrize("source", ["file:/none/clip.mp4", "file:/none/", "usb:/dev/no-camera"])
