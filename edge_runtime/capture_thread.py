@@ -212,4 +212,11 @@ class CameraThread:
             finally:
                 source.release()
         except CameraError as error:
-            attempt.fault = redact(str(error), (self._secret,) if self._secret else ())
+            attempt.fault = self._redacted(str(error))
+        except Exception as error:
+            # The top of a thread. A library may raise anything, memory may be at its end: only a
+            # return is a file's end, after which the camera is not tried again.
+            attempt.fault = self._redacted(f"{self._shown}: {type(error).__name__}: {error}")
+
+    def _redacted(self, text: str) -> str:
+        return redact(text, (self._secret,) if self._secret else ())

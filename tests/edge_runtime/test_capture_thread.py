@@ -151,6 +151,21 @@ def test_a_library_that_hangs_makes_the_camera_gone_and_then_ends_the_daemon(
         del sys.modules["picamera2"]  # monkeypatch would bring it back
 
 
+def test_whatever_a_library_raises_the_camera_is_opened_again(
+    start: Callable[..., CameraThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "boundary")
+    camera = start(camera_config("picamera:6", username="me"), "geheim")
+    try:
+        first = next_frame(camera)
+        wait_for(lambda: camera.newest() is None and camera.status() == "gone")
+        assert camera.detail == "picamera:6: MemoryError: no memory for rtsp://***@cam.lan"
+        assert next_frame(camera).number > first.number
+    finally:
+        camera.stop(5.0)
+        sys.modules.pop("picamera2", None)
+
+
 def test_a_hung_library_that_comes_back_in_time_is_online_again(
     start: Callable[..., CameraThread], server: MjpegServer
 ) -> None:

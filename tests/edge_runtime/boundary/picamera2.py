@@ -1,7 +1,7 @@
 """Stands where picamera2 stands on a Pi, with what Transom calls of it.
 
 What a camera does follows from its number: 0 works, 1 is not there, 2 leaks slowly, 3 leaks all
-at once, 4 fails after ten pictures, 5 hangs after ten pictures.
+at once, 4 fails after ten pictures, 5 hangs after ten pictures, 6 finds no memory after ten.
 """
 
 import threading
@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-WORKS, MISSING, LEAKS, BURSTS, FAILS, HANGS = range(6)
+WORKS, MISSING, LEAKS, BURSTS, FAILS, HANGS, STARVES = range(7)
 FRAME_RATE_LIMITS = (1.0, 60.0)
 
 released = threading.Event()
@@ -48,6 +48,8 @@ class Picamera2:
         self._pictures += 1
         if self._pictures > 10 and self._number == FAILS:
             raise RuntimeError("camera frontend has timed out")
+        if self._pictures > 10 and self._number == STARVES:
+            raise MemoryError("no memory for rtsp://me:geheim@cam.lan")
         if self._pictures > 10 and self._number == HANGS:
             released.wait()
         if self._number == LEAKS:
