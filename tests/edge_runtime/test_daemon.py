@@ -183,27 +183,58 @@ def test_zones_of_two_cameras_are_judged_apart(
     assert play.events("back") == [("known", "unknown", "closed")]
 
 
-def test_a_dark_picture_is_a_problem_of_the_camera_and_never_a_class(
-    bundle: Bundle, pictures: Any, play_list_camera: Any
+def noise_around(level: float, count: int) -> list[Image]:
+    """Frames of a sensor that sees nothing but one brightness."""
+    random = np.random.default_rng(0)
+    drawn = (random.normal(level, 2.0, (120, 160, 3)) for _ in range(count))
+    return [np.clip(values, 0, 255).astype(np.uint8) for values in drawn]
+
+
+def half_decoded(frame: Image) -> Image:
+    image = frame.copy()
+    image[60:] = 128
+    return image
+
+
+@pytest.mark.parametrize(
+    ("reason", "spoilt"),
+    [
+        ("dark", lambda frames: noise_around(5.0, len(frames))),
+        ("bright", lambda frames: noise_around(252.0, len(frames))),
+        ("covered", lambda frames: noise_around(90.0, len(frames))),
+        ("corrupt", lambda frames: [half_decoded(frame) for frame in frames]),
+        ("frozen", lambda frames: frames[:1] * len(frames)),
+    ],
+)
+def test_a_picture_of_no_use_is_a_problem_of_the_camera_that_heals_and_never_a_class(
+    bundle: Bundle,
+    pictures: Any,
+    play_list_camera: Any,
+    reason: str,
+    spoilt: Callable[[list[Image]], list[Image]],
 ) -> None:
-    dark = [np.full_like(pictures(OPEN, 1)[0], 4) + np.uint8(i % 3) for i in range(40)]
     play = Play(
         bundle,
         config_of(),
         play_list_camera,
-        pictures(OPEN, 4) + dark + pictures(OPEN, 6),
+        pictures(OPEN, 4) + spoilt(pictures(CLOSED, 8)) + pictures(OPEN, 6),
     )
     play.turn(18)
-    assert play.events() == [
-        ("known", "unknown", "open"),
-        ("unknown", "open", "unknown"),
-        ("known", "unknown", "open"),
-    ]
-    assert play.payloads("door/event")[1]["reason"] == "dark"
-    problems = play.payloads("camera/hall/problem")
-    assert problems == [
+    if reason == "frozen":  # of the picture that is stuck now, the first seconds were alive
+        assert play.events()[-2:] == [
+            ("unknown", "closed", "unknown"),
+            ("opened", "unknown", "open"),
+        ]
+    else:
+        assert play.events() == [
+            ("known", "unknown", "open"),
+            ("unknown", "open", "unknown"),
+            ("known", "unknown", "open"),
+        ]
+    assert [e["reason"] for e in play.payloads("door/event") if e["state"] == "unknown"] == [reason]
+    assert play.payloads("camera/hall/problem") == [
         {"problem": False, "reason": None},
-        {"problem": True, "reason": "dark"},
+        {"problem": True, "reason": reason},
         {"problem": False, "reason": None},
     ]
 
