@@ -143,6 +143,7 @@ def collect(
         queued_events=outbox.queued,
         dropped_events=outbox.dropped,
         refused_events=outbox.refused,
+        refused_topics=publisher.refused_topics,
         reconnects=publisher.reconnects,
         samples=None if samples is None else samples.samples,
         sample_bytes=None if samples is None else samples.stored_bytes,

@@ -288,10 +288,11 @@ def _figures(topics: Topics) -> Iterator[tuple[str, Component]]:
             "'None' if value_json.throttled is none else 'ON' if value_json.throttled else 'OFF'",
         ),
     )
-    # What the broker refused is lost to everybody: that must be seen, not looked for.
+    # What the broker refuses is lost to everybody: that must be seen, not looked for. Once it takes
+    # the topic again, all is well: how many were lost is told above.
     yield (
         "diagnostics-refused",
-        _alarm(topics, "events refused", "'ON' if value_json.refused_events else 'OFF'"),
+        _alarm(topics, "broker refuses", "'ON' if value_json.refused_topics else 'OFF'"),
     )
 
 

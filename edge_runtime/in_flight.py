@@ -27,7 +27,7 @@ _QUOTA_PAUSE_S = 10.0
 
 
 class Refusals:
-    """What the broker refused, over all connections: told once a topic.
+    """What the broker refused, over all connections: told once a topic, until it is taken again.
 
     Attributes:
         count: How many messages.
@@ -49,6 +49,17 @@ class Refusals:
             topic,
             reason,
         )
+
+    def forget(self, topic: str) -> None:
+        """Take in that the broker has taken a message of a topic."""
+        if topic in self._topics:
+            self._topics.remove(topic)
+            _log.info("broker takes topic again topic=%s", topic)
+
+    @property
+    def topics(self) -> int:
+        """Of how many topics the newest message was refused."""
+        return len(self._topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +148,7 @@ class InFlight:
                 self._event_window = min(self._event_window + 1, MAX_IN_FLIGHT)
             if answer.refusal is None:
                 delivered += [] if entry is None else [entry.id]
+                self._refusals.forget(sent.message.topic)
             elif answer.is_temporary and entry is not None:
                 self._last_id = min(self._last_id, entry.id - 1)
                 self._events_from_s = self._clock.monotonic_s() + _QUOTA_PAUSE_S

@@ -58,10 +58,12 @@ class PublisherCounters:
     Attributes:
         reconnects: Connections after the first.
         refused: Messages that the broker refused.
+        refused_topics: Topics whose newest message it refused.
     """
 
     reconnects: int
     refused: int
+    refused_topics: int
 
 
 class Publisher:
@@ -183,7 +185,8 @@ class Publisher:
 
     def counters(self) -> PublisherCounters:
         """Return what became of the connection so far."""
-        return PublisherCounters(max(self._connects - 1, 0), self._refusals.count)
+        refusals = self._refusals
+        return PublisherCounters(max(self._connects - 1, 0), refusals.count, refusals.topics)
 
     def alive(self) -> bool:
         """Whether the thread does its rounds; a broker that is away does not count against it."""

@@ -164,7 +164,7 @@ class Recorder:
 
     def counters(self) -> PublisherCounters:
         """Nothing is refused."""
-        return PublisherCounters(0, 0)
+        return PublisherCounters(0, 0, 0)
 
     def _status(self, payload: str) -> None:
         self.send(Message(self._topics.status, payload.encode(), qos=1, retain=True))

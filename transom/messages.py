@@ -281,7 +281,8 @@ class Diagnostics(Payload, frozen=True, kw_only=True):
         throttled: Bits of the firmware's get_throttled; 0 = never.
         queued_events: Events that wait for the broker.
         dropped_events: Events dropped because the outbox was full.
-        refused_events: Events that the broker refused.
+        refused_events: Events that the broker refused, ever.
+        refused_topics: Topics whose newest message it refused, since the start; 0 = all is well.
         reconnects: To the broker, since the start.
         samples: Pictures kept to be labelled.
         sample_bytes: Their bytes.
@@ -299,6 +300,7 @@ class Diagnostics(Payload, frozen=True, kw_only=True):
     queued_events: int
     dropped_events: int
     refused_events: int
+    refused_topics: int = 0
     reconnects: int
     samples: int | None = None
     sample_bytes: int | None = None

@@ -618,7 +618,7 @@ def test_a_refusal_of_the_broker_is_told_at_once(
         number = 0
 
         def counters(self) -> PublisherCounters:
-            return PublisherCounters(0, self.number)
+            return PublisherCounters(0, self.number, self.number)
 
         def counts(self) -> OutboxCounts:
             return OutboxCounts(0, 0, 0, self.number)
@@ -628,7 +628,8 @@ def test_a_refusal_of_the_broker_is_told_at_once(
     assert play.payloads("diagnostics") == []
     Refused.number = 1
     play.turn(6)
-    assert [figures["refused_events"] for figures in play.payloads("diagnostics")] == [1]
+    (figures,) = play.payloads("diagnostics")
+    assert (figures["refused_events"], figures["refused_topics"]) == (1, 1)
 
 
 def test_a_still_and_settled_zone_is_looked_at_rarely(

@@ -98,11 +98,11 @@ def test_collects_one_message_that_can_be_read_back() -> None:
         fps={"hall": 4.9999},
         inference_ms=None,
         outbox=OutboxCounts(queued=3, held=1, dropped=2, refused=4),
-        publisher=PublisherCounters(reconnects=5, refused=9),
+        publisher=PublisherCounters(reconnects=5, refused=9, refused_topics=2),
     )
     assert decode(encode(figures), Diagnostics, "diagnostics") == figures
     assert figures.uptime_s == 60.0
     assert figures.frame_age_s == {"hall": 0.123, "garage": None}
     assert figures.fps == {"hall": 5.0}
     assert (figures.queued_events, figures.dropped_events) == (3, 2)
-    assert (figures.refused_events, figures.reconnects) == (4, 5)
+    assert (figures.refused_events, figures.refused_topics, figures.reconnects) == (4, 2, 5)

@@ -142,7 +142,7 @@ def _published() -> dict[str, bytes]:
     figures = Diagnostics(
         uptime_s=30.0, frame_age_s={"hall": 0.2, "garage": None}, fps={"hall": 5.0, "garage": 0.0},
         inference_ms=None, cpu_percent=12.5, rss_mb=90.0, queued_events=0, dropped_events=0,
-        refused_events=1, reconnects=0,
+        refused_events=1, refused_topics=1, reconnects=0,
     )  # fmt: skip
     found = {topics.diagnostics: encode(figures)}
     found[topics.model_state] = encode(_model_state())
@@ -188,11 +188,15 @@ def test_events_and_the_update_are_what_their_entities_take() -> None:
     assert None not in (value for key, value in update.items() if key != "update_percentage")
 
 
-def test_refused_events_are_an_alarm_that_is_shown_from_the_start() -> None:
+def test_a_broker_that_refuses_is_an_alarm_that_is_shown_from_the_start_and_heals() -> None:
     alarm = payload()["components"]["diagnostics-refused"]
     assert alarm["device_class"] == "problem"
     assert "enabled_by_default" not in alarm
-    assert _rendered(alarm, _published()) == "ON"
+    published = _published()
+    assert _rendered(alarm, published) == "ON"
+    figures = json.loads(published[alarm["state_topic"]]) | {"refused_topics": 0}
+    assert figures["refused_events"] == 1
+    assert _rendered(alarm, {alarm["state_topic"]: json.dumps(figures).encode()}) == "OFF"
 
 
 def test_zones_whose_names_extend_one_another_do_not_meet() -> None:

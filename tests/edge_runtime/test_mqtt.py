@@ -278,6 +278,30 @@ def test_an_event_that_the_broker_refuses_is_a_dead_letter(
     claim.found("{kept} of 2 kept aside with the reason, one warning", kept=len(letters))
 
 
+def test_a_refusal_is_over_when_the_broker_takes_the_topic_again(
+    tmp_path: Path,
+    outbox: Outbox,
+    publish: Callable[..., Publisher],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    access = ["topic write transom/hall-pi/status", "topic read #"]
+    with Broker(tmp_path / "broker", access=access) as broker:
+        publisher = publish(broker.config())
+        put(outbox, publisher, 1, 2)
+        wait_until(lambda: outbox.counts().refused == 2)
+        assert publisher.counters().refused_topics == 1
+        broker.stop()
+        (broker.folder / "access").write_text("topic readwrite #\n")
+        broker.start()
+        put(outbox, publisher, 3)
+        wait_until(lambda: publisher.counters().refused_topics == 0)
+        wait_until(lambda: outbox.counts().queued == 0)
+    assert (outbox.counts().refused, publisher.counters().refused) == (2, 2)
+    said = [r.getMessage() for r in caplog.records if EVENT in r.getMessage()]
+    assert said[-1] == f"broker takes topic again topic={EVENT}"
+
+
 def test_protocol_3_1_1_warns_once_that_refusals_are_invisible(
     tmp_path: Path,
     outbox: Outbox,
