@@ -188,6 +188,46 @@ def test_a_corner_that_is_dragged_is_saved_where_it_was_let_go(
     assert served.reloads == 1
 
 
+def drag_by_touch(
+    page: Page, start: tuple[float, float], to: tuple[float, float], steps: int = 4
+) -> None:
+    """Put a finger down at a place of the window, in pixels, move it to another, and lift it."""
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    touch("touchStart", {"x": start[0], "y": start[1]})
+    for step in range(1, steps + 1):
+        x, y = (a + (b - a) * step / steps for a, b in zip(start, to, strict=True))
+        touch("touchMove", {"x": x, "y": y})
+    touch("touchEnd")
+
+
+def test_on_a_phone_a_finger_drags_a_corner_and_a_whole_zone_and_the_page_stays_where_it_is(
+    served: ServedDaemon, look: Any
+) -> None:
+    page = opened(served, look, size=PHONE, has_touch=True, is_mobile=True)
+    before = load_config(served.config_file).cameras[0].zones[0].polygon
+    page.get_by_role("button", name="Draw zones").click()
+    box = page.locator(".view").bounding_box()
+    at = page.locator("[data-corner='2']").bounding_box()
+    assert box is not None
+    assert at is not None
+    corner = (at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    drag_by_touch(page, corner, (corner[0] + 0.1 * box["width"], corner[1] - 0.2 * box["height"]))
+    inside = (box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    drag_by_touch(page, inside, (inside[0] - 0.2 * box["width"], inside[1] + 0.05 * box["height"]))
+    assert page.evaluate("scrollY") == 0
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved in")).to_be_visible()
+    polygon = load_config(served.config_file).cameras[0].zones[0].polygon
+    moved = [(x - 0.2, y + 0.05) for x, y in before]
+    moved[2] = (before[2][0] - 0.1, before[2][1] - 0.15)
+    for corner, wanted in zip(polygon, moved, strict=True):
+        assert corner == pytest.approx(wanted, abs=0.01)
+
+
 def test_a_zone_is_added_by_hand_and_a_crossed_one_is_not_saved(
     served: ServedDaemon, look: Any
 ) -> None:
@@ -265,6 +305,39 @@ def test_clusters_are_labelled_skipped_and_undone_with_the_keyboard(
     page.keyboard.press("u")
     expect(page.get_by_text("0 of")).to_be_visible()
     assert set(labels(served).values()) == {None}
+
+
+def test_one_key_labels_all_of_a_cluster_and_nothing_else(served: ServedDaemon, look: Any) -> None:
+    assert served.store is not None
+    for id_ in [one.id for one in served.store.samples()]:
+        served.store.forget(id_)
+    places = ((0.0, 0.0), (0.3, 0.0), (0.0, 0.3))
+    alike = [served.store.add(sample(1.0, x, y, 0.0)) for x, y in places]
+    served.store.add(sample(0.0, 0.0, 0.0, 1.0, p=0.9))
+    page = opened(served, look)
+    page.get_by_role("link", name="Label").click()
+    expect(page.locator(".picture")).to_have_count(3)
+    page.keyboard.press("3")
+    expect(page.get_by_text("3 of 4 pictures have")).to_be_visible()
+    assert {id_ for id_, label in labels(served).items() if label == "open"} == set(map(str, alike))
+    expect(page.locator(".picture")).to_have_count(1)  # the next one is shown by itself
+
+
+def test_damaged_pictures_are_aside_and_are_deleted_from_there(
+    served: ServedDaemon, look: Any
+) -> None:
+    assert served.store is not None
+    bad = served.store.add(sample(0.0, 1.0, 0.0, 0.0, picture=b"no picture"))
+    there = len(labels(served))
+    page = opened(served, look)
+    page.get_by_role("link", name="Label").click()
+    page.get_by_text("1 set aside: they cannot be used").click()
+    expect(page.get_by_text("door: the picture is damaged")).to_be_visible()
+    page.get_by_role("button", name="Delete them").click()
+    expect(page.get_by_text("set aside")).to_have_count(0)
+    expect(page.locator(".picture")).not_to_have_count(0)
+    assert str(bad) not in labels(served)
+    assert len(labels(served)) == there - 1
 
 
 def test_a_picture_that_is_tapped_away_does_not_get_the_clusters_label(

@@ -12,6 +12,7 @@ import pytest
 from paho.mqtt import publish
 
 from edge_runtime.clock import Clock, iso
+from fleet.rollout import Plan, Rollout
 from tests.edge_runtime.broker import Broker, wait_until
 from tests.edge_runtime.terminal import Terminal
 from tests.edge_runtime.updating import Offer, TinyBundle, rewrite, wait_for_step, wish_for
@@ -101,6 +102,55 @@ def test_the_same_command_goes_on_where_a_workstation_went_away(
     assert code == 0
     assert told["counts"] == {"done": 2}
     assert household.serves() == {"attic-pi": 2, "hall-pi": 2}
+
+
+def test_a_workstation_that_is_killed_in_the_middle_leaves_nothing_to_do_twice(
+    tmp_path: Path, broker: Broker, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    names = ("attic-pi", "hall-pi", "yard-pi")
+    household.add(*names, shadow_decisions=1000, shadow_s=3.0)  # the canary outlasts the kill
+    wait_until(lambda: online(say, 3), 20.0)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, padding=200_000)
+    command = [sys.executable, "-m", "transom", "deploy", str(new), "--all", "--json", "--no-tls"]
+    command += ["--host", "localhost", "--port", str(broker.port)]
+    with broker.subscriber("transom/+/model/report") as heard:
+
+        def who(step: str) -> list[str]:
+            told = [(copy.topic.split("/")[1], json.loads(copy.payload)) for copy in heard.copies()]
+            return [device for device, report in told if report["step"] == step]
+
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        canary = wait_until(lambda: who("tried"), 30.0)[0]
+        process.kill()
+        process.wait()
+        assert who("accepted") == [canary]
+        code, told = say("deploy", new, "--all")
+        assert sorted(who("verified")) == sorted(names)  # nobody fetched it twice
+    assert code == 0
+    assert told["counts"] == {"done": 3}
+    assert told["devices"][canary]["wave"] == 0
+    assert household.serves() == dict.fromkeys(names, 2)
+    assert retained(broker, "transom/depot/#") == []
+
+
+def test_a_device_that_refuses_in_a_later_wave_ends_it_and_everybody_serves_what_works(
+    tmp_path: Path, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, padding=200_000)
+    names = [f"pi-{number}" for number in range(5)]
+    plan = Plan(canaries=1, stages=(40.0, 100.0))
+    courses = Rollout(dict.fromkeys(names, True), read_bundle(new, None).digest, plan).courses
+    canary, second, *others = sorted(names, key=lambda name: courses[name].wave)
+    household.add(canary, *others)
+    household.add(second, max_bytes=100_000)
+    wait_until(lambda: online(say, 5), 30.0)
+    code, told = say("deploy", new, "--all", "--canaries", "1", "--stages", "40,100")
+
+    assert code == 1
+    assert told["aborted"] is True
+    assert told["counts"] == {"done": 1, "failed": 1, "planned": 3}
+    assert "100,000 is the most" in told["devices"][second]["reason"]
+    assert household.serves() == {canary: 2, second: 1, **dict.fromkeys(others, 1)}
 
 
 def test_a_broker_that_restarts_in_the_middle_does_not_end_a_rollout(
