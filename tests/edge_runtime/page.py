@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from edge_runtime.replay import ClipClock
 from edge_runtime.samples import SampleStore
 from edge_runtime.web.device import DeviceDesk
 from edge_runtime.web.process import make_server
@@ -128,6 +129,7 @@ class ServedDaemon:
         camera_type: Any,
         frames: Iterable[Image | None],
         configuration: str = CONFIGURATION,
+        clock: ClipClock | None = None,
     ) -> None:
         self.config_file = folder / "transom.toml"
         self.config_file.write_text(configuration)
@@ -137,7 +139,9 @@ class ServedDaemon:
             if config.samples is None
             else SampleStore(folder / "samples.sqlite3", config.samples)
         )
-        self.play = Play(bundle, config, camera_type, frames, samples=self.store, is_shown=True)
+        self.play = Play(
+            bundle, config, camera_type, frames, clock=clock, samples=self.store, is_shown=True
+        )
         self.reloads = 0
         self.server = PageServer(PageConfig(port=0), folder)
         self._config = config

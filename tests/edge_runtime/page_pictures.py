@@ -4,12 +4,14 @@ python -m tests.edge_runtime.page_pictures docs/page
 """
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,24 @@ import cv2
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from edge_runtime.models import serving_bundle
+from edge_runtime.replay import ClipClock
 from tests.edge_runtime.conftest import PlayListCamera
 from tests.edge_runtime.page import ServedDaemon, configuration_of
-from train.scenes.clip import generate_clip
+from train.scenes.clip import ClipTruth, generate_clip
 from transom.config import ModelsConfig
 from transom.crop import Image
 
 PHONE = {"width": 375, "height": 812}
 DESKTOP = {"width": 1280, "height": 860}
+
+
+class AfternoonClock(ClipClock):
+    """The clip's time, on a day on which somebody may have labelled its pictures."""
+
+    START = datetime(2026, 11, 28, 15, 4, tzinfo=UTC)
+
+    def wall(self) -> datetime:
+        return self.START + timedelta(microseconds=self.now_ns // 1000)
 
 
 @contextmanager
@@ -51,15 +63,16 @@ def frames_of(file: Path) -> list[Image]:
         found.append(image)
 
 
-def served(folder: Path) -> ServedDaemon:
-    """A daemon that has watched a drawn room for a while, with the starter."""
+def served(folder: Path) -> tuple[ServedDaemon, ClipTruth]:
+    """A daemon that has watched a drawn room for a while, with the starter, and what was true."""
     truth = generate_clip(folder / "hall.mp4", seed=4, seconds=40.0, fps=5)
     zones = {name: zone.points for name, zone in truth.zones.items()}
     frames = frames_of(folder / "hall.mp4")
     bundle = serving_bundle(ModelsConfig(bundle="starter"))
-    one = ServedDaemon(folder, bundle, PlayListCamera, frames, configuration_of(zones))
+    configuration = configuration_of(zones)
+    one = ServedDaemon(folder, bundle, PlayListCamera, frames, configuration, AfternoonClock())
     one.play.turn(39)
-    return one
+    return one, truth
 
 
 def take(page: Page, file: Path, *, whole: bool = True) -> None:
@@ -68,8 +81,26 @@ def take(page: Page, file: Path, *, whole: bool = True) -> None:
     sys.stdout.write(f"{file}\n")
 
 
-def device_pictures(browser: Browser, one: ServedDaemon, out: Path) -> None:
-    for name, size, scheme in (("desktop", DESKTOP, "light"), ("phone", PHONE, "dark")):
+def true_state(truth: ClipTruth, sample: dict[str, Any]) -> str:
+    """Return what a kept picture shows."""
+    seconds = (datetime.fromisoformat(sample["taken_at"]) - AfternoonClock.START).total_seconds()
+    changes = truth.states[sample["place"]]
+    return [state for frame, state in changes if frame <= seconds * truth.fps][-1]
+
+
+def label_until_learnt(page: Page, one: ServedDaemon, truth: ClipTruth) -> None:
+    """Label cluster after cluster with what is true, by its key, until something is learnt."""
+    labelled = 0
+    while page.get_by_text("learnt.").count() == 0:
+        cluster = one.client.get("/api/samples?labelled=no").json["clusters"][0]
+        samples = cluster["samples"]
+        page.keyboard.press(str(1 + cluster["classes"].index(true_state(truth, samples[0]))))
+        labelled += len(samples)
+        page.get_by_text(re.compile(rf"^{labelled} of \d+ pictures")).wait_for()
+
+
+def device_pictures(browser: Browser, one: ServedDaemon, truth: ClipTruth, out: Path) -> None:
+    for name, size, scheme in (("phone", PHONE, "dark"), ("desktop", DESKTOP, "light")):
         context: Any = browser.new_context(
             viewport=size, color_scheme=scheme, device_scale_factor=1, has_touch=name == "phone"
         )
@@ -87,9 +118,7 @@ def device_pictures(browser: Browser, one: ServedDaemon, out: Path) -> None:
         if name == "phone":
             take(page, out / f"label-{name}.jpg", whole=False)
         else:
-            for number, key in enumerate(("3", "1"), start=1):
-                page.keyboard.press(key)
-                page.get_by_text(f"{number} of 5 pictures").wait_for()
+            label_until_learnt(page, one, truth)
             page.set_viewport_size(DESKTOP | {"height": 1000})
             take(page, out / f"learnt-{name}.jpg", whole=False)
         context.close()
@@ -133,9 +162,9 @@ def main() -> None:
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, chromium() as browser:
-        one = served(Path(folder))
+        one, truth = served(Path(folder))
         try:
-            device_pictures(browser, one, out)
+            device_pictures(browser, one, truth, out)
         finally:
             one.close()
         dataset_pictures(browser, Path(folder), out)
