@@ -6,6 +6,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from edge_runtime.doctor_broker import check_broker
 from edge_runtime.doctor_children import check_camera, check_network, check_onnxruntime
 from edge_runtime.finding import Check
 from edge_runtime.outbox import FILE_NAME, Outbox
+from edge_runtime.outbox_file import DeadLetter
 from transom import __version__
 from transom.config import Config, ModelsConfig, load_config
 from transom.errors import (
@@ -27,10 +29,11 @@ from transom.errors import (
     OutboxError,
     TransomError,
 )
-from transom.messages import Message
+from transom.messages import Message, ZoneEvent
 
 _LEAST_FREE_BYTES = 128 * 1024 * 1024
 _HOT_C = 80.0
+_REFUSED_LATELY = timedelta(days=7)
 
 
 @click.command("doctor")
@@ -93,7 +96,7 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
     yield Check(check="configuration", ok=True, what=f"device {config.device}, cameras {cameras}")
     yield check_disk(Path(config.state_directory))
     yield check_keys(config.models, takes_updates=config.updates is not None)
-    yield check_outbox(config)
+    yield check_outbox(config, clock)
     bundle = check_bundle(config)
     yield bundle
     if bundle.ok:
@@ -170,8 +173,8 @@ def check_disk(folder: Path) -> Check:
     return Check(check="disk", ok=ok, what=what, do=do)
 
 
-def check_outbox(config: Config) -> Check:
-    """Return whether events wait or were lost; not while the daemon holds them."""
+def check_outbox(config: Config, clock: Clock) -> Check:
+    """Return whether events wait or were lost of late; not while the daemon holds them."""
     path = Path(config.state_directory) / FILE_NAME
     if not path.exists():
         return Check(check="outbox", ok=True, what="no event was ever stored here")
@@ -186,10 +189,22 @@ def check_outbox(config: Config) -> Check:
     what = f"{counts.queued} events wait, {counts.dropped} dropped, {counts.refused} refused"
     if not letters:
         return Check(check="outbox", ok=True, what=what)
-    newest = letters[-1]
-    do = "let this device write its topics in the broker's access list"
-    what = f"{what}; the newest refused: {newest.message.topic}: {newest.reason}"
-    return Check(check="outbox", ok=False, what=what, do=do)
+    newest, at = letters[-1], _time_of(letters[-1])
+    # Kept for years, so one day it is history; what a clock says that nobody had set is no proof.
+    is_old = at is not None and clock.is_synchronised() and clock.wall() - at > _REFUSED_LATELY
+    do = "" if is_old else "let this device write its topics in the broker's access list"
+    when = "" if at is None else f" of {at:%Y-%m-%d %H:%M} UTC"
+    what = f"{what}; the newest refused{when}: {newest.message.topic}: {newest.reason}"
+    return Check(check="outbox", ok=is_old, what=what, do=do)
+
+
+def _time_of(letter: DeadLetter) -> datetime | None:
+    """Return when a refused event happened, UTC; None = nobody knows."""
+    try:
+        event = msgspec.json.decode(letter.message.payload, type=ZoneEvent)
+        return datetime.fromisoformat(event.at).astimezone(UTC) if event.time_synced else None
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        return None
 
 
 def check_keys(models: ModelsConfig, *, takes_updates: bool) -> Check:

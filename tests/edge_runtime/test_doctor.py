@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_runtime import doctor, doctor_children
-from edge_runtime.clock import Clock
+from edge_runtime.clock import Clock, iso
 from edge_runtime.diagnostics import Machine
 from edge_runtime.doctor import (
     check_clock,
@@ -31,7 +32,7 @@ from tests.edge_runtime.cameras import MjpegServer
 from tests.edge_runtime.disk import SmallDisk, disk
 from tests.edge_runtime.rtsp import RtspServer
 from transom.config import CameraConfig, Config, ModelsConfig, MqttConfig, ZoneConfig
-from transom.messages import Message
+from transom.messages import Message, ZoneEvent, encode
 
 __all__ = ["disk"]
 
@@ -352,17 +353,48 @@ def test_a_network_that_cannot_be_tried_is_a_finding(tmp_path: Path, tiny_bundle
     assert "none.bundle" in check.what
 
 
-def test_what_the_broker_refused_is_a_finding(tmp_path: Path, tiny_bundle: Any) -> None:
-    config = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0)
-    assert check_outbox(config).ok
+class SetClock(Clock):
+    """A clock that was set from the network."""
+
+    def is_synchronised(self) -> bool:
+        return True
+
+
+def refused(days_ago: float, *, time_synced: bool = True) -> Message:
+    """An event of that age."""
+    event = ZoneEvent(
+        event_id="a", event_type="opened", state="open", previous="closed",
+        at=iso(datetime.now(UTC) - timedelta(days=days_ago)), time_synced=time_synced,
+        boot_id="b", monotonic_ns=1, confidence=0.9, latency_ms=9.0,
+    )  # fmt: skip
+    return Message("transom/pi/door/event", encode(event), qos=1)
+
+
+@pytest.mark.parametrize(
+    ("message", "ok"),
+    [
+        (Message("transom/pi/door/event", b"{}", qos=1), False),
+        (refused(0.0), False),
+        (refused(6.9), False),
+        (refused(7.1), True),
+        (refused(20_000.0, time_synced=False), False),
+    ],
+)
+def test_what_the_broker_refused_lately_is_a_finding(
+    tmp_path: Path, tiny_bundle: Any, message: Message, ok: bool
+) -> None:
+    config, clock = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0), SetClock()
+    assert check_outbox(config, clock).ok
     outbox = Outbox(tmp_path / FILE_NAME, config.outbox)
-    outbox.put(Message("transom/pi/door/event", b"{}"), "a")
-    assert check_outbox(config).what == "in use by the daemon, whose figures count"
+    outbox.put(message, "a")
+    assert check_outbox(config, clock).what == "in use by the daemon, whose figures count"
     outbox.refuse(outbox.pending(1)[0].id, "Not authorized")
     outbox.close()
-    check = check_outbox(config)
-    assert not check.ok
+    check = check_outbox(config, clock)
+    assert check.ok is ok
+    assert bool(check.do) is not ok
     assert "transom/pi/door/event: Not authorized" in check.what
+    assert not check_outbox(config, ClipClock()).ok
 
 
 @pytest.mark.parametrize(
