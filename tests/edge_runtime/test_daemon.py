@@ -183,6 +183,21 @@ def test_zones_of_two_cameras_are_judged_apart(
     assert play.events("back") == [("known", "unknown", "closed")]
 
 
+def test_all_zones_that_are_due_go_through_the_network_at_once(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    hall = camera_config("hall", "front")
+    more = tuple(ZoneConfig(name=name, polygon=DOOR) for name in ("side", "cellar"))
+    config = config_of(
+        msgspec.structs.replace(hall, zones=hall.zones + more), camera_config("yard", "back")
+    )
+    play = Play(bundle, config, play_list_camera, pictures(OPEN, 1), pictures(CLOSED, 1))
+    play.turn(1)
+    assert len(play.daemon.inference_ms) == FPS
+    states = [play.payloads(f"{zone}/state")[-1]["state"] for zone in ("front", "cellar", "back")]
+    assert states == ["open", "open", "closed"]
+
+
 def noise_around(level: float, count: int) -> list[Image]:
     """Frames of a sensor that sees nothing but one brightness."""
     random = np.random.default_rng(0)
