@@ -1,12 +1,13 @@
 """Events of many devices into a database: shared by consumers, each once, none lost."""
 
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,37 +98,78 @@ def test_what_a_consumer_had_not_kept_comes_again(tmp_path: Path, broker: Broker
     assert sorted(ids(database)) == sorted(f"event-{n}" for n in range(30))
 
 
+@dataclass(frozen=True)
+class Database:
+    """Where events are kept: how a command is told of it, and which it holds."""
+
+    options: list[str]
+    ids: Callable[[], list[str]]
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[tuple[list[str], EventStore]]:
+    """A PostgreSQL: the options that name it, and its store."""
+    with Postgres() as postgres:
+        user, _, rest = postgres.url.removeprefix("postgresql+pg8000://").partition(":")
+        password, _, place = rest.partition("@")
+        secret = folder / "password"
+        secret.write_text(password + "\n")
+        url = f"postgresql://{user}@{place}"
+        store = open_store(url, password)
+        yield ["--database", url, "--database-password-file", str(secret)], store
+        store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        file = tmp_path / "events.sqlite3"
+        open_store(str(file), None).close()
+        yield Database(["--database", str(file)], lambda: ids(file))
+        return
+    with postgresql(tmp_path) as (options, store):
+
+        def found() -> list[str]:
+            cursor = store.connection.cursor()
+            cursor.execute("SELECT event_id FROM events")
+            rows = cursor.fetchall()
+            store.connection.commit()
+            return [row[0] for row in rows]
+
+        yield Database(options, found)
+
+
 def test_consumers_share_the_events_and_a_killed_one_loses_none(
-    tmp_path: Path, broker: Broker
+    tmp_path: Path, broker: Broker, database: Database
 ) -> None:
-    database = tmp_path / "events.sqlite3"
     command = [sys.executable, "-m", "transom", "fleet", "record", "--group", "g", "--no-tls"]
-    command += ["--host", "localhost", "--port", str(broker.port), "--database", str(database)]
+    command += ["--host", "localhost", "--port", str(broker.port), *database.options]
 
     def start(name: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen([*command, "--name", name], stdout=subprocess.DEVNULL)
 
-    subscribe_once(broker, database, "a", "b")
-    first, second = start("a"), start("b")
+    names = ("a", "b", "c")
+    subscribe_once(broker, tmp_path / "unused.sqlite3", *names)
+    processes = {name: start(name) for name in names}
     try:
         publisher = threading.Thread(target=publish_events, args=(broker, *range(600)))
         publisher.start()
-        wait_until(lambda: len(ids(database)) >= 20, 20.0)
-        os.kill(first.pid, signal.SIGKILL)
-        first.wait()
+        wait_until(lambda: len(database.ids()) >= 20, 30.0)
+        processes["a"].kill()
+        processes["a"].wait()
         publisher.join()
-        first = start("a")
-        wait_until(lambda: len(ids(database)) == 600, 20.0)
-        for process in (first, second):
+        processes["a"] = start("a")
+        wait_until(lambda: len(database.ids()) == 600, 30.0)
+        for process in processes.values():
             process.send_signal(signal.SIGTERM)
             assert process.wait(10.0) == 0
     finally:
-        for process in (first, second):
+        for process in processes.values():
             process.kill()
             process.wait()
-    assert len(set(ids(database))) == 600
+    assert sorted(database.ids()) == sorted(f"event-{number}" for number in range(600))
     log = broker.log()
-    for name in ("a", "b"):  # each had a part of them
+    for name in names:  # each had a part of them
         assert f"Sending PUBLISH to transom-record-g-{name}" in log
 
 
@@ -152,25 +194,17 @@ def test_an_event_that_comes_twice_is_kept_once_and_one_that_cannot_be_read_as_i
 
 
 def test_keeps_in_postgresql_what_it_keeps_in_sqlite(tmp_path: Path, broker: Broker) -> None:
-    with Postgres() as postgres:
-        url = postgres.url.replace("+pg8000", "")
-        user, _, rest = url.removeprefix("postgresql://").partition(":")
-        password, _, place = rest.partition("@")
-        secret = tmp_path / "password"
-        secret.write_text(password + "\n")
-        arguments = ["fleet", "record", "--database", f"postgresql://{user}@{place}", "--group"]
-        arguments += ["g", "--name", "a", "--host", "localhost", "--port", str(broker.port)]
-        arguments += ["--no-tls", "--count", "20", "--database-password-file", str(secret)]
+    with postgresql(tmp_path) as (options, store):
+        arguments = ["fleet", "record", *options, "--group", "g", "--name", "a", "--no-tls"]
+        arguments += ["--host", "localhost", "--port", str(broker.port), "--count", "20"]
         subscribe_once(broker, tmp_path / "unused.sqlite3", "a")
         publish_events(broker, *range(20))
         assert main(arguments) == 0
-        store = open_store(f"postgresql://{user}@{place}", password)
         odd = read_event(Received("transom/pi/door/event", b"\xff\0", False))
         store.keep([read_event(Received(*event(1), retain=False)), odd])
         cursor = store.connection.cursor()
         cursor.execute("SELECT count(*) FROM events")
         assert cursor.fetchone()[0] == 21
-        store.close()
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
