@@ -135,6 +135,8 @@ class InFlight:
         mid = self._link.publish(message)
         if message.qos:
             self._sent[mid] = _Sent(message, entry, self._clock.monotonic_s())
+        else:
+            self._refusals.forget(message.topic)  # without an answer, only its size can be refused
 
     def settle(self, answers: Iterable[Acknowledged]) -> None:
         """Take in what the broker says of what was sent; all events that it took cost one write."""

@@ -334,6 +334,19 @@ def test_a_message_too_large_for_the_broker_is_refused_and_the_next_ones_pass(
     assert publisher.counters().reconnects == 0
 
 
+def test_figures_that_were_too_large_are_no_longer_refused_when_they_fit(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    with Broker(tmp_path / "broker", options=["max_packet_size 2000"]) as broker:
+        publisher = publish(broker.config())
+        wait_until(lambda: publisher.is_connected)
+        publisher.send(Message("transom/hall-pi/diagnostics", b"x" * 3000, qos=0))
+        wait_until(lambda: publisher.counters().refused_topics == 1)
+        publisher.send(Message("transom/hall-pi/diagnostics", b"x", qos=0))
+        wait_until(lambda: publisher.counters().refused_topics == 0)
+    assert publisher.counters().refused == 1
+
+
 def test_never_has_more_than_its_window_unacknowledged(
     tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
 ) -> None:
