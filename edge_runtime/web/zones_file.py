@@ -14,7 +14,7 @@ from typing import Any
 import tomlkit
 from tomlkit.items import AoT, Array, Table
 
-from edge_runtime.toml_tables import TableLines, join_tables, split_tables, with_table
+from edge_runtime.toml_tables import TableLines, join_tables, split_tables, uses_crlf, with_table
 from edge_runtime.web.answers import Saved
 from edge_runtime.web.asked import DrawnZone
 from transom.atomic import write_file
@@ -41,9 +41,12 @@ def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
         document = tomlkit.parse(text)
-        index = _index(document.unwrap(), camera)
+        plain = document.unwrap()
     except (OSError, ValueError, tomlkit.exceptions.ParseError) as error:
         raise PageError(f"{path}: cannot be read: {error}", status=409) from error
+    if mistakes := find_mistakes(plain, Config):
+        raise PageError(f"{path}: {'; '.join(mistakes)}", status=409)
+    index = _index(plain, camera)
     if index is None:
         raise PageError(
             f"{path}: has no camera {camera}; it was changed since the daemon started: restart it",
@@ -51,8 +54,7 @@ def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
         )
     new = _with_zones(text, document, index, zones)
     raw = tomllib.loads(new)
-    mistakes = find_mistakes(raw, Config)
-    if mistakes:
+    if mistakes := find_mistakes(raw, Config):
         raise PageError("; ".join(mistakes), status=422)
     lines = _lines(raw["cameras"][index]["zones"])
     try:
@@ -67,8 +69,7 @@ def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
 
 def _as_written(before: bytes, text: str) -> bytes:
     """Return a file's new text with the line ends, and the mark at its head, that it had."""
-    lines = before.count(b"\n")
-    if lines and before.count(b"\r\n") == lines:
+    if uses_crlf(before.decode()):
         text = text.replace("\r\n", "\n").replace("\n", "\r\n")
     mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
     return mark + text.encode()
@@ -85,10 +86,8 @@ def _check_writable(path: Path) -> None:
 
 def _index(plain: Mapping[str, Any], camera: str) -> int | None:
     """Return which of the cameras has a name; None where none has."""
-    for index, found in enumerate(plain.get("cameras", [])):
-        if isinstance(found, dict) and found.get("name") == camera:
-            return index
-    return None
+    names = [found["name"] for found in plain["cameras"]]
+    return names.index(camera) if camera in names else None
 
 
 def _with_zones(

@@ -10,6 +10,7 @@ from edge_runtime.web.zones_file import save_zones
 from tests.edge_runtime.page import configuration_of
 from tests.edge_runtime.test_daemon import DOOR
 from transom.config import load_config
+from transom.errors import PageError
 
 WINDOW = DrawnZone("window", ((0.1, 0.1), (0.3, 0.1), (0.3, 0.4), (0.1, 0.4)), "window")
 
@@ -122,3 +123,24 @@ def test_zones_in_an_array_are_written_into_it(tmp_path: Path) -> None:
     assert text.endswith(REST[REST.index("\n# the broker") :])
     zones = load_config(path).cameras[1].zones
     assert [(zone.name, zone.polygon) for zone in zones] == [("gate", ASIDE), ("window", SQUARE)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('name = "back"\n', "", r"missing key `\$\.cameras\[0\]\.zones\[1\]\.name`"),
+        (FRONT + BACK, "", r"missing key `\$\.cameras\[0\]\.zones`"),
+        ('name = "hall"', 'name = "lobby"', "has no camera hall; it was changed since"),
+        ('host = "localhost"', "host = ", "cannot be read"),
+    ],
+)
+def test_a_file_that_was_changed_meanwhile_is_left_alone(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    text = (HEAD + FRONT + BACK + REST).replace(before, after)
+    path = tmp_path / "transom.toml"
+    path.write_text(text)
+    with pytest.raises(PageError, match=rf"transom\.toml: .*{said}") as refused:
+        save_zones(path, "hall", [DrawnZone("front", ASIDE)])
+    assert refused.value.status == 409
+    assert path.read_text() == text
