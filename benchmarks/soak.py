@@ -252,7 +252,7 @@ def record(found: dict[str, Any]) -> Record:
         method="`transom run` with four cameras of 25 frames a second at its pace: memory that is "
         "its processes' own, each minute's lowest; descriptors",
         unit="minutes",
-        runs=int(found["minutes"]),
+        runs=round(found["minutes"]),
         fast=0,
         full=FULL_MINUTES,
         result="{pace} times a house's pace: {slope} MiB an hour ({low} to {high}), {descriptors} "

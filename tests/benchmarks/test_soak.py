@@ -42,7 +42,7 @@ def test_what_is_open_for_a_moment_is_told_from_what_stays_open() -> None:
 @pytest.mark.parametrize("is_within", [True, False])
 def test_a_row_of_the_page_says_what_a_run_found(is_within: bool) -> None:
     found = {
-        "minutes": 120.0,
+        "minutes": 119.9,  # until the last look
         "times_the_pace": 19.9,
         "slope_mib_per_hour": [-0.31, -0.9, 0.2],
         "main_descriptors": {"lowest_by_minute": [25], "highest": 26},
@@ -50,7 +50,7 @@ def test_a_row_of_the_page_says_what_a_run_found(is_within: bool) -> None:
         "is_within_bounds": is_within,
     }
     row = record(found)
-    assert row.lane == "full"
+    assert (row.runs, row.lane) == (120, "full")
     assert row.finding == (
         "19.9 times a house's pace: -0.31 MiB an hour (-0.9 to 0.2), 25 descriptors in the main "
         "process, 0 cameras' processes replaced"
