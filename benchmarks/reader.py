@@ -50,9 +50,7 @@ def write_sheets(corpus: Corpus, folder: Path) -> None:
             crop = cv2.cvtColor(np.asarray(corpus.crops[row]), cv2.COLOR_RGB2BGR)
             sheet[top + HEAD : top + HEAD + SIZE, left : left + SIZE] = crop
             where = (left + 8, top + HEAD - 7)
-            cv2.putText(
-                sheet, str(first + place), where, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 2
-            )
+            cv2.putText(sheet, str(first + place), where, FONT, 0.7, (0, 0, 0), 2)
         cv2.imwrite(str(folder / f"sheet_{first // (COLUMNS * ROWS):02}.png"), sheet)
 
 

@@ -2,7 +2,7 @@
 
 Usage: python -m tools.links
 
-Every Markdown file of the repository: a link to a file must lead to one that git has, a link to a
+Every Markdown file of the repository: a link to a file must lead to one that is there, a link to a
 heading to a heading as GitHub names it. The built site is looked at by Sphinx. Addresses on the
 web are listed, each with the pages that name it, and not asked. Exits 1 where a link leads nowhere.
 """

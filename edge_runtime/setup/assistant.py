@@ -38,9 +38,7 @@ from edge_runtime.setup.files import check_folder, read_text
 from edge_runtime.setup.growing import check_can_grow
 from edge_runtime.setup.propose import Proposer
 from edge_runtime.setup.talk import Talk
-from edge_runtime.setup.unit import (
-    check_drop_in,
-)
+from edge_runtime.setup.unit import check_drop_in
 from edge_runtime.setup.wishes import Wishes
 from edge_runtime.setup.zones import adjust, as_option, named_apart, shown
 from transom.config import Config, DeviceName, load_config

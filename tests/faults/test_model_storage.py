@@ -20,7 +20,6 @@ __all__ = ["tiny_bundle"]
 pytestmark = pytest.mark.timeout(400)  # many starts, on a machine that others use too
 LEAST_RUNS = 300
 """Fewer than there are steps and faults: the full lane takes each of them once."""
-"""About as many as there are."""
 OLD, NEW = ("tiny", 1), ("tiny", 2)
 
 

@@ -1,7 +1,6 @@
 """A block of a page, typed command by command into a terminal."""
 
 import re
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -126,5 +125,5 @@ def ended_for_the_clock(words: str, code: int, shown: str) -> bool:
 
     Nothing sets the clock in a house without a network.
     """
-    is_doctor = shlex.split(words)[:3] != [] and "transom doctor" in words
-    return is_doctor and code == 1 and re.findall(r"^FAIL +(.+?):", shown, re.M) == ["clock"]
+    failed = re.findall(r"^FAIL +(.+?):", shown, re.M)
+    return "transom doctor" in words and code == 1 and failed == ["clock"]
