@@ -328,7 +328,8 @@ class ZoneWatch:
 
     def _tell_state(self, decision: Decision) -> None:
         self._told = decision
-        self._is_of_another = False
+        # What is told before a look, for the clock or the contact sensor, is told once more.
+        self._is_of_another = self._is_of_another and not self._tasks
         self._lessons = self._lessons_now()
         if self._since_ns is None:
             raise AssertionError("start comes first")

@@ -76,14 +76,20 @@ def store(tmp_path: Path) -> Iterator[SampleStore]:
 
 @pytest.fixture
 def play(bundle: Bundle, play_list_camera: Any, store: SampleStore) -> Callable[..., Play]:
-    def start(frames: list[Any], *, inverted: bool = False, **more: Any) -> Play:
+    def start(
+        frames: list[Any], *, inverted: bool = False, after: Play | None = None, **more: Any
+    ) -> Play:
         contact = ContactConfig(topic=TOPIC, inverted=inverted)
         config = config_of(
             camera_config(contact=contact, **more), samples=SamplesConfig(random_per_day=0.0)
         )
-        return Play(
-            bundle, config, play_list_camera, frames, recorder_type=Commanded, samples=store
+        before: dict[str, Any] = (
+            {} if after is None else {"clock": after.clock, "beliefs": after.daemon.beliefs}
         )
+        return Play(
+            bundle, config, play_list_camera, frames, recorder_type=Commanded, samples=store,
+            **before,
+        )  # fmt: skip
 
     return start
 
@@ -208,6 +214,19 @@ def test_disagreement_is_told_once_it_has_lasted_and_until_it_ends(
     sensor(played, "OFF", retain=True)
     played.turn(1)
     assert played.payloads("door/state")[-1]["contact"] == {"state": "closed", "agrees": True}
+
+
+def test_a_sensor_that_speaks_before_another_bundle_has_looked_does_not_speak_for_it(
+    play: Any, door: Any
+) -> None:
+    first = play(door(CLOSED, 4))
+    first.turn(4)
+    second = play([None, *door(CLOSED, 4)], after=first)
+    sensor(second, "OFF", retain=True)
+    second.turn(4)
+    told = [(s["contact"]["state"], set(s["tasks"])) for s in second.payloads("door/state")]
+    assert told[0] == ("closed", set())
+    assert told[1] == ("closed", {"state", "kind"})
 
 
 def test_a_task_that_knows_no_closed_cannot_have_a_contact_sensor(play: Any, door: Any) -> None:
