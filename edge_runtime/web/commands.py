@@ -68,11 +68,11 @@ def label_command(dataset: Path, model: str, port: int, browser: bool, as_json: 
     with listen_at(config) as listener:
         at = int(listener.getsockname()[1])
         link = link_to(config, at, token)
-        _tell(link, as_json=as_json)
         ending = threading.Event()
         looking = threading.Thread(target=_look, args=(desk.look, ending), daemon=True)
         looking.start()
         try:  # from here on: a thread within the network's runtime would abort the program's end
+            _tell(link, as_json=as_json)
             if browser:
                 click.launch(link)
             serve(make_app(access_of(config, token, at), desk.answer), listener)
