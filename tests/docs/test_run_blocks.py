@@ -116,6 +116,9 @@ def test_what_a_command_names_is_laid_and_what_it_writes_is_not(tmp_path: Path) 
         "doors", "runs", "runs/home"
     ]  # fmt: skip
     assert (home / "keys" / "home.pem").read_text() == "key"
+    (store / "data" / "hall").mkdir(parents=True)
+    Store(store, tmp_path).lay("transom data import folders photos data/hall", page, home)
+    assert not (page / "data").exists()
 
 
 def test_what_is_written_is_known_by_the_words_before_it() -> None:

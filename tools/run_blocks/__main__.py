@@ -1,13 +1,13 @@
 """Type the shell blocks of the documentation, as a user would, and say what came of each.
 
-Usage: python -m tools.run_blocks [--work build/blocks] [--data FOLDER] [PAGE...]
+Usage: python -m tools.run_blocks [--work build/blocks] [--data FOLDER] [PAGE[:LINE]...]
 
-Every page begins in an empty folder, with what it takes for granted laid where a command names it:
-data sets that were drawn, runs, bundles, keys (`store.py`). Names, broker, camera, databases and a
-device are those of a house made of software (`house.py`), in namespaces of its own: needs root,
-mosquitto, ffmpeg and PostgreSQL. What is not typed and why, and what is typed otherwise, stands in
-`table.py`. For each block: page and line, seconds, and ok, FAILED or not run. Exits 1 where one
-fails.
+Every page begins in an empty folder, of a reference every block, with what it takes for granted
+laid where a command names it: data sets that were drawn, runs, bundles, keys (`store.py`). Names,
+broker, cameras, database and a device are those of a house made of software (`house.py`), in
+namespaces of its own: needs root, mosquitto, ffmpeg and PostgreSQL. What is not typed and why, and
+what is typed otherwise, stands in `table.py`. For each block: page and line, seconds, and ok,
+FAILED or not run. Exits 1 where one fails.
 """
 
 import argparse
@@ -17,13 +17,16 @@ import time
 from pathlib import Path
 
 from tests.docs.blocks import ROOT, blocks
-from tools.run_blocks.house import House, enter
+from tools.run_blocks.house import House, empty, enter
 from tools.run_blocks.shell import Outcome, run_block
 from tools.run_blocks.store import Store
 from tools.run_blocks.table import CHANGES
 
 NEEDS_DEVICE = ("hall-pi", "--all", "watch", "fleet", "transom page", "curl")
 """Words of a block that a device has to be there for."""
+
+APART = ("docs/commands.md",)
+"""Pages of which each block begins in an empty folder: in a reference each stands alone."""
 
 
 def main() -> None:
@@ -32,14 +35,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "blocks")
     data = Path(os.environ.get("TRANSOM_DATA", ROOT.parent / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=data, help="CIFAR-10 and MNIST are below it")
-    parser.add_argument("pages", metavar="PAGE", nargs="*")
+    parser.add_argument("pages", metavar="PAGE[:LINE]", nargs="*")
     given = parser.parse_args()
     enter([sys.executable, "-m", "tools.run_blocks", *sys.argv[1:]])
     found = [block for block in blocks() if block.language == "sh"]
-    unknown = set(given.pages) - {block.page for block in found}
+    unknown = set(given.pages) - {name for block in found for name in (block.page, str(block))}
     if unknown:
-        parser.error(f"{', '.join(sorted(unknown))}: no page with a shell block")
-    wanted = [block for block in found if not given.pages or block.page in given.pages]
+        parser.error(f"{', '.join(sorted(unknown))}: no shell block there")
+    wanted = [b for b in found if not given.pages or {b.page, str(b)} & set(given.pages)]
     work = given.work.absolute()
     store = Store(work / "store", given.data)
     store.make()
@@ -48,6 +51,11 @@ def main() -> None:
         for page in dict.fromkeys(block.page for block in wanted):
             house.fresh(work / "page")
             for block in (block for block in wanted if block.page == page):
+                if page in APART:
+                    if house.is_as_it_came():
+                        empty(work / "page")
+                    else:
+                        house.fresh(work / "page")
                 if any(word in block.code for word in NEEDS_DEVICE):
                     house.start_device()
                 if "transom run" in block.code:

@@ -57,18 +57,20 @@ polygon = {polygon}
 
 
 def enter(words: list[str]) -> None:
-    """Begin again in namespaces of network and mounts; return in there.
+    """Begin again in namespaces of network, mounts and processes; return in there.
+
+    What was started in there ends with it, however it ends.
 
     Raises:
         SystemExit: This is not root.
     """
-    if os.environ.get("TRANSOM_HOUSE") == str(os.getpid()):
+    if os.environ.pop("TRANSOM_HOUSE", None):
         return
     if os.geteuid() != 0:
         sys.exit("a house of its own needs root: sudo make blocks")
-    # exec keeps the process's number through unshare.
-    os.environ["TRANSOM_HOUSE"] = str(os.getpid())
-    os.execvp("unshare", ["unshare", "--mount", "--net", "--propagation", "private", *words])
+    apart = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    environment = os.environ | {"TRANSOM_HOUSE": "entered"}
+    os.execvpe("unshare", ["unshare", *apart, "--propagation", "private", *words], environment)
 
 
 class House:
@@ -121,8 +123,7 @@ class House:
         """
         self.stop_device()
         for place in (folder, self.home):
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
+            empty(place)
         for file in (self._store / "home").iterdir():
             if file.is_file():
                 shutil.copy(file, self.home)
@@ -131,10 +132,18 @@ class House:
         for name, key in (("trusted_keys", "home.pub"), ("recovery_keys", "spare.pub")):
             (etc / name).mkdir(parents=True)
             shutil.copy(self._store / key, etc / name)
-        (etc / "transom.toml").write_text(DEVICE.format(polygon=self.zone))
+        (etc / "transom.toml").write_text(self._configuration())
         for database in ("transom", "home"):
             self._postgres("dropdb", "--if-exists", "--force", database, quiet=True)
         self._postgres("createdb", "home")
+
+    def is_as_it_came(self) -> bool:
+        """Return whether the device's configuration is still that of a fresh page."""
+        file = Path("/etc/transom/transom.toml")
+        return file.exists() and file.read_text() == self._configuration()
+
+    def _configuration(self) -> str:
+        return DEVICE.format(polygon=self.zone)
 
     def start_device(self) -> None:
         """Have the device serve, and have seen the door move; nothing where it serves already.
@@ -263,6 +272,12 @@ class House:
             process.wait(10.0)
 
         self._stack.callback(end)
+
+
+def empty(folder: Path) -> None:
+    """Have a folder with nothing in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def _do(*command: str) -> None:

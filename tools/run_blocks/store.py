@@ -91,6 +91,7 @@ class Store:
     def lay(self, command: str, folder: Path, home: Path) -> None:
         """Lay what a command names and does not write, where it is not there yet."""
         written = {word.strip("/") for found in WRITTEN.findall(command) for word in found if word}
+        written.add("data")  # a command is called so, too
         for word in named_in(command):
             target = home / word[2:] if word.startswith("~/") else folder / word
             source = self.folder / ("home/" + word[2:] if word.startswith("~/") else word)

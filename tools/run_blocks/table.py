@@ -45,6 +45,7 @@ NOT_TYPED = (
     Rule(r"^(sudo )?systemctl\b", BOOTED),
     Rule(r"^sudoedit\b", "an editor; `make tutorial` has one edit the file"),
     Rule(r"^(ssh|scp) ", ANOTHER),
+    Rule(r"--backbone resnet18\b", "fetches weights of ImageNet, and the house has no network"),
     Rule(r"benchmarks/multimnist\.py", "takes twenty minutes, or hours: `make bench`"),
 )
 """Commands that are not typed. A later line may say so of a whole page, which an earlier one does
@@ -113,7 +114,7 @@ ENDED = (
     Ended(r"^transom label\b", "serves a page", shows="http://127.0.0.1"),
     Ended(r"^transom fleet --host", "a table that goes on", shows="hall-pi"),
     Ended(r"^transom fleet record\b", "records until then", shows="kept"),
-    Ended(r"^transom watch --host", "a table that goes on", shows="front_door"),
+    Ended(r"^transom watch (?!.*--count)", "a table that goes on", shows="front_door"),
 )
 
 
