@@ -15,6 +15,7 @@ from edge_runtime.config_option import config_option
 from edge_runtime.setup.assistant import Assistant
 from edge_runtime.setup.broker import BrokerWishes
 from edge_runtime.setup.cameras import find_cameras
+from edge_runtime.setup.conclusion import Outcome
 from edge_runtime.setup.draft import DraftZone
 from edge_runtime.setup.onvif import GROUP
 from edge_runtime.setup.talk import Talk
@@ -136,15 +137,20 @@ def setup_command(
     is_asking = sys.stdin.isatty() and not is_agreed and not as_json
     talk = Talk(is_asking=is_asking)
     talk.note("--config", str(config_file))
-    try:
-        with _ended_like_ctrl_c():
-            outcome = Assistant(talk, wishes).run()
-    except (click.Abort, KeyboardInterrupt):
-        talk.say(f"\nnothing was written; to go on from here:\n  {talk.how_to_go_on()}")
-        raise
+    outcome = _set_up(talk, wishes)
     if as_json:
         click.echo(msgspec.json.encode(outcome.as_json()))
     return EXIT_DONE if outcome.is_written else EXIT_FAILED
+
+
+def _set_up(talk: Talk, wishes: Wishes) -> Outcome:
+    """Lead through it; whoever ends it before its end is told how to go on."""
+    try:
+        with _ended_like_ctrl_c():
+            return Assistant(talk, wishes).run()
+    except (click.Abort, KeyboardInterrupt):
+        talk.say(f"\nnothing was written; to go on from here:\n  {talk.how_to_go_on()}")
+        raise
 
 
 @contextlib.contextmanager
