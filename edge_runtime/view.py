@@ -175,7 +175,7 @@ class Reference:
         return float((now < _LOST_CONTRAST * self.contrasts).mean()) >= _COVERED_SHARE
 
     def renewed(self, look: Look, shift: Shift, which: npt.NDArray[np.bool_]) -> "Reference":
-        """Return the reference with some places as they look now."""
+        """Return the reference with the places of `which`, (N,), as they look now."""
         patches, contrasts = self.patches.copy(), self.contrasts.copy()
         for index in np.flatnonzero(which):
             place = _apply(shift, self.points[index : index + 1])[0]

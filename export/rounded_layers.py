@@ -80,7 +80,7 @@ class RoundedWeight(nn.Module):
         self.shares = nn.Parameter(torch.tensor(value) / self.peaks)
 
     def forward(self) -> torch.Tensor:
-        """Return it rounded."""
+        """Return it rounded, (O, ...) float32."""
         value = self.shares * self.peaks
         return torch.fake_quantize_per_channel_affine(
             value, self.steps(), self.zero_points, 0, *_WEIGHT_RANGE
@@ -92,7 +92,7 @@ class RoundedWeight(nn.Module):
         return torch.maximum(peaks / _WEIGHT_RANGE[1], self.least_steps)
 
     def integers(self) -> npt.NDArray[np.int8]:
-        """Return the weight as the graph stores it."""
+        """Return the weight as the graph stores it, (O, ...), -128 to 127."""
         value = self.shares.detach() * self.peaks
         steps = self.steps().view(-1, *[1] * (value.ndim - 1))
         return torch.round(value / steps).clamp(*_WEIGHT_RANGE).numpy().astype(np.int8)
@@ -115,5 +115,5 @@ class LearntBias(nn.Module):
         self.shares = nn.Parameter(torch.tensor(value) / self.sizes)
 
     def forward(self) -> torch.Tensor:
-        """Return it."""
+        """Return it, (O,) float32."""
         return self.shares * self.sizes

@@ -65,9 +65,11 @@ def _rare_class(
     if counts[rarest] >= _FEW_GROUPS:
         return None
     label = escape(task.spec.classes[rarest])
+    few = {0: "No group here shows", 1: "Only 1 group here shows"}
+    shown = few.get(counts[rarest], f"Only {counts[rarest]} groups here show")
     return (
         0.9 if counts[rarest] else 0.5,
-        f"<b>Label more <em>{label}</em>.</b> Only {counts[rarest]} groups here show it for "
+        f"<b>Label more <em>{label}</em>.</b> {shown} it for "
         f"<em>{name}</em>, so its figures mean little: pictures of other doors, cameras and days "
         "help, more pictures of the same ones do not.",
     )

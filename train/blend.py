@@ -63,7 +63,7 @@ class Held:
         return self.rows(self.targets != MISSING)
 
     def rows(self, chosen: npt.NDArray[np.bool_]) -> "Held":
-        """Return some rows."""
+        """Return the rows where `chosen`, (N,), is true."""
         return Held(self.logits[chosen], self.targets[chosen], self.groups[chosen])
 
 

@@ -92,18 +92,18 @@ class Engine:
         return DistributedDataParallel(network)
 
     def part(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return this process's share of a batch's row indices."""
+        """Return this process's share, (N / world,) or one more, of a batch's (N,) row indices."""
         return indices[self.rank :: self.world]
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum of `values` over all processes; no gradient flows through it."""
+        """Return the sum of `values`, of any shape, over all processes; without a gradient."""
         values = values.detach().clone()
         if self.world > 1:
             distributed.all_reduce(values)
         return values
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the mean of `values` over all processes; no gradient flows through it."""
+        """Return the mean of `values`, of any shape, over all processes; without a gradient."""
         return self.total(values) / self.world
 
     def wait(self) -> None:

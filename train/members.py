@@ -109,7 +109,7 @@ class SideBySide(Fusion):
         return self._member(0).normalise(image) if self._normalises_once else image
 
     def fuse(self, pixels: torch.Tensor) -> Fused:
-        """Run every member; embeddings and readings come one after the other."""
+        """Run every member on (N, 3, S, S) float32; embeddings and readings, (N, D), are joined."""
         fused = []
         for place in range(len(self.members)):
             member = self._member(place)

@@ -176,7 +176,15 @@ def predict_logits(
 def predict_batches(
     network: Network, batches: Iterable[torch.Tensor | Seen]
 ) -> tuple[Logits, npt.NDArray[np.float32]]:
-    """Do the same with batches as the network takes them."""
+    """Do the same with batches as the network takes them.
+
+    Args:
+        network: The network; it is in the mode that it was in afterwards.
+        batches: Each (B, 3, S, S) float32 as from `to_image`, or what a trunk has seen of one.
+
+    Returns:
+        By task logits (N, C) float32; and the embedding (N, D) float32.
+    """
     was_training = network.training
     network.eval()
     try:

@@ -39,7 +39,7 @@ _TILES = {
     "balanced_accuracy": ("right, each class alike", "mean over the classes"),
     "macro_f1": ("macro F1", "found and not claimed wrongly, mean over the classes"),
     "group_accuracy": ("right, each group alike", "a much photographed door counts once"),
-    "coverage": ("answered", "the rest is `unknown`"),
+    "coverage": ("answered", "the rest is unknown"),
     "accuracy_covered": ("right when it answers", "what an alert is worth"),
     "ece": ("off in its sureness", "calibration error: 0 % is best"),
 }
@@ -148,10 +148,10 @@ def _tiles(task: TaskEvaluation) -> str:
     tiles = []
     for figure, (words, note) in _TILES.items():
         interval = task.intervals[figure]
-        span = f"{_number(interval[0])} to {percent(interval[1], 1)}" if interval else note
+        span = f"{_number(interval[0])} to {percent(interval[1], 1)}" if interval else ""
         tiles.append(
-            f'<div class="tile" title="{escape(note)}"><b>{percent(task.figures[figure], 1)}</b>'
-            f"<span>{words}</span><small>{span}</small></div>"
+            f'<div class="tile"><b>{percent(task.figures[figure], 1)}</b>'
+            f'<span>{words}</span><small>{span}</small><small class="note">{note}</small></div>'
         )
     return "".join(tiles)
 
@@ -303,7 +303,8 @@ of the same group.</p>
 
 def _bar_table(what: str, lines: Sequence[str]) -> str:
     return (
-        f'<div class="scroll"><table><thead><tr><th>{what}</th><th class="number">pictures</th>'
+        f'<div class="scroll"><table class="parts"><thead><tr><th>{what}</th>'
+        '<th class="number">pictures</th>'
         f'<th class="number">right</th><th></th></tr></thead><tbody>{"".join(lines)}</tbody>'
         "</table></div>"
     )
@@ -355,7 +356,8 @@ def _made(corpus: Corpus, recipe: Mapping[str, object]) -> str:
         body += f"<tr><td>{escape(origin)}</td>{cells}</tr>"
     return f"""
 <section><h2>What it was made from</h2>
-<div class="card"><div class="scroll"><table><thead><tr><th>data set</th>{head}</tr></thead>
+<div class="card"><div class="scroll"><table class="parts">
+<thead><tr><th>data set</th>{head}</tr></thead>
 <tbody>{body}</tbody></table></div>
 <p class="quiet" style="margin:10px 0 0"><small>digest of the data
 <code>{corpus.digest}</code></small></p>{_recipe(recipe)}</div></section>"""

@@ -129,7 +129,12 @@ def read_bundle(path: Path, trusted_keys: Sequence[PublicKey] | None) -> Bundle:
 
 
 def parse_bundle(data: bytes, name: str, trusted_keys: Sequence[PublicKey] | None) -> Bundle:
-    """Verify a bundle that is in memory; `name` is what errors call it. See `read_bundle`."""
+    """Verify a bundle that is in memory; `name` is what errors call it. See `read_bundle`.
+
+    Raises:
+        SignatureError: No trusted key has signed it.
+        BundleError: It is not exactly what a writer of bundles writes.
+    """
     try:
         if len(data) > MAX_BUNDLE_BYTES:
             raise BundleError(f"has {len(data):,} bytes, {MAX_BUNDLE_BYTES:,} is the most")

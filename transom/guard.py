@@ -39,7 +39,7 @@ class Guard:
     targets: Mapping[str, Indices]
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what a bundle holds of it, by name."""
+        """Return what a bundle holds of it, by name: shapes as above, and a scale, (1,) float32."""
         # 16 bits end at 65504, an embedding need not.
         scale = np.maximum(np.abs(self.embedding).max(keepdims=True)[0], 1e-30)
         return {
@@ -52,6 +52,9 @@ class Guard:
 
 def take_guard(tensors: dict[str, npt.NDArray[Any]]) -> Guard | None:
     """Take a guard's tensors out of those of a bundle; None where there are none.
+
+    Args:
+        tensors: By name, with shapes as `Guard.tensors` gives them; the guard's are removed.
 
     Raises:
         BundleError: Some of them are there and others are not.

@@ -40,7 +40,11 @@ class BrokerWishes:
 
 
 def ask_broker(talk: Talk, wishes: BrokerWishes) -> tuple[MqttConfig, str | None]:
-    """Return the broker and the password for it."""
+    """Return the broker and the password for it.
+
+    Raises:
+        UsageError: Two of the options, or answers, do not go together; told by option.
+    """
     host = talk.ask("broker's name or address", "--broker", _read_host, "localhost", wishes.host)
     tls = wishes.tls
     is_here = not MqttConfig(host=host).uses_tls

@@ -63,7 +63,15 @@ def find_outlines(image: Image, most: int) -> Outlines:
 
 
 def overlap(box: npt.NDArray[np.float64], boxes: Boxes) -> tuple[npt.NDArray[np.float64], ...]:
-    """Return how much a box overlaps others: by the union of the two, and by the smaller one."""
+    """Return how much a box overlaps others: by the union of the two, and by the smaller one.
+
+    Args:
+        box: (4,), left, top, right, bottom.
+        boxes: (N, 4), likewise, none without an inside.
+
+    Returns:
+        Twice (N,), 0 to 1.
+    """
     size = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     common = np.clip(size, 0.0, None).prod(axis=1)
     own, theirs = (box[2:] - box[:2]).prod(), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)

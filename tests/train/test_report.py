@@ -1,10 +1,14 @@
+import os
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.edge_runtime.page_pictures import chromium
 from train.advice import advice
 from train.charts import interval_bar, line_chart, percent, reliability_chart
 from train.corpus import Corpus, load_corpus
@@ -137,6 +141,51 @@ def test_advice_names_the_class_that_few_groups_show(corpus, gap_predictor) -> N
     said = advice(evaluations, "val")
     assert 1 <= len(said) <= 5
     assert any("Only 2 groups here show it for <em>kind</em>" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [(("g2",), "Only 1 group here shows it for"), ((), "No group here shows it for")],
+)
+def test_advice_counts_one_group_and_none_in_words(
+    corpus: Corpus, gap_predictor, kept: tuple[str, ...], words: str
+) -> None:
+    judged = corpus.split("val")
+    evaluation = evaluate(gap_predictor, judged)
+    kind = evaluation.tasks["kind"]
+    is_kept = np.isin(judged.groups, [f"tiny/{name}" for name in kept])
+    others = 1 + np.arange(len(is_kept)) % (len(kind.spec.classes) - 1)
+    targets = np.where(is_kept, 0, others)
+    tasks = {**evaluation.tasks, "kind": replace(kind, targets=targets)}
+    said = advice({"val": replace(evaluation, tasks=tasks)}, "val")
+    assert any(words in text for text in said)
+
+
+def test_the_tables_of_a_report_are_seen_whole_on_a_phone(
+    corpus, gap_predictor, tmp_path: Path
+) -> None:
+    file = tmp_path / "report.html"
+    _page(corpus, gap_predictor, file)
+    text = file.read_text("utf-8").replace("tiny/g", "living-room-2026-11-28/camera-")
+    file.write_text(text, "utf-8")
+    if not (shutil.which("chromium") or shutil.which("chromium-browser")):
+        why = "chromium is not installed: apt-get install chromium"
+        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 375, "height": 800})
+        page.goto(file.as_uri())
+        hidden = page.eval_on_selector_all(
+            ".scroll", "all => all.map(one => one.scrollWidth - one.clientWidth)"
+        )
+        assert len(hidden) >= 5
+        assert max(hidden) <= 0
+        assert page.evaluate("document.documentElement.scrollWidth") == 375
+
+
+def test_what_a_figure_means_stands_beside_it(corpus, gap_predictor, tmp_path: Path) -> None:
+    page = _page(corpus, gap_predictor, tmp_path / "report.html")
+    assert "found and not claimed wrongly" in page.text
+    assert "a much photographed door counts once" in page.text
 
 
 def test_a_curve_leaves_out_what_is_not_a_number() -> None:

@@ -66,7 +66,7 @@ class Weighting(nn.Module, ABC):
     def combine(
         self, losses: torch.Tensor, labelled: torch.Tensor, shared: torch.Tensor
     ) -> torch.Tensor:
-        """Do what `forward` says, with losses whose values are those of the whole batch."""
+        """Do what `forward` says, shapes too, with losses of the whole batch instead of a part."""
 
     def check_shared(self, logits: Mapping[str, torch.Tensor], shared: torch.Tensor) -> None:
         """Refuse a network whose heads do not share what this weighting compares.
@@ -84,7 +84,7 @@ class Weighting(nn.Module, ABC):
         self._mean = mean
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the mean over all processes; no gradient flows through it."""
+        """Return the mean of values of any shape over all processes; without a gradient."""
         return self._mean(values)
 
     def begin_epoch(self, seed: int) -> None:
