@@ -253,5 +253,13 @@ def test_ctrl_c_while_a_browser_is_opened_ends_a_look_in_an_orderly_way(
     browser.chmod(0o755)
     environment = os.environ | {"PATH": str(tmp_path), "BROWSER": f"{browser} %s"}
     command = [sys.executable, "-m", "transom", "label", str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        # A shell's job in the background has it ignored, and all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert (done.returncode, done.stderr.strip()) == (130, "stopped")
