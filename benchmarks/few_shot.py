@@ -7,10 +7,14 @@ judged on the second, because its neighbouring frames are nearly the same pictur
 
     python -m benchmarks.few_shot [BUNDLE|starter] [--data ../shared/data] [--shots 1,2,5,10]
     python -m benchmarks.few_shot --picture docs/few-shot.svg
-    python -m benchmarks.few_shot --full        # only the clip, beside full training on it
+    python -m benchmarks.few_shot --full        # the clip, beside full training on it
+    python -m benchmarks.few_shot --full-doors  # cameras of doors, beside full training on each
 
 With `--full` the starter is trained on, all of it, from every frame of the first halves (beside one
 picture of each group of `doors`, as in `benchmarks.loop`), and judged on the second as the head is.
+With `--full-doors` it is trained on from four fifths of each class of a camera's pictures (beside
+one of each other group), for every camera that has five of two classes at least, and judged on the
+rest of them, as are the network alone and heads from five a class and from all of the four fifths.
 """
 
 import argparse
@@ -31,6 +35,7 @@ from edge_runtime.sample import likeness
 from train.corpus import load_corpus
 from train.evaluate import Evaluation, evaluate
 from train.evaluate_commands import load_guard, load_predictor
+from train.metrics import mean_interval
 from train.predictor import Predictor
 from train.shots import DRAWS, MOST, Reached, Shots, few_shots
 from transom.dataset import Row, write_dataset
@@ -41,6 +46,7 @@ from transom.prediction import softmax
 from transom.tasks import Task, TaskSet
 
 STATES = TaskSet([Task(name="state", classes=("closed", "ajar", "open"), ordinal=True)])
+FEW, LEAST_OF_A_CLASS = 5, 5
 ZONES = {
     "whole picture": Zone.whole(),
     "one pane": Zone.rectangle(11 / 32, 10 / 24, 14 / 32, 16 / 24),
@@ -54,11 +60,15 @@ def main() -> None:
     parser.add_argument("--shots", default="1,2,5,10")
     parser.add_argument("--picture", type=Path, help="An SVG to write.")
     parser.add_argument("--full", action="store_true", help="Train on the clip as well; minutes.")
+    parser.add_argument("--full-doors", action="store_true", help="Train on each camera of doors.")
     parser.add_argument("--epochs", type=int, default=12, help="Of that training.")
     arguments = parser.parse_args()
     counts = [int(word) for word in arguments.shots.split(",")]
     predictor = load_predictor(arguments.model)
     guard = load_guard(arguments.model, predictor)
+    if arguments.full_doors:
+        compare_on_doors(predictor, guard, arguments.data, arguments.epochs)
+        return
     print("| camera | examples a class | cameras | alone | head | probe | gain |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     shown: dict[str, Sequence[Shots]] = {}
@@ -125,22 +135,122 @@ def clip_dataset(folder: Path, data: Path, zone: Zone) -> Path:
 
 def fully_trained(clip: Path, evaluation: Evaluation, data: Path, epochs: int) -> float:
     """Return what training on all frames of the first halves reaches on the second."""
-    folder = clip.parent / f"{clip.name}-full"
-    folder.mkdir()
-    (folder / "images").symlink_to(clip / "images")
     rows = {row.image: row for row in evaluation.corpus.rows}
     first, later = halves_of(evaluation)
-    learnt = [replace(rows[image], split="train") for image in first]
-    write_dataset(folder, name="home", tasks=STATES, rows=learnt)
-    others(data.resolve() / "doors", folder / "others")
-    recipe, run = folder / "recipe.toml", folder / "run"
-    recipe.write_text(RECIPE.format(epochs=epochs))
-    command = [sys.executable, "-m", "transom", "train", folder, folder / "others", "--out", run]
-    subprocess.run([*command, "--recipe", recipe], check=True, capture_output=True)
+    folder = clip.parent / f"{clip.name}-full"
+    run = train_on([rows[image] for image in first], clip, data, folder, epochs)
     found = judged(load_predictor(str(run)), clip, "all")
     task = found.tasks["state"]
     places = [n for n, row in enumerate(found.corpus.rows) if row.image in later]
     return balanced(task.prediction.probabilities[places], task.targets[places])
+
+
+def train_on(
+    rows: Sequence[Row],
+    source: Path,
+    data: Path,
+    folder: Path,
+    epochs: int,
+    without: str | None = None,
+) -> Path:
+    """Train the starter on from rows of a data set, beside a picture of each other door; the run.
+
+    Args:
+        rows: Of `source`.
+        source: The data set's folder.
+        data: The real data.
+        folder: A new folder for all of it.
+        epochs: How often each row is seen, at most.
+        without: The group of `doors` that the rows are of.
+    """
+    folder.mkdir()
+    (folder / "pictures").symlink_to(source.resolve())
+    learnt = [
+        replace(
+            row,
+            image=f"pictures/{row.image}",
+            split="train",
+            labels={"state": row.labels["state"]},
+        )
+        for row in rows
+    ]
+    write_dataset(folder, name="home", tasks=STATES, rows=learnt)
+    others(data.resolve() / "doors", folder / "others", without)
+    recipe, run = folder / "recipe.toml", folder / "run"
+    recipe.write_text(RECIPE.format(epochs=epochs))
+    command = [sys.executable, "-m", "transom", "train", folder, folder / "others", "--out", run]
+    subprocess.run([*command, "--recipe", recipe], check=True, capture_output=True)
+    return run
+
+
+def compare_on_doors(predictor: Predictor, guard: Guard | None, data: Path, epochs: int) -> None:
+    """Print what each way reaches on the same fifth of each camera's pictures."""
+    evaluation = judged(predictor, data / "doors", "val")
+    task, groups = evaluation.tasks["state"], np.array([r.group for r in evaluation.corpus.rows])
+    if guard is None:
+        raise SystemExit("a bundle is needed: a run has no guard")
+    kept = examples(guard.embedding, softmax(guard.logits["state"]), guard.targets["state"])
+    random, reached = np.random.default_rng(0), []
+    print("| camera | learnt from | judged | alone | head, 5 a class | head, all | full training |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as folder:
+        for group in sorted(set(groups)):
+            places = [
+                random.permutation(np.flatnonzero((groups == group) & (task.targets == k)))
+                for k in range(len(STATES["state"].classes))
+            ]
+            places = [rows for rows in places if len(rows) >= LEAST_OF_A_CLASS]
+            if len(places) < 2:
+                continue
+            cut = [round(MOST * len(rows)) for rows in places]
+            learnt = np.concatenate([rows[:n] for rows, n in zip(places, cut, strict=True)])
+            rest = np.concatenate([rows[n:] for rows, n in zip(places, cut, strict=True)])
+            few = [
+                np.concatenate(
+                    [
+                        random.permutation(rows[:n])[:FEW]
+                        for rows, n in zip(places, cut, strict=True)
+                    ]
+                )
+                for _ in range(DRAWS)
+            ]
+            run = train_on(
+                [evaluation.corpus.rows[place] for place in learnt],
+                data / "doors",
+                data,
+                Path(folder) / group,
+                epochs,
+                without=group,
+            )
+            trained = judged(load_predictor(str(run)), data / "doors", "val").tasks["state"]
+            found = (
+                balanced(task.prediction.probabilities[rest], task.targets[rest]),
+                float(np.mean([with_head(evaluation, kept, rows, rest) for rows in few])),
+                with_head(evaluation, kept, learnt, rest),
+                balanced(trained.prediction.probabilities[rest], task.targets[rest]),
+            )
+            reached.append(found)
+            print(row_of(group, str(len(learnt)), str(len(rest)), found), flush=True)
+    print(row_of(f"mean of {len(reached)}", "", "", np.mean(reached, axis=0)))
+    less = np.array(reached)[:, 1] - np.array(reached)[:, 3]
+    low, high = mean_interval(less, np.arange(len(less))) or (np.nan, np.nan)
+    print(f"five a class less full training: {100 * less.mean():+.1f} points "
+          f"({100 * low:+.1f} to {100 * high:+.1f})")  # fmt: skip
+
+
+def row_of(name: str, learnt: str, rest: str, values: Sequence[float]) -> str:
+    return (
+        f"| {name} | {learnt} | {rest} | " + " | ".join(f"{100 * v:.1f} %" for v in values) + " |"
+    )
+
+
+def with_head(evaluation: Evaluation, kept: Examples, rows, rest) -> float:
+    """Return what a head reaches that is learnt from some rows, on others."""
+    task, embedding = evaluation.tasks["state"], evaluation.embedding
+    said = task.prediction.probabilities
+    head = learn(examples(embedding[rows], said[rows], task.targets[rows]), kept)
+    answers = said[rest] if isinstance(head, str) else head(said[rest], embedding[rest])
+    return balanced(answers, task.targets[rest])
 
 
 def halves_of(evaluation: Evaluation) -> tuple[list[str], list[str]]:

@@ -342,10 +342,10 @@ def learn_all(folder: Path) -> None:
     write_dataset(folder, name=dataset.name, tasks=dataset.tasks, rows=rows)
 
 
-def others(doors: Path, folder: Path) -> None:
-    """Write a data set of a few doors: one picture of a group, in the same splits."""
+def others(doors: Path, folder: Path, without: str | None = None) -> None:
+    """Write a data set of a few doors: one picture of a group but `without`, in the same splits."""
     dataset = read_dataset(doors)
-    rows = {(row.split, row.group_key): row for row in dataset.rows}
+    rows = {(row.split, row.group_key): row for row in dataset.rows if row.group != without}
     kept = [
         replace(row, image=f"doors/{row.image}")
         for split, count in OTHERS.items()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -599,19 +600,33 @@ def is_damaged(image: Image, originals: list[npt.NDArray[np.int16]]) -> bool:
 # The memory between the processes
 
 
-def test_a_frame_is_read_whole_while_the_other_process_writes(scene: Scene) -> None:
-    code = (
-        "import sys, numpy as np; from edge_runtime.frame_ring import FrameRing\n"
-        "ring = FrameRing(int(sys.argv[1])); index = 0\n"
-        "while True:\n"
-        "    index += 1\n"
-        "    ring.write(np.full((480, 640, 3), index % 256, np.uint8), index)"
+@contextmanager
+def written_by(code: str) -> Iterator[tuple[FrameRing, "subprocess.Popen[bytes]"]]:
+    """Yield memory that another process writes, which calls it `ring`, and that process."""
+    start = (
+        "import fcntl, itertools, sys, time, numpy as np\n"
+        "from edge_runtime.frame_ring import FrameRing\n"
+        "ring = FrameRing(int(sys.argv[1]))\n"
     )
     ring = FrameRing()
-    writer = subprocess.Popen(
-        [sys.executable, "-c", code, str(ring.descriptor)], pass_fds=(ring.descriptor,)
+    with subprocess.Popen(
+        [sys.executable, "-c", start + code, str(ring.descriptor)],
+        pass_fds=(ring.descriptor,),
+        stdout=subprocess.PIPE,
+    ) as writer:
+        try:
+            yield ring, writer
+        finally:
+            writer.kill()
+            ring.close()
+
+
+def test_a_frame_is_read_whole_while_the_other_process_writes() -> None:
+    code = (
+        "for index in itertools.count(1):\n"
+        "    ring.write(np.full((480, 640, 3), index % 256, np.uint8), index)"
     )
-    try:
+    with written_by(code) as (ring, writer):
         number = seen = 0
         while seen < 300:
             assert writer.poll() is None
@@ -622,57 +637,31 @@ def test_a_frame_is_read_whole_while_the_other_process_writes(scene: Scene) -> N
             assert frame.taken_ns == frame.number
             assert (frame.image == frame.number % 256).all()
             number, seen = frame.number, seen + 1
-    finally:
-        writer.kill()
-        writer.wait()
-        ring.close()
     assert not open_rings()
 
 
 def test_the_time_of_the_last_picture_never_goes_back_while_the_other_process_writes_it() -> None:
-    code = (
-        "import itertools, sys; from edge_runtime.frame_ring import FrameRing\n"
-        "ring = FrameRing(int(sys.argv[1]))\n"
-        "for now_ns in itertools.count(1 << 40): ring.mark_alive(now_ns)"
-    )
-    ring = FrameRing()
-    writer = subprocess.Popen(
-        [sys.executable, "-c", code, str(ring.descriptor)], pass_fds=(ring.descriptor,)
-    )
-    try:
+    with written_by("for now in itertools.count(1 << 40): ring.mark_alive(now)") as (ring, writer):
         wait_until(ring.alive_ns)
         moments = [ring.alive_ns() for _ in range(300_000)]
         assert writer.poll() is None
-    finally:
-        writer.kill()
-        writer.wait()
-        ring.close()
     assert moments[0] < moments[-1]
     assert moments == sorted(moments)
 
 
 def test_a_writer_that_dies_while_writing_leaves_the_other_frame() -> None:
     code = (
-        "import fcntl, sys, time, numpy as np; from edge_runtime.frame_ring import FrameRing\n"
-        "ring = FrameRing(int(sys.argv[1]))\n"
         "for level in (1, 2): ring.write(np.full((48, 64, 3), level, np.uint8), level)\n"
         "fcntl.lockf(ring.descriptor, fcntl.LOCK_EX, 1, 1)\n"
         "print('holds', flush=True); time.sleep(60)"
     )
-    ring = FrameRing()
-    writer = subprocess.Popen(
-        [sys.executable, "-c", code, str(ring.descriptor)],
-        pass_fds=(ring.descriptor,),
-        stdout=subprocess.PIPE,
-    )
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == b"holds\n"
-    held = ring.newest()
-    writer.kill()
-    writer.wait()
-    writer.stdout.close()
-    freed = ring.newest()
-    ring.close()
+    with written_by(code) as (ring, writer):
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"holds\n"
+        held = ring.newest()
+        writer.kill()
+        writer.wait()
+        freed = ring.newest()
 
     assert held is not None
     assert held.number == 1
