@@ -1,7 +1,7 @@
 # Every target makes its own virtual environment and installs what it needs.
 #   make demo    the whole way on this machine, with a summary at its end
 #   make test    static checks and all tests
-#   make check   static checks only: format, lint, types, imports
+#   make check   static checks only: format, lint, types, imports, dead code
 #   make faults  every promise of docs/reliability.md with its full numbers, and that page (hours)
 #   make fuzz    readers of bundles, configurations and payloads, MINUTES=10 each (x86-64)
 #   make docs    the documentation as a site in build/site, strictly, and where its links lead
@@ -64,6 +64,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 test: check
 	@sh tools/system-packages.sh test

@@ -15,9 +15,12 @@ _MIB = 1024.0 * 1024.0
 _THROTTLED = "devices/platform/soc/soc:firmware/get_throttled"
 
 UNDERVOLTAGE = 1 << 0
-FREQUENCY_CAPPED = 1 << 1
-THROTTLED = 1 << 2
-SOFT_TEMPERATURE_LIMIT = 1 << 3
+_HOLDS_BACK = {
+    UNDERVOLTAGE: "undervoltage",
+    1 << 1: "frequency capped",
+    1 << 2: "throttled",
+    1 << 3: "soft temperature limit",
+}
 SINCE_BOOT = 16
 """The same bits, this far up, say that it has happened since the boot."""
 
@@ -88,7 +91,7 @@ class Machine:
         return None
 
     def throttled(self) -> int | None:
-        """Return the firmware's bits (see this module's names); None on other boards.
+        """Return the firmware's bits (`in_words` names them); None on other boards.
 
         Falls back on the under-voltage alarm that every kernel for a Raspberry Pi shows.
         """
@@ -104,6 +107,26 @@ class Machine:
             except (OSError, ValueError):
                 continue
         return None
+
+
+def in_words(bits: int) -> str:
+    """Name the firmware's bits: what holds the board back now, and what has since the boot.
+
+    References:
+        https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+
+    Examples:
+        >>> in_words(0x50005)
+        'undervoltage, throttled now; undervoltage, throttled since the boot'
+        >>> in_words(0)
+        'nothing'
+    """
+    said = {"now": bits, "since the boot": bits >> SINCE_BOOT}
+    found = {
+        when: ", ".join(name for bit, name in _HOLDS_BACK.items() if set_bits & bit)
+        for when, set_bits in said.items()
+    }
+    return "; ".join(f"{names} {when}" for when, names in found.items() if names) or "nothing"
 
 
 def collect(

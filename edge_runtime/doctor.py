@@ -14,7 +14,7 @@ import msgspec
 
 from edge_runtime.clock import Clock
 from edge_runtime.config_option import CONFIG_FILE, DEFAULT_CONFIG
-from edge_runtime.diagnostics import SINCE_BOOT, UNDERVOLTAGE, Machine
+from edge_runtime.diagnostics import SINCE_BOOT, UNDERVOLTAGE, Machine, in_words
 from edge_runtime.doctor_broker import check_broker
 from edge_runtime.doctor_children import check_camera, check_network, check_onnxruntime
 from edge_runtime.finding import Check
@@ -151,7 +151,7 @@ def check_heat(machine: Machine) -> Iterator[Check]:
     if bits is not None:
         volts = bits & (UNDERVOLTAGE | UNDERVOLTAGE << SINCE_BOOT)
         do = "use a stronger power supply" if volts else "cool the board"
-        what = f"throttled bits {bits:#x}" if bits else "never"
+        what = in_words(bits) if bits else "never"
         yield Check(check="throttling", ok=not bits, what=what, do=do if bits else "")
 
 

@@ -13,15 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Sends the service manager's notifications; does nothing where there is no such manager.
-
-    Attributes:
-        watchdog_s: Seconds within which `watchdog` must be called again; None = nobody watches.
-    """
+    """Sends the service manager's notifications; does nothing where there is no such manager."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
-        self.watchdog_s = _watchdog_s(environment)
 
     def ready(self) -> None:
         """Say that the daemon has started: `systemctl start` returns."""
@@ -52,11 +47,3 @@ class Notifier:
                 channel.sendall(message.encode())
         except OSError as error:
             _log.debug("service manager not told what=%s error=%s", message.split("=")[0], error)
-
-
-def _watchdog_s(environment: Mapping[str, str]) -> float | None:
-    microseconds = environment.get("WATCHDOG_USEC", "")
-    process = environment.get("WATCHDOG_PID", "")
-    if not microseconds.isdecimal() or process not in ("", str(os.getpid())):
-        return None
-    return int(microseconds) / 1e6

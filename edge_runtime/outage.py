@@ -80,7 +80,7 @@ class Presence:
 
     def is_retry_due(self, now_ns: int) -> bool:
         """Return whether to try again."""
-        return now_ns >= self._retry_ns
+        return self.pause_left_s(now_ns) <= 0.0
 
     def pause_left_s(self, now_ns: int) -> float:
         """Return the seconds until the next attempt; 0 or less when it is due."""

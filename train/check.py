@@ -155,13 +155,12 @@ def _leaking_things(
             found[stated.groups[match.held]].append(match)
     sizes = Counter(stated.groups)
     return [
-        _leaking_group(stated, group, matches, sizes[group], files)
-        for group, matches in found.items()
+        _leaking_group(stated, matches, sizes[group], files) for group, matches in found.items()
     ]
 
 
 def _leaking_group(
-    stated: Corpus, group: str, matches: Sequence[Match], rows: int, files: dict[str, str]
+    stated: Corpus, matches: Sequence[Match], rows: int, files: dict[str, str]
 ) -> Mistake:
     clearest = max(matches, key=lambda match: match.points)
     held, known = stated.rows[clearest.held], stated.rows[clearest.known]

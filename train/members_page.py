@@ -83,7 +83,7 @@ def _task_part(
 <div class="grid"><div class="card"><h3>Right, by member</h3>{_members(found, weights)}</div>
 <div class="card"><h3>How often two say the same</h3>{_matrix(names, found)}
 <p style="margin:12px 0 0">{_words(found)}</p></div></div>
-{_pictures(task, names, voice, kept_aside)}"""
+{_pictures(names, voice, kept_aside)}"""
 
 
 def _verdict(found: TaskAgreement) -> str:
@@ -142,18 +142,18 @@ def _words(found: TaskAgreement) -> str:
     )
 
 
-def _pictures(task: str, names: Sequence[str], voice: Voice, kept_aside: Corpus) -> str:
+def _pictures(names: Sequence[str], voice: Voice, kept_aside: Corpus) -> str:
     rows = disputed(voice.held, voice.logits, _PICTURES)
     if not rows:
         return ""
-    figures = "".join(_picture(task, names, voice, kept_aside, row) for row in rows)
+    figures = "".join(_picture(names, voice, kept_aside, row) for row in rows)
     return f"""
 <h3 style="margin-top:22px">Where they differ most</h3>
 <p class="quiet">One picture a group, those that the ensemble has wrong first.</p>
 <div class="pictures">{figures}</div>"""
 
 
-def _picture(task: str, names: Sequence[str], voice: Voice, kept_aside: Corpus, row: int) -> str:
+def _picture(names: Sequence[str], voice: Voice, kept_aside: Corpus, row: int) -> str:
     classes = voice.classes
     truth = classes[int(voice.held.targets[row])]
     said = classes[int(voice.logits[row].argmax())]

@@ -267,14 +267,23 @@ def test_keys_are_asked_for_only_where_a_bundle_of_ones_own_must_be_trusted(
 
 
 @pytest.mark.parametrize(
-    ("bits", "do"), [("0", ""), ("50000", "power supply"), ("80000", "cool the board")]
+    ("bits", "what", "do"),
+    [
+        ("0", "never", ""),
+        ("50000", "undervoltage, throttled since the boot", "power supply"),
+        ("80008", "soft temperature limit now; soft temperature limit since", "cool the board"),
+        ("2", "frequency capped now", "cool the board"),
+    ],
 )
-def test_a_board_that_slows_down_is_a_finding(tmp_path: Path, bits: str, do: str) -> None:
+def test_a_board_that_slows_down_is_a_finding(
+    tmp_path: Path, bits: str, what: str, do: str
+) -> None:
     path = tmp_path / "devices/platform/soc/soc:firmware/get_throttled"
     path.parent.mkdir(parents=True)
     path.write_text(bits + os.linesep)
     (check,) = check_heat(Machine(Clock(), sys=tmp_path))
     assert check.ok == (bits == "0")
+    assert what in check.what
     assert do in check.do
 
 

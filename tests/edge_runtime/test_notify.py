@@ -1,4 +1,3 @@
-import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,17 +52,3 @@ def test_a_manager_that_stops_reading_never_blocks_the_daemon(manager: socket.so
 def test_says_nothing_without_a_service_manager(tmp_path: Path) -> None:
     Notifier({}).ready()
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, None),
-        ({"WATCHDOG_USEC": "60000000"}, 60.0),
-        ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": str(os.getpid())}, 0.5),
-        ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "soon"}, None),
-    ],
-)
-def test_knows_how_often_the_watchdog_looks(given: dict[str, str], expected: float | None) -> None:
-    assert Notifier(given).watchdog_s == expected

@@ -14,7 +14,7 @@ from tests.edge_runtime.service_manager import ServiceManager
 from tests.edge_runtime.updating import Offer, reports, rewrite, steps, wait_for_step, way_back_from
 from tests.faults.place import configuration, write_clip
 
-STATE, STATUS = "transom/hall-pi/door/state", "transom/hall-pi/status"
+STATE = "transom/hall-pi/door/state"
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def develop(light: Array, look: Look, random: Random) -> npt.NDArray[np.uint8]:
         light = np.repeat((light @ np.array(look.mix, np.float32))[..., None], 3, axis=2)
     else:
         light = _balanced(light, look)
-    light = light * _exposure(light, look) * _falloff(light.shape, look, random)
+    light = light * _exposure(light, look) * _falloff(light.shape, look)
     if look.glare > 0.01:
         wide = cv2.GaussianBlur(np.minimum(light, 8.0), (0, 0), 0.05 * max(light.shape))
         light = (1 - look.glare) * light + look.glare * wide
@@ -133,7 +133,7 @@ def _exposure(light: Array, look: Look) -> float:
     return look.key / max(float(metered.mean()), 1e-6)
 
 
-def _falloff(shape: tuple[int, ...], look: Look, random: Random) -> Array:
+def _falloff(shape: tuple[int, ...], look: Look) -> Array:
     """Light falls off towards the border of the frame, which may be on any side of this part."""
     height, width = shape[:2]
     y, x = np.mgrid[0:height, 0:width] / max(height, width)

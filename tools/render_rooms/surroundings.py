@@ -52,7 +52,7 @@ def draw_parts(random: Random, room: Room, opening: Opening, beyond: str) -> lis
     parts = _wall(room, opening) + _shell(random, room, opening.depth)
     parts += _trim(random, room, opening)
     if not room.is_outdoors:
-        parts += _on_the_wall(random, room, opening)
+        parts += _on_the_wall(random, opening)
     parts += _clutter(random, room, opening)
     if opening.kind == "window":
         parts += _covers(random, room, opening)
@@ -128,7 +128,7 @@ def _free_side(random: Random, opening: Opening) -> int:
     return -opening.hinge if opening.is_towards else int(random.choice([-1, 1]))
 
 
-def _on_the_wall(random: Random, room: Room, opening: Opening) -> list[Part]:
+def _on_the_wall(random: Random, opening: Opening) -> list[Part]:
     """Switch, pictures, hooks with coats, shelf, fan heater above the door."""
     parts = []
     edge = opening.width / 2 + opening.casing

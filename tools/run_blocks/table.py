@@ -10,7 +10,6 @@ from dataclasses import dataclass
 BOOTED = "needs a machine that systemd has booted: `make tutorial` types it into one"
 FETCHES = "fetches PyTorch and what else is installed, gigabytes"
 BLENDER = "needs Blender as a module, in an environment of its own: `make rooms`"
-STARTS = r"^(sudo )?"
 ANOTHER = "needs another computer"
 
 
