@@ -1,6 +1,7 @@
 """Cut the power of a booted machine again and again while its daemon works; look what is left.
 
-Usage: python -m tools.power_cuts [--work build/vm] [--cuts 50] [--minutes 60] [--seed 0] [--record]
+Usage: python -m tools.power_cuts [--work build/vm] [--cuts 50] [--lanes 2] [--minutes 60]
+           [--seed 0] [--record]
 
 The machine is the one of `make vm`; a clip of a door that never rests is its camera. QEMU is killed
 (SIGKILL) at a moment that chance picks: what the machine had in memory is lost, what it had given
@@ -14,12 +15,16 @@ fetches, tries and takes over the other of two bundles. Each boot is from the di
 - the unit is ready, unless the next cut comes before it can be.
 
 At the end the machine is left alone: all events must come, it must stop in good order, and `e2fsck`
-must find its file system clean. Exits 1 where anything of it does not hold. `--record` keeps the
-finding in docs/reliability.json and writes docs/reliability.md. Needs root; see `make powercuts`.
+must find its file system clean. With `--lanes` several such machines are at work side by side, each
+with a disk and an account of its own; each keeps a core busy, and the cuts are shared out.
+
+Exits 1 where anything of it does not hold. `--record` keeps the finding in docs/reliability.json
+and writes docs/reliability.md. Needs root; see `make powercuts`.
 """
 
 import argparse
 import datetime
+import itertools
 import json
 import math
 import os
@@ -31,7 +36,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "vm")
     parser.add_argument("--cuts", type=int, default=FULL)
+    parser.add_argument("--lanes", type=int, default=1, help="machines side by side, a core each")
     parser.add_argument("--minutes", type=float, default=math.inf, help="no cut begins later")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", action="store_true")
@@ -128,21 +135,17 @@ def main() -> None:
         raise SystemExit("tools/power_cuts.py: must be run by root, who may make a Debian")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without switching it off
     work: Path = arguments.work.resolve()
-    machine = Machine(work, make_disk(work))
-    chance = random.Random(arguments.seed)
-    until_s = time.monotonic() + arguments.minutes * 60.0
+    disk = make_disk(work)
+    machines = [Machine(work, disk, lane) for lane in range(arguments.lanes)]
+    plan = Plan(arguments.cuts, time.monotonic() + arguments.minutes * 60.0)
     try:
-        for boot in range(arguments.cuts):
-            if time.monotonic() < until_s:
-                machine.cut(boot, "here" if boot % 2 else "away", chance)
-        machine.finish(arguments.cuts)
+        work_side_by_side(machines, plan, arguments.seed)
     except CutError as error:
-        raise SystemExit(
-            f"power cuts: FAILED after {machine.found['cuts']} cuts: {error}"
-        ) from error
-    print(report(machine.account, machine.found))
+        raise SystemExit(f"power cuts: FAILED after {plan.begun} had begun: {error}") from error
+    print(report([machine.account for machine in machines], total(machines)))
     if arguments.record:
-        write_records(merge(read_records(), records(machine.account, machine.found)))
+        found = records([machine.account for machine in machines], total(machines))
+        write_records(merge(read_records(), found))
 
 
 def make_disk(work: Path) -> Path:
@@ -200,26 +203,92 @@ def offer_two_bundles(work: Path, offered: Path, trusted: Path) -> None:
         )
 
 
-class Machine:
-    """The booted machine, over all its cuts.
+class Plan:
+    """How many cuts are still to be made, by all machines together.
 
     Args:
-        work: Where its kernel lies, and its words are kept (`power.log`).
-        disk: Its disk.
+        cuts: All of them.
+        until_s: When none begins any more, monotonic seconds.
+    """
+
+    def __init__(self, cuts: int, until_s: float) -> None:
+        self.begun = 0
+        self._cuts = cuts
+        self._until_s = until_s
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Return whether another cut is to be made; who asked makes it."""
+        with self._lock:
+            is_due = self.begun < self._cuts and time.monotonic() < self._until_s
+            self.begun += is_due
+            return is_due
+
+    def stop(self) -> None:
+        """Let no other cut begin."""
+        self._until_s = -math.inf
+
+
+def work_side_by_side(machines: Sequence["Machine"], plan: Plan, seed: int) -> None:
+    """Work through a plan with several machines at once.
+
+    Raises:
+        CutError: A promise was broken; the other machines are switched off.
+    """
+    with ThreadPoolExecutor(len(machines)) as lanes:
+        each = [lanes.submit(work_through, machine, plan, seed) for machine in machines]
+        try:
+            for ended in wait(each, return_when=FIRST_EXCEPTION).done:
+                ended.result()
+        finally:  # also where this process is asked to end
+            plan.stop()
+            for machine in machines:
+                machine.switch_off()
+
+
+def work_through(machine: "Machine", plan: Plan, seed: int) -> None:
+    """Cut a machine's power as long as there are cuts to be made, then leave it alone.
+
+    Raises:
+        CutError: A promise was broken.
+    """
+    chance = random.Random(f"{seed}, {machine.lane}")
+    for boot in itertools.count():
+        if not plan.take():
+            machine.finish(boot)
+            return
+        machine.cut(boot, "here" if boot % 2 else "away", chance)
+
+
+def total(machines: Iterable["Machine"]) -> Counter[str]:
+    """Return what all machines have said, and how often."""
+    return sum((machine.found for machine in machines), Counter[str]())
+
+
+class Machine:
+    """A booted machine, over all its cuts.
+
+    Args:
+        work: Where its kernel lies, its disk is copied to, and its words are kept (`power-N.log`).
+        disk: The disk that it begins with.
+        lane: Its number.
 
     Attributes:
         account: Its events.
         found: What it said, and how often.
     """
 
-    def __init__(self, work: Path, disk: Path) -> None:
+    def __init__(self, work: Path, disk: Path, lane: int) -> None:
+        self.lane = lane
         self.account = Account()
         self.found = Counter[str]()
         self._work = work
-        self._disk = disk
-        self._log = work / "power.log"
+        self._disk = work / f"power-{lane}-disk"
+        subprocess.run(["cp", "--sparse=always", disk, self._disk], check=True)
+        self._log = work / f"power-{lane}.log"
         self._log.unlink(missing_ok=True)
         self._had_broker = False
+        self._process: subprocess.Popen[bytes] | None = None
 
     def cut(self, boot: int, broker: str, chance: random.Random) -> None:
         """Boot, look at what the last cut left, let the machine work, and cut.
@@ -249,10 +318,16 @@ class Machine:
         self.found["early"] += not is_ready
         unit = "ready" if is_ready else "starting"
         print(
-            f"cut {self.found['cuts']}: broker {broker}, unit {unit}, tick {ticked}; by now "
-            f"{len(self.account.safe)} events were on the disk, {len(self.account.heard)} came",
+            f"machine {self.lane}, cut {self.found['cuts']}: broker {broker}, unit {unit}, "
+            f"tick {ticked}; by now {len(self.account.safe)} events were on the disk, "
+            f"{len(self.account.heard)} came",
             flush=True,
         )
+
+    def switch_off(self) -> None:
+        """Switch the machine off, where it is on."""
+        if self._process is not None:
+            self._process.kill()
 
     def finish(self, boot: int) -> None:
         """Boot once more, let everything out, and stop in good order.
@@ -285,11 +360,13 @@ class Machine:
         ) as machine:
             limit = threading.Timer(BOOT_LIMIT_S, machine.kill)
             limit.start()
+            self._process = machine
             try:
                 yield machine
             finally:
                 limit.cancel()
                 machine.kill()
+                self._process = None
 
     def _hear(self, machine: "subprocess.Popen[bytes]") -> Iterator[Said]:
         """Yield what the machine says of itself until it ends; keep all its words.
@@ -328,19 +405,21 @@ class Machine:
         self.found[f"serving {left['serving']}"] += 1
 
 
-def report(account: Account, found: Counter[str]) -> str:
+def report(accounts: Sequence[Account], found: Counter[str]) -> str:
     """Return what came of it, in words."""
-    copies = sum(account.heard.values()) - len(account.heard)
+    safe, unheard = (sum(len(events) for events in column) for column in zip(
+        *((account.safe, account.unheard) for account in accounts), strict=True))  # fmt: skip
+    copies = sum(sum(account.heard.values()) - len(account.heard) for account in accounts)
     return (
         f"power cuts: {found['cuts']} cuts ({found['early']} before the unit was ready), "
-        f"{found['ready']} boots after a cut with the unit ready; {len(account.safe)} events were "
-        f"on the disk, 0 lost, {len(account.unheard)} perhaps acknowledged unheard, {copies} "
+        f"{found['ready']} boots after a cut with the unit ready; {safe} events were "
+        f"on the disk, 0 lost, {unheard} perhaps acknowledged unheard, {copies} "
         "copies; "
         + ", ".join(f"{words} {count}" for words, count in sorted(found.items()) if " " in words)
     )
 
 
-def records(account: Account, found: Counter[str]) -> list[Record]:
+def records(accounts: Sequence[Account], found: Counter[str]) -> list[Record]:
     """Return the finding as docs/reliability.md shows it."""
     swaps = sum(found[f"bundle {step}"] for step in ("started", "committed"))
     common = {
@@ -357,7 +436,7 @@ def records(account: Account, found: Counter[str]) -> list[Record]:
         Record(
             promise=1,
             result="{safe} events were on the disk, 0 lost; the outbox was whole after every cut",
-            values={"safe": len(account.safe)},
+            values={"safe": sum(len(account.safe) for account in accounts)},
             **common,
         ),
         Record(

@@ -1,8 +1,22 @@
 """The account of events over power cuts: what counts as lost, and what does not."""
 
+import math
+import random
+import threading
+import time
+from collections import Counter
+
 import pytest
 
-from tools.power_cuts import WINDOW, Account, CutError
+from tools.power_cuts import (
+    WINDOW,
+    Account,
+    CutError,
+    Machine,
+    Plan,
+    total,
+    work_side_by_side,
+)
 
 
 def safe(*events: str) -> Account:
@@ -51,3 +65,47 @@ def test_at_the_end_all_must_have_come() -> None:
     account.note({"what": "heard", "event_id": "b"})
     account.close()
     assert account.heard["a"] == 2
+
+
+class Lane(Machine):
+    """A machine that is only counted, and breaks a promise at its cut number `broken`."""
+
+    def __init__(self, lane: int, broken: int | None = None) -> None:
+        self.lane = lane
+        self.found = Counter[str]()
+        self.account = Account()
+        self.ended: list[int] = []
+        self._broken = broken
+        self._off = threading.Event()
+
+    def cut(self, boot: int, broker: str, chance: random.Random) -> None:
+        self.found["cuts"] += 1
+        if boot == self._broken:
+            raise CutError("an event is lost")
+        self._off.wait(0.001)
+
+    def switch_off(self) -> None:
+        self._off.set()
+
+    def finish(self, boot: int) -> None:
+        self.ended.append(boot)
+
+
+def test_machines_share_out_the_cuts_and_each_is_left_alone_at_its_end() -> None:
+    lanes = [Lane(0), Lane(1)]
+    work_side_by_side(lanes, Plan(20, math.inf), 0)
+    assert total(lanes)["cuts"] == 20
+    assert [lane.ended for lane in lanes] == [[lane.found["cuts"]] for lane in lanes]
+
+
+def test_a_broken_promise_stops_the_other_machines_too() -> None:
+    lanes = [Lane(0), Lane(1, broken=3)]
+    with pytest.raises(CutError, match="an event is lost"):
+        work_side_by_side(lanes, Plan(10**9, math.inf), 0)
+    assert lanes[0].found["cuts"] < 10**9
+
+
+def test_no_cut_begins_after_the_time_that_was_given() -> None:
+    lane = Lane(0)
+    work_side_by_side([lane], Plan(5, time.monotonic() - 1.0), 0)
+    assert (lane.found["cuts"], lane.ended) == (0, [0])
