@@ -74,7 +74,6 @@ def _components(config: Config, manifest: Manifest) -> Iterator[tuple[str, Compo
 def _zone_components(
     topics: Topics, camera: CameraConfig, zone: ZoneConfig, classes: tuple[str, ...]
 ) -> Iterator[tuple[str, Component]]:
-    title = _title(zone.name)
     # A zone is as available as its camera; the camera's own entities are not in this list.
     shared: Component = {
         "availability": [{"topic": topics.status}, {"topic": topics.camera_status(camera.name)}],
@@ -82,53 +81,10 @@ def _zone_components(
     }
     state = shared | {"state_topic": topics.state(zone.name)}
     if CLOSED in classes:
-        yield (
-            zone.name,
-            state
-            | {
-                "platform": "binary_sensor",
-                "name": title,
-                "default_entity_id": f"binary_sensor.{zone.name}",
-                "device_class": zone.device_class,
-                "value_template": _is_open_template(classes),
-                "json_attributes_topic": topics.state(zone.name),
-            },
-        )
-    yield (
-        f"{zone.name}-state",
-        state
-        | {
-            "platform": "sensor",
-            "name": f"{title} state",
-            "default_entity_id": f"sensor.{zone.name}_state",
-            "device_class": "enum",
-            "options": [*classes, UNKNOWN],
-            "value_template": "{{ value_json.state }}",
-        },
-    )
-    yield (
-        f"{zone.name}-confidence",
-        state
-        | {
-            "platform": "sensor",
-            "name": f"{title} confidence",
-            "default_entity_id": f"sensor.{zone.name}_confidence",
-            "entity_category": "diagnostic",
-            "unit_of_measurement": "%",
-            "state_class": "measurement",
-            "value_template": "{{ (value_json.confidence * 100) | round(1) }}",
-        },
-    )
-    yield (
-        f"{zone.name}-event",
-        {
-            "platform": "event",
-            "name": f"{title} event",
-            "default_entity_id": f"event.{zone.name}",
-            "event_types": list(get_args(EventType)),
-            "state_topic": topics.event(zone.name),
-        },
-    )
+        yield zone.name, _is_open(topics, zone, classes, state)
+    yield f"{zone.name}-state", _state(zone, classes, state)
+    yield f"{zone.name}-confidence", _confidence(zone, state)
+    yield f"{zone.name}-event", _event(topics, zone)
     if zone.correct:
         yield from _corrections(topics, zone, classes, shared)
     if zone.correct or zone.contact is not None:
@@ -136,16 +92,65 @@ def _zone_components(
     if zone.contact is not None:
         yield f"{zone.name}-contact", _contact(zone, state)
     if zone.snapshot:
-        yield (
-            f"{zone.name}-snapshot",
-            {
-                "platform": "image",
-                "name": f"{title} last change",
-                "default_entity_id": f"image.{zone.name}",
-                "image_topic": topics.snapshot(zone.name),
-                "content_type": "image/jpeg",
-            },
-        )
+        yield f"{zone.name}-snapshot", _snapshot(topics, zone)
+
+
+def _is_open(
+    topics: Topics, zone: ZoneConfig, classes: tuple[str, ...], state: Component
+) -> Component:
+    """Return the sensor that is off when closed, on when open in any way, else unknown."""
+    answers = {name: "OFF" if name == CLOSED else "ON" for name in classes}
+    return state | {
+        "platform": "binary_sensor",
+        "name": _title(zone.name),
+        "default_entity_id": f"binary_sensor.{zone.name}",
+        "device_class": zone.device_class,
+        "value_template": f"{{{{ {answers!r}.get(value_json.state, 'None') }}}}",
+        "json_attributes_topic": topics.state(zone.name),
+    }
+
+
+def _state(zone: ZoneConfig, classes: tuple[str, ...], state: Component) -> Component:
+    return state | {
+        "platform": "sensor",
+        "name": f"{_title(zone.name)} state",
+        "default_entity_id": f"sensor.{zone.name}_state",
+        "device_class": "enum",
+        "options": [*classes, UNKNOWN],
+        "value_template": "{{ value_json.state }}",
+    }
+
+
+def _confidence(zone: ZoneConfig, state: Component) -> Component:
+    return state | {
+        "platform": "sensor",
+        "name": f"{_title(zone.name)} confidence",
+        "default_entity_id": f"sensor.{zone.name}_confidence",
+        "entity_category": "diagnostic",
+        "unit_of_measurement": "%",
+        "state_class": "measurement",
+        "value_template": "{{ (value_json.confidence * 100) | round(1) }}",
+    }
+
+
+def _event(topics: Topics, zone: ZoneConfig) -> Component:
+    return {
+        "platform": "event",
+        "name": f"{_title(zone.name)} event",
+        "default_entity_id": f"event.{zone.name}",
+        "event_types": list(get_args(EventType)),
+        "state_topic": topics.event(zone.name),
+    }
+
+
+def _snapshot(topics: Topics, zone: ZoneConfig) -> Component:
+    return {
+        "platform": "image",
+        "name": f"{_title(zone.name)} last change",
+        "default_entity_id": f"image.{zone.name}",
+        "image_topic": topics.snapshot(zone.name),
+        "content_type": "image/jpeg",
+    }
 
 
 def _corrections(
@@ -201,12 +206,6 @@ def _contact(zone: ZoneConfig, state: Component) -> Component:
             "{{ {true: 'OFF', false: 'ON'}.get((value_json.contact or {}).get('agrees'), 'None') }}"
         ),
     }
-
-
-def _is_open_template(classes: tuple[str, ...]) -> str:
-    """Return a template that gives OFF when closed, ON when open in any way, None when unknown."""
-    answers = {name: "OFF" if name == CLOSED else "ON" for name in classes}
-    return f"{{{{ {answers!r}.get(value_json.state, 'None') }}}}"
 
 
 def _camera_problem(topics: Topics, camera: CameraConfig) -> Component:

@@ -71,6 +71,12 @@ def tell(picture: bytes) -> Story:
 
 
 def _steps(topics: Topics, picture: bytes) -> Iterator[Step]:
+    yield from _the_device_comes(topics, picture)
+    yield from _a_door_is_left_open(topics)
+    yield from _a_camera_goes(topics)
+
+
+def _the_device_comes(topics: Topics, picture: bytes) -> Iterator[Step]:
     yield Step(
         name="a device that is not there is unavailable",
         messages=[_said(topics.status, OFFLINE)],
@@ -110,9 +116,12 @@ def _steps(topics: Topics, picture: bytes) -> Iterator[Step]:
         messages=[_said(topics.diagnostics, _diagnostics(), retain=False)],
         states={
             "binary_sensor.hall_pi_throttled": "off",
-            "binary_sensor.hall_pi_events_refused": "off",
+            "binary_sensor.hall_pi_broker_refuses": "off",
         },
     )
+
+
+def _a_door_is_left_open(topics: Topics) -> Iterator[Step]:
     for count in (1, 2):
         yield Step(
             name=f"a door that is left open is told to the phone, time {count}",
@@ -143,6 +152,9 @@ def _steps(topics: Topics, picture: bytes) -> Iterator[Step]:
         states={"binary_sensor.front_door": "off"},
         phone={"message": "clear_notification", "tag": "transom-event.front_door"},
     )
+
+
+def _a_camera_goes(topics: Topics) -> Iterator[Step]:
     yield Step(
         name="a camera that is gone is unavailable, and its problem is told",
         messages=[
