@@ -58,6 +58,11 @@ class _Kept:
     beliefs: Mapping[str, Belief] = field(default_factory=dict)
     has_ended: bool = False
 
+    def take_opened(self) -> Opened | None:
+        """Return the network that is at work, and hold it no more: the daemon may change it."""
+        opened, self.opened = self.opened, None
+        return opened
+
     def end(self) -> None:
         """End both; nothing where they have ended."""
         self.has_ended = True
@@ -130,8 +135,6 @@ def _run(
         Whether to run another, with another bundle or with zones that were drawn anew.
     """
     cameras, publisher = kept.cameras, kept.publisher
-    opened, kept.opened = kept.opened, None
-    beliefs, kept.beliefs = kept.beliefs, {}
     clock = Clock()
     state = Path(config.state_directory)
     topics = Topics(config.mqtt.prefix, config.device)
@@ -157,8 +160,8 @@ def _run(
                 wake=cameras.wake,
                 is_shown=page is not None,
                 measured=measured,
-                opened=opened,
-                beliefs=beliefs,
+                opened=kept.take_opened(),
+                beliefs=kept.beliefs,
                 updates=None
                 if handover is None
                 else _updater(config, topics, publisher, handover, reports, bundle, clock),
