@@ -24,7 +24,9 @@ from tools.drawn_camera import DrawnCamera
 from train.scenes import generate_clip
 from train.scenes.clip import Move
 
-NAMES = ("broker.lan", "cam.lan", "db.lan", "db", "hall-pi")
+HOST = "hall-pi"
+"""What the device's owner has called it, as the tutorial has it."""
+NAMES = ("broker.lan", "cam.lan", "db.lan", "db", HOST)
 CAMERA_ADDRESS = "192.168.20.7"
 OWN = ("/etc", "/var/lib", "/opt")
 """Folders in which what is written stays in here."""
@@ -57,7 +59,7 @@ polygon = {polygon}
 
 
 def enter(words: list[str]) -> None:
-    """Begin again in namespaces of network, mounts and processes; return in there.
+    """Begin again in namespaces of network, mounts, processes and the host's name; return in there.
 
     What was started in there ends with it, however it ends.
 
@@ -65,10 +67,11 @@ def enter(words: list[str]) -> None:
         SystemExit: This is not root.
     """
     if os.environ.pop("TRANSOM_HOUSE", None):
+        socket.sethostname(HOST)
         return
     if os.geteuid() != 0:
         sys.exit("a house of its own needs root: sudo make blocks")
-    apart = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    apart = ["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
     environment = os.environ | {"TRANSOM_HOUSE": "entered"}
     os.execvpe("unshare", ["unshare", *apart, "--propagation", "private", *words], environment)
 
@@ -182,7 +185,7 @@ class House:
                 one.mkdir(parents=True)
             options = f"lowerdir={place},upperdir={upper},workdir={work}"
             _do("mount", "-t", "overlay", "overlay", "-o", options, place)
-        names = " ".join(("localhost", *NAMES, socket.gethostname()))
+        names = " ".join(("localhost", *NAMES))
         Path("/etc/hosts").write_text(f"127.0.0.1 {names}\n")
         Path("/opt/transom/current/bin").mkdir(parents=True, exist_ok=True)
         unit = Path("/etc/systemd/system/transom.service")
