@@ -136,9 +136,8 @@ def _describe_decisions(config: Config) -> str:
     state_filter = StateFilter(spec, config.decision)
     return (
         f"{config.decision.false_changes_per_day:g} false changes per zone and day allowed: a "
-        f"change needs {state_filter.evidence_nats:.1f} nats, at least "
-        f"{state_filter.shortest_change_s(config.cameras[0].fps):.1f} s of a clear view; unknown "
-        f"after {config.decision.unknown_after_s:g} s"
+        f"change is told after {state_filter.shortest_change_s(config.cameras[0].fps):.1f} s of a "
+        f"clear view at the earliest; unknown after {config.decision.unknown_after_s:g} s"
     )
 
 

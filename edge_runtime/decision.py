@@ -185,13 +185,6 @@ class StateFilter:
         """The last state that was not `unknown`; None before the first."""
         return None if self._known is None else self._classes[self._known]
 
-    @property
-    def evidence_nats(self) -> float:
-        """Evidence that a change needs where nothing is known of motion: h of the derivation."""
-        config = self._config
-        span_s = 2.0 * _BLIND_FACTOR * config.correlation_s
-        return math.log(DAY_S / (config.false_changes_per_day * span_s))
-
     def shortest_change_s(self, fps: float) -> float:
         """Return how long the clearest possible view of a new state takes to be believed.
 
