@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -115,6 +116,7 @@ def test_the_link_opens_the_page_with_picture_health_state_and_the_last_hour(
     expect(page.locator(".state")).to_have_text("ajar")
     expect(page.locator(".chart path")).not_to_have_count(0)
     expect(page.locator(".day title").last).to_contain_text("ajar, ")
+    expect(page.locator(".day-text")).to_contain_text(re.compile(r"ajar once, \d+ s, last at \d"))
     assert served.token not in page.url
     assert not is_too_wide(page)
     page.get_by_role("link", name="Label").click()

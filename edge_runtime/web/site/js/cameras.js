@@ -1,7 +1,7 @@
 // Cameras with their health and zones, what each zone shows, its last hour, and corrections.
 
 import * as api from "./api.js";
-import { drawDay, drawHistory } from "./chart.js";
+import { dayInWords, drawDay, drawHistory } from "./chart.js";
 import { draw, duration, make, percent, tone } from "./dom.js";
 import { ZoneEditor } from "./editor.js";
 
@@ -78,6 +78,8 @@ class ZoneCard {
     this.bars = make("div", { class: "bars" });
     this.chart = draw("svg", { class: "chart", role: "img", "aria-label": `${zone.name} over the last hour` });
     this.day = draw("svg", { class: "day", role: "img", "aria-label": `${zone.name} over the last day` });
+    this.hours = draw("svg", { class: "hours", "aria-hidden": "true" });
+    this.dayText = make("p", { class: "soft small day-text" });
     this.since = make("span");
     this.began = make("span");
     this.said = make("span", { class: "soft small", role: "status" });
@@ -90,8 +92,9 @@ class ZoneCard {
       make("div", { class: "key" },
         zone.classes.map((name) => make("span", {}, make("i", { class: `dot c${tone(zone.classes, name)}` }), name)),
         make("span", {}, "thick: filter, thin: network, band: what was told")),
-      this.day,
+      this.day, this.hours,
       make("div", { class: "row apart key" }, this.began, make("span", {}, "now")),
+      this.dayText,
       keepsSamples ? make("div", { class: "row" }, make("span", {}, "It is"), buttons, this.said) : null,
       this.taught);
   }
@@ -108,7 +111,8 @@ class ZoneCard {
       this.attempt(async () => {
         const history = await api.history(this.name);
         const span_s = drawHistory(this.chart, history);
-        this.began.textContent = `${duration(drawDay(this.day, history))} ago`;
+        this.began.textContent = `${duration(drawDay(this.day, this.hours, history))} ago`;
+        this.dayText.textContent = dayInWords(history);
         this.since.textContent = `${duration(span_s)} ago`;
       }, true);
     }

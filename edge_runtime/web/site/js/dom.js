@@ -33,6 +33,11 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
+// A moment that is told in UTC, as the clock here has it.
+export function moment(iso) {
+  return new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+}
+
 // Classes have colours by their place in their task; the style sheet has six.
 export const tone = (classes, name) => {
   const index = classes.indexOf(name);

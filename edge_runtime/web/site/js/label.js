@@ -1,7 +1,7 @@
 // Pictures to label, a cluster of those that look alike at a time, by keys or by taps.
 
 import * as api from "./api.js";
-import { make, percent, tone } from "./dom.js";
+import { make, moment, percent, tone } from "./dom.js";
 
 const MOST_SHOWN = 12, MOST_CHANGES = 12;
 const REASONS = {
@@ -161,7 +161,7 @@ export class Labelling {
   }
 
   picture(sample) {
-    const why = [REASONS[sample.why] ?? sample.why, sample.taken_at ? sample.taken_at.slice(0, 16).replace("T", " ") : ""];
+    const why = [REASONS[sample.why] ?? sample.why, sample.taken_at ? moment(sample.taken_at) : ""];
     const button = make("button", { type: "button", class: "picture", "aria-pressed": String(!this.left.has(sample.id)),
       onclick: () => this.toggle(sample.id, button) },
       make("img", { src: api.samplePicture(sample.id), alt: `${sample.place}: ${sample.says}` }),
