@@ -15,6 +15,7 @@
 #   make dist    the wheel and the source archive in dist/, as a package index takes them
 #   make deb     the Debian package of the device's half in dist/, and lintian's word on it (as root)
 #   make install-test  install, upgrade, go back, take away in a booted Debian (as root); build/install/log
+#   make container  the workstation's image, built and used, its base made here (as root, network); BUILD=options
 #   make bench   every figure of the documentation, one after the other (long)
 #   make vm      the unit in a booted machine (long, needs root); its log: build/vm/log
 #   make powercuts  that machine's power cut CUTS times while the daemon works (hours, needs root)
@@ -33,9 +34,9 @@ TORCH_INDEX ?=
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := transom train export edge_runtime fleet demo tests benchmarks tools docs
 
-.PHONY: demo test check faults fuzz docs blocks recordings tutorial homeassistant lock audit wheel dist deb install-test bench vm powercuts starter sizes arm64 rooms clean help
+.PHONY: demo test check faults fuzz docs blocks recordings tutorial homeassistant lock audit wheel dist deb install-test container bench vm powercuts starter sizes arm64 rooms clean help
 help:
-	@sed -n '2,25s/^# *//p' Makefile
+	@sed -n '2,26s/^# *//p' Makefile
 
 $(VENV)/.made:
 	@PYTHON=$(PYTHON) sh tools/system-packages.sh venv
@@ -139,6 +140,10 @@ deb: $(VENV)/.dev
 install-test: $(VENV)/.dev
 	@sh tools/system-packages.sh install-test
 	$(BIN)/python -m tools.install_test
+
+container: $(VENV)/.dev
+	@sh tools/system-packages.sh container
+	$(BIN)/python -m tools.container --build='$(BUILD)'
 
 bench: $(VENV)/.dev
 	@sh tools/system-packages.sh test

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the system packages that a make target needs, where this user may; else say which.
-# Usage: system-packages.sh venv|demo|test|vm|deb|install-test|tutorial|arm64
+# Usage: system-packages.sh venv|demo|test|vm|deb|install-test|container|tutorial|arm64
 set -eu
 
 python=${PYTHON:-python3}
@@ -44,6 +44,10 @@ deb | install-test)
     [ "$1" = deb ] || need debootstrap debootstrap
     [ "$1" = deb ] || need systemd-nspawn systemd-container
     ;;
+container)
+    need debootstrap debootstrap
+    need buildah buildah
+    ;;
 tutorial)
     need debootstrap debootstrap
     need systemd-nspawn systemd-container
@@ -54,7 +58,7 @@ arm64)
     need update-binfmts binfmt-support
     ;;
 *)
-    echo "usage: $0 venv|demo|test|vm|deb|install-test|tutorial|arm64" >&2
+    echo "usage: $0 venv|demo|test|vm|deb|install-test|container|tutorial|arm64" >&2
     exit 2
     ;;
 esac
