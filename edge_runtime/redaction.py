@@ -3,8 +3,9 @@
 import re
 from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s'\"]+@")
-_QUERY = re.compile(r"(://[^\s?'\"]+)\?[^\s'\"]*")
+# To the next blank: a quote may be part of a password, or of a token in a query.
+_USERINFO = re.compile(r"(?<=://)[^/\s]+@")
+_QUERY = re.compile(r"(://[^\s?]+)\?\S*")
 
 
 def shown_source(source: str) -> str:

@@ -466,6 +466,8 @@ def test_what_a_library_prints_of_a_url_comes_out_without_the_password(
     [
         ("[tcp] rtsp://a:b@cam/x failed", "[tcp] rtsp://***@cam/x failed"),
         ("open http://cam/x?token=1&u=2 now", "open http://cam/x?*** now"),
+        ("open rtsp://cam/x?token=it's\"so now", "open rtsp://cam/x?*** now"),
+        ("open rtsp://o'neil:a@b@cam/x now", "open rtsp://***@cam/x now"),
         ("password is geheim", "password is ***"),
         ("as gehe%2Fim", "as ***"),
         ("nothing to hide: 3 of 4?", "nothing to hide: 3 of 4?"),
