@@ -28,6 +28,7 @@ from edge_runtime.models import serving_bundle
 from edge_runtime.precision import Opened, PrecisionFile, open_classifier
 from edge_runtime.probation import Probation, Verdict
 from edge_runtime.shadow import SharedLooks, share
+from edge_runtime.sqlite_file import is_full
 from edge_runtime.staging import Staging, UnfitError
 from edge_runtime.update_inbox import Stopped, Thing, UpdateInbox
 from edge_runtime.update_reports import Measured, UpdateReports
@@ -228,6 +229,8 @@ class Updater:
         except (UpdateError, BundleError) as error:
             self._refuse(error)
         except OSError as error:
+            if is_full(error):
+                clear_parts(self._store)  # events need the room more than another try would
             self._refuse(UpdateError(f"{self._store}: {error.strerror or error}"))
         finally:
             self._wish = None

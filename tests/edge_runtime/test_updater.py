@@ -13,6 +13,7 @@ import pytest
 
 from edge_runtime.precision import PrecisionFile, choose
 from tests.edge_runtime.broker import Broker, Subscriber, wait_until
+from tests.edge_runtime.disk import SmallDisk, disk
 from tests.edge_runtime.updating import (
     TOPICS,
     Device,
@@ -28,6 +29,8 @@ from transom.chunks import CHUNK_BYTES
 from transom.messages import Message
 from transom.signing import new_key
 from transom.updates import depot_topic
+
+__all__ = ["disk"]
 
 WAY = ["accepted", "verified", "tried", "shadow"]
 
@@ -124,6 +127,34 @@ def test_a_download_goes_on_where_it_was_broken_off(
         offer.wish(wish)
         wait_until(lambda: device.updater.wants_restart, 30.0)
     assert device.handover.ledger.serving == wish.digest
+
+
+def test_a_disk_that_fills_during_a_download_gets_back_what_was_fetched(
+    disk: SmallDisk,
+    broker: Broker,
+    offer: Offer,
+    heard: Subscriber,
+    tmp_path: Path,
+    tiny_bundle: TinyBundle,
+) -> None:
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, padding=5 * CHUNK_BYTES)
+    chunks = offer.chunks(new)
+    device = Device(disk.folder, broker.config(), tiny_bundle.keys)
+    device.store.mkdir()
+    (device.store / "mine.bundle").write_bytes(tiny_bundle.path.read_bytes())
+    with device:
+        wish = wish_for(new)
+        part = device.store / f"{wish.digest}.part"
+        offer.send(*chunks[:2])
+        offer.wish(wish)
+        wait_until(lambda: part.exists() and part.stat().st_size >= 2 * CHUNK_BYTES, 30.0)
+        disk.fill()
+        offer.send(*chunks[2:])
+        refused = wait_for_step(heard, "refused", wish.request)
+        assert "No space left" in refused["reason"]
+        assert not list(device.store.glob("*.part"))
+        disk.free()
+    assert device.handover.ledger.serving is None
 
 
 def test_what_a_power_cut_left_damaged_is_fetched_anew(
