@@ -119,6 +119,9 @@ class InFlight:
         if room <= 0 or self._clock.monotonic_s() < self._events_from_s:
             return
         entries = self._outbox.pending(room, self._last_id)
+        if not entries and self._last_id and not self._events_under_way:
+            # A store that could not be opened before holds what came before all this.
+            entries = self._outbox.pending(room)
         for entry in entries:
             self._last_id = entry.id
             self.send(entry.message, entry)
@@ -175,8 +178,11 @@ class InFlight:
 
     @property
     def _room_for_events(self) -> int:
-        events = sum(sent.entry is not None for sent in self._sent.values())
-        return min(self._room, self._event_window - events)
+        return min(self._room, self._event_window - self._events_under_way)
+
+    @property
+    def _events_under_way(self) -> int:
+        return sum(sent.entry is not None for sent in self._sent.values())
 
     def _is_too_large(self, message: Message) -> bool:
         """Whether the broker would end the connection over this, now and at every new try."""

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.outbox_file import DeadLetter, Entry, OutboxFile, is_damage
-from edge_runtime.sqlite_file import Ballast, error_code, is_full, set_aside
+from edge_runtime.sqlite_file import Ballast, error_code, is_full, is_unread, set_aside
 from transom.config import OutboxConfig
 from transom.errors import OutboxError
 from transom.messages import Message
@@ -37,6 +37,10 @@ MAX_HELD_EVENTS = 1000
 """Events kept in memory while the disk takes none."""
 
 _BATCH = 100
+_OPEN_AGAIN_S = 2.0
+_UNREAD_S, _UNREAD_TIMES = 60.0, 3
+"""A disk that fails to give the file for so long, so often in a row, has lost it. One failure says
+nothing: a card that was reset while it was asked gives all of it the next time."""
 _IDS_PER_S_BITS = 20
 
 
@@ -83,7 +87,9 @@ class Outbox:
         self._unsaved_memory: dict[str, bytes] = {}
         self._ids = itertools.count(1)
         self._in_trouble = False
+        self._unread: dict[str, tuple[float, int]] = {}  # since when, how often; by what was done
         self._file: OutboxFile | None = None
+        self._open_at_s = 0.0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -129,7 +135,7 @@ class Outbox:
             try:
                 return self._file.recall(key)
             except sqlite3.Error as error:
-                self._meet(error)
+                self._meet(error, "recall")
                 return None
 
     def pending(self, limit: int, after: int = 0) -> list[Entry]:
@@ -139,7 +145,9 @@ class Outbox:
             try:
                 found += self._read_pending(limit, after)
             except sqlite3.Error as error:
-                self._meet(error)
+                self._meet(error, "pending")
+            else:
+                self._unread.pop("pending", None)
             return sorted(found, key=lambda entry: entry.id)[:limit]
 
     def done(self, *ids: int) -> None:
@@ -191,6 +199,8 @@ class Outbox:
                     return
                 for entry in batch:
                     del self._held[entry.id]
+            if self._file is None and time.monotonic() >= self._open_at_s:
+                self._attempt(lambda _file: 0)  # events of before may be in it
 
     def close(self) -> None:
         """Close the file; what is in memory only is lost, and counted as dropped."""
@@ -216,6 +226,7 @@ class Outbox:
                 if not self._meet(error):
                     return False
                 continue
+            self._unread.pop("write", None)
             self._unsaved = dict.fromkeys(self._unsaved, 0)
             self._unsaved_memory.clear()
             self._leave_trouble()
@@ -279,6 +290,7 @@ class Outbox:
         return f"{self._path}: cannot be opened: {error}; its folder must be writable"
 
     def _open(self) -> OutboxFile:
+        self._open_at_s = time.monotonic() + _OPEN_AGAIN_S
         file = self._file = OutboxFile(self._path, self._config)
         self._take_in(file)
         self._ids = itertools.count(max(file.last_id + 1, next(self._ids)))
@@ -288,9 +300,9 @@ class Outbox:
         self._queued = file.queued
         self._counters |= file.counters
 
-    def _meet(self, error: sqlite3.Error | OSError) -> bool:
+    def _meet(self, error: sqlite3.Error | OSError, doing: str = "write") -> bool:
         """Do what can be done about a failure; return whether trying again makes sense."""
-        if is_damage(error):
+        if is_damage(error) or self._stays_unread(error, doing):
             return self._set_aside(error)
         if not self._in_trouble:
             _log.warning("outbox cannot be written path=%s error=%s", self._path, error)
@@ -298,6 +310,13 @@ class Outbox:
         # The file stays open: this connection undoes what failed, a new one would find it in the
         # log and take it for done.
         return is_full(error) and self._ballast.drop()
+
+    def _stays_unread(self, error: sqlite3.Error | OSError, doing: str) -> bool:
+        if not is_unread(error):
+            return False
+        since_s, times = self._unread.get(doing, (time.monotonic(), 0))
+        self._unread[doing] = since_s, times + 1
+        return times + 1 >= _UNREAD_TIMES and time.monotonic() - since_s >= _UNREAD_S
 
     def _set_aside(self, error: sqlite3.Error | OSError) -> bool:
         self._forget_file()
@@ -308,6 +327,7 @@ class Outbox:
             return False
         self._queued = 0
         self._finished.clear()
+        self._unread.clear()
         _log.warning("outbox was damaged and is new kept=%s error=%s", aside, error)
         return True
 

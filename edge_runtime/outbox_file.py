@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.sqlite_file import error_code, touch_private, transact
+from edge_runtime.sqlite_file import error_code, quick_check, touch_private, transact
 from transom.atomic import sync_folder
 from transom.config import OutboxConfig
 from transom.messages import Message
@@ -25,9 +25,7 @@ _RESERVED_PAGES = 16
 _DAMAGED = (
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_SHORT_READ,
-    sqlite3.SQLITE_IOERR_CORRUPTFS,
 )
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -108,9 +106,7 @@ class OutboxFile:
         store.execute("PRAGMA synchronous = FULL")
         store.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         store.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096}")
-        verdict = store.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise _damage(verdict)
+        quick_check(store)
         store.executescript(_SCHEMA)
         store.execute(f"PRAGMA max_page_count = {max_bytes // self._scalar('PRAGMA page_size')}")
         store.execute("BEGIN IMMEDIATE")
@@ -236,12 +232,6 @@ def is_damage(error: sqlite3.Error | OSError) -> bool:
     """Return whether what an `OutboxFile` raised says that the file is damaged, or is no such."""
     code = error_code(error)
     return code in _DAMAGED or code & 0xFF == sqlite3.SQLITE_CORRUPT
-
-
-def _damage(verdict: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(verdict)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
 
 
 def _row(entry: Entry) -> tuple[int, str, str, bytes, int, bool]:

@@ -21,7 +21,7 @@ from typing import Any
 from edge_runtime.sample import Sample
 from edge_runtime.sample_index import Kept, SampleIndex
 from edge_runtime.sample_row import COLUMNS, SCHEMA, from_row, packed, to_row, unpacked
-from edge_runtime.sqlite_file import error_code, set_aside, touch_private
+from edge_runtime.sqlite_file import error_code, quick_check, set_aside, touch_private
 from transom.config import SamplesConfig
 from transom.errors import SampleError
 
@@ -308,9 +308,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, list[Kept]]:
         store.execute("PRAGMA synchronous = FULL")
         store.execute("PRAGMA secure_delete = ON")  # what was taken back is gone
         store.executescript(SCHEMA)
-        verdict = store.execute("PRAGMA quick_check(samples)").fetchone()[0]
-        if verdict != "ok":
-            raise ValueError(verdict)
+        quick_check(store, "samples")
         rows = store.execute(
             "SELECT id, zone, model, label, drawn, picture_bytes, embedding FROM samples"
         )

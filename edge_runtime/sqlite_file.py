@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 
 _PARTS = ("", "-wal", "-shm")
 _BALLAST_BYTES = 262_144
+_UNREAD_PAGE = re.compile(r"unable to get the page\. error code=(\d+)")
 
 
 def transact(store: sqlite3.Connection, work: Callable[[sqlite3.Connection], int]) -> int:
@@ -34,6 +36,30 @@ def is_full(error: sqlite3.Error | OSError) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return error_code(error) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def is_unread(error: sqlite3.Error | OSError) -> bool:
+    """Return whether the disk did not give what is there, which it may do the next time."""
+    return error_code(error) in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)
+
+
+def quick_check(store: sqlite3.Connection, table: str | None = None) -> None:
+    """Look whether a file is whole.
+
+    Args:
+        store: The file.
+        table: Look at this one only.
+
+    Raises:
+        sqlite3.DatabaseError: It is damaged, or the disk does not give all of it: see `is_unread`.
+    """
+    of = "1" if table is None else table
+    verdict = str(store.execute(f"PRAGMA quick_check({of})").fetchone()[0])
+    if verdict != "ok":
+        error = sqlite3.DatabaseError(verdict)
+        unread = _UNREAD_PAGE.search(verdict)
+        error.sqlite_errorcode = int(unread[1]) if unread else sqlite3.SQLITE_CORRUPT
+        raise error
 
 
 def touch_private(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Work on the files that a device must not lose, step by step, telling what is safe.
 
 `python -m tests.faults.store_work outbox STORE` accepts, delivers and refuses events.
+`python -m tests.faults.store_work again STORE` opens that store anew and accepts some more.
 `python -m tests.faults.store_work models STORE KEYS NEW` installs the bundle NEW, starts with it,
 keeps it, and starts again.
 
@@ -41,6 +42,26 @@ def work_on_outbox(path: Path) -> None:
             tell(f"ending {entry.event_id}")
             outbox.done(entry.id)
             tell(f"ended {entry.event_id}")
+    outbox.settle()
+    counts = outbox.counts()
+    tell(f"counts {counts.queued} {counts.held} {counts.dropped} {counts.refused}")
+    tell("pending " + " ".join(entry.event_id for entry in outbox.pending(100)))
+    outbox.close()
+    tell("closed")
+
+
+def work_again(path: Path) -> None:
+    """Open a store in which events wait, and accept further ones."""
+    from edge_runtime import outbox as of_outbox
+    from transom.config import OutboxConfig
+    from transom.messages import Message
+
+    of_outbox._UNREAD_S = of_outbox._OPEN_AGAIN_S = 0.0  # a minute of trying, in no time
+    outbox = of_outbox.Outbox(path, OutboxConfig())
+    for number in range(EVENTS, EVENTS + 4):
+        tell(f"offer {number}")
+        outbox.put(Message(f"transom/pi/zone_{number}/event", b"y" * 500), str(number))
+        tell(f"accept {number}")
     outbox.settle()
     counts = outbox.counts()
     tell(f"counts {counts.queued} {counts.held} {counts.dropped} {counts.refused}")
@@ -107,4 +128,5 @@ def work_on_models(store: Path, keys: Path, new: Path) -> None:
 
 if __name__ == "__main__":
     kind, *paths = sys.argv[1:]
-    {"outbox": work_on_outbox, "models": work_on_models}[kind](*map(Path, paths))
+    works = {"outbox": work_on_outbox, "again": work_again, "models": work_on_models}
+    works[kind](*map(Path, paths))

@@ -19,6 +19,7 @@ CALLS = (
     "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink",
     "unlinkat", "ftruncate", "fallocate", "fchmod", "mkdir", "openat",
 )  # fmt: skip
+READS = ("pread64", "read")
 KILL = "signal=KILL"
 FAULTS = (KILL, "error=EIO", "error=ENOSPC")
 ONCE, FROM_THEN_ON = "", "+"
@@ -42,10 +43,12 @@ def require_strace() -> None:
         pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
 
 
-def steps_of(command: Sequence[str], folder: Path, log: Path) -> list[Step]:
+def steps_of(
+    command: Sequence[str], folder: Path, log: Path, calls: Sequence[str] = CALLS
+) -> list[Step]:
     """Run a program unharmed and return its steps on the files of a folder."""
     _trace(
-        [*_QUICK, "-y", "-e", f"trace={','.join(CALLS)}", "-o", str(log)], command
+        [*_QUICK, "-y", "-e", f"trace={','.join(calls)}", "-o", str(log)], command
     ).check_returncode()
     counts: Counter[str] = Counter()
     found = []

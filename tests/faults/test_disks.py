@@ -1,6 +1,8 @@
 """Disks that are full or read-only, under a publisher and under the whole daemon."""
 
+import contextlib
 import json
+import sqlite3
 import time
 from pathlib import Path
 
@@ -73,6 +75,35 @@ def test_events_go_on_while_the_disk_takes_none_and_are_on_it_soon_after(
         "publishing went on; on the disk {took_s} s after it took events again; 700 of 700 came",
         took_s=took_s,
     )
+
+
+def test_what_a_store_holds_that_opens_only_later_is_sent_then(
+    disk: SmallDisk, tmp_path: Path
+) -> None:
+    """What came meanwhile has been sent before it: the connection must not pass over it."""
+    path = disk.folder / FILE_NAME
+    before = Outbox(path, OutboxConfig())
+    for number in range(3):
+        before.put(Message(EVENT, b'{"event_id": "%d"}' % number), str(number))
+    before.close()
+    with contextlib.closing(sqlite3.connect(path)) as store:
+        store.execute("DROP TABLE memory")  # opening it must write, and there is no room
+        store.execute("PRAGMA journal_mode = DELETE")
+    path.with_name(f"{FILE_NAME}.ballast").unlink()
+    disk.fill()
+    outbox = Outbox(path, OutboxConfig())
+    with Broker(tmp_path / "broker") as broker, broker.subscriber(EVENT) as subscriber:
+        publisher = Publisher(broker.config(), TOPICS, outbox, secret=None, clock=Clock())
+        publisher.start()
+        try:
+            put(outbox, publisher, 3)
+            wait_until(lambda: numbers(subscriber) == [3], 30.0)
+            disk.free()
+            wait_until(lambda: numbers(subscriber) == [3, 0, 1, 2], 30.0)
+        finally:
+            publisher.stop(0.2)
+    assert outbox.counts().queued == 0
+    outbox.close()
 
 
 def test_the_daemon_starts_and_tells_events_on_a_read_only_disk(

@@ -2,7 +2,10 @@
 
 import contextlib
 import random
+import shutil
+import signal
 import sqlite3
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,8 @@ from tests.faults.store_work import EVENTS
 from tests.faults.strace import (
     FAULTS,
     FROM_THEN_ON,
+    ONCE,
+    READS,
     require_strace,
     run_failing,
     sample,
@@ -58,8 +63,8 @@ class Told:
         )
 
 
-def command(path: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.faults.store_work", "outbox", str(path)]
+def command(path: Path, work: str = "outbox") -> list[str]:
+    return [sys.executable, "-m", "tests.faults.store_work", work, str(path)]
 
 
 def check_store(path: Path, told: Told, *, was_killed: bool, is_lasting: bool) -> None:
@@ -131,3 +136,82 @@ def test_no_step_of_the_outbox_that_fails_or_is_the_last_loses_an_event(
         runs=len(runs),
         steps=len(steps),
     )
+
+
+READ_STEPS = 25
+"""About as many reads as there are of a store that is opened again."""
+WAITING = """
+import os, sys
+from pathlib import Path
+from edge_runtime.outbox import Outbox
+from transom.config import OutboxConfig
+from transom.messages import Message
+outbox = Outbox(Path(sys.argv[1]), OutboxConfig())
+for number in range(5):
+    outbox.put(Message("transom/pi/zone/event", b"x" * 500), str(number))
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Path:
+    """The folder of a store in which five events wait, and whose program was killed."""
+    folder = tmp_path / "waiting"
+    folder.mkdir()
+    done = subprocess.run([sys.executable, "-c", WAITING, folder / "outbox.sqlite3"], check=False)
+    assert done.returncode == -signal.SIGKILL
+    return folder
+
+
+def test_a_read_that_fails_once_costs_no_event(waiting: Path, tmp_path: Path, proof: Proof) -> None:
+    """A card that was reset while it was asked for a page gives all of it the next time."""
+    require_strace()
+    shutil.copytree(waiting, tmp_path / "unharmed")
+    store = tmp_path / "unharmed" / "outbox.sqlite3"
+    steps = steps_of(command(store, "again"), store.parent, tmp_path / "log", READS)
+    assert len(steps) > 10
+    claim = proof(
+        3,
+        "outbox in which events wait, opened after a kill: an I/O error (`strace -e inject`) at "
+        "each of its reads",
+        fast=6,
+        full=READ_STEPS,
+        unit="runs",
+    )
+    wanted = claim.runs if claim.runs < READ_STEPS else len(steps)
+    chosen = random.Random(4).sample(steps, min(wanted, len(steps)))
+    everything = {str(number) for number in (*range(5), *range(EVENTS, EVENTS + 4))}
+    for number, step in enumerate(chosen):
+        path = tmp_path / str(number) / "outbox.sqlite3"
+        shutil.copytree(waiting, path.parent)
+        done = run_failing(command(path, "again"), step, FAULTS[1], ONCE)
+        try:
+            assert done.returncode == 0
+            assert "closed" in done.stdout
+            assert not list(path.parent.glob("*.damaged*"))
+            outbox = Outbox(path, OutboxConfig())
+            assert {entry.event_id for entry in outbox.pending(100)} == everything
+            outbox.close()
+        except Exception as error:
+            error.add_note(f"at {step.shown}: {done.stdout} {done.stderr[-2000:]}")
+            raise
+    claim.found("0 of {events} events lost in each, no store taken for damaged",
+                runs=len(chosen), events=len(everything))  # fmt: skip
+
+
+def test_a_store_that_stays_unread_is_kept_aside_and_a_new_one_made(
+    waiting: Path, tmp_path: Path
+) -> None:
+    """Where the card has lost a page for good, a device must not wait for it for ever."""
+    require_strace()
+    shutil.copytree(waiting, tmp_path / "unharmed")
+    store = tmp_path / "unharmed" / "outbox.sqlite3"
+    steps = steps_of(command(store, "again"), store.parent, tmp_path / "log", READS)
+    first = next(step for step in steps if step.call == "pread64" and "-wal>" in step.shown)
+    path = waiting / "outbox.sqlite3"
+    done = run_failing(command(path, "again"), first, FAULTS[1], "..100")
+    assert done.returncode == 0, done.stderr
+    assert "outbox was damaged and is new" in done.stderr
+    assert (waiting / "outbox.sqlite3.damaged").exists()
+    told = Told.read(done.stdout)
+    assert set(told.pending) == told.accepted, "what came since is told all the same"
