@@ -310,7 +310,7 @@ class Link:
 
     @property
     def keepalive_s(self) -> int:
-        """Seconds between pings of a quiet connection; the broker may have set another."""
+        """Seconds between pings of a quiet connection; the broker may have set fewer."""
         return self._client.keepalive
 
     @property
@@ -365,6 +365,11 @@ class Link:
             self._note_loss(why_refused(reason, self._access.config, self._access.called))
             return
         self.is_connected = True
+        wanted_s = self._access.config.keepalive_s
+        if not 0 < self._client.keepalive <= wanted_s:
+            # How long a broker waits it may say itself (MQTT 5), also for ever. How soon a frozen
+            # one is noticed is ours to say: nothing keeps a client from asking more often.
+            self._client._keepalive = wanted_s
         self._happened.append(
             Connected(
                 window=getattr(properties, "ReceiveMaximum", 65535),
