@@ -8,6 +8,7 @@ may not pass an event on acknowledges it like any other, and the event is silent
 """
 
 import logging
+import math
 import random
 import ssl
 import threading
@@ -43,6 +44,10 @@ FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
 STABLE_AFTER_S = 10.0
 """A connection that lasted this long has ended for a new reason, which is worth a log line."""
+
+BETWEEN_BIRTHS_S = 5.0
+"""Least time between two repetitions because Home Assistant says that it has started: anybody may
+say so, and all retained values are many times what that costs."""
 
 _TURN_S = 0.5
 _GOODBYE_S = 0.2
@@ -110,6 +115,8 @@ class Publisher:
         self._connection: _Connection | None = None
         self._troubles = _Troubles()
         self._connects = 0
+        self._repeat_at_s: float | None = None
+        self._repeated_s = -math.inf
         self._refusals = Refusals()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
@@ -236,6 +243,7 @@ class Publisher:
         now_s = self._beat_s = self._clock.monotonic_s()
         if connection.link.is_connected:
             self._ask(connection)
+            self._repeat_where_due(now_s)
             if not connection.is_leaving:
                 connection.in_flight.fill()
             self._troubles.watch(connection.up_since_s, now_s)
@@ -302,8 +310,14 @@ class Publisher:
             take(received)
 
     def _meet_birth(self, received: Received) -> None:
-        if not received.retain and received.payload == ONLINE.encode():
+        is_birth = not received.retain and received.payload == ONLINE.encode()
+        if is_birth and self._repeat_at_s is None:
             _log.debug("home assistant has started")
+            self._repeat_at_s = self._repeated_s + BETWEEN_BIRTHS_S
+
+    def _repeat_where_due(self, now_s: float) -> None:
+        if self._repeat_at_s is not None and now_s >= self._repeat_at_s:
+            self._repeat_at_s, self._repeated_s = None, now_s
             self._values.repeat()
 
     def _is_done(self, connection: "_Connection") -> bool:

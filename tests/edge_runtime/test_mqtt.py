@@ -1,9 +1,11 @@
+import contextlib
 import json
 import logging
 import random
 import signal
 import socket
 import socketserver
+import struct
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.publish import multiple
 
 from edge_runtime.clock import Clock
 from edge_runtime.link import Access, Acknowledged, Connected, Link, Received, Subscribed, read_tls
@@ -216,6 +219,21 @@ def test_values_are_sent_again_when_home_assistant_starts(
             assert subscriber.payloads(STATE) == ["open"]
 
 
+def test_who_says_again_and_again_that_home_assistant_starts_is_not_answered_each_time(
+    tmp_path: Path, publish: Callable[..., Publisher]
+) -> None:
+    with Broker(tmp_path / "broker") as broker, broker.subscriber() as subscriber:
+        publisher = publish(broker.config())
+        publisher.send(state("open"))
+        subscriber.wait_for(TOPICS.status, "online")
+        wait_until(lambda: "SUBACK to transom-hall-pi" in broker.log())
+        said = [("homeassistant/status", "online", 1, False)] * 500
+        multiple(said, hostname="127.0.0.1", port=broker.port)
+        publisher.send(state("marker", "transom/hall-pi/marker"))
+        subscriber.wait_for("transom/hall-pi/marker")
+        assert subscriber.payloads(STATE).count("open") <= 3
+
+
 def test_what_is_said_of_now_does_not_wait_for_a_device_that_is_away(
     tmp_path: Path, publish: Callable[..., Publisher]
 ) -> None:
@@ -394,6 +412,37 @@ def test_notices_a_frozen_broker_within_two_keepalives(
         wait_until(lambda: {1, 3} <= set(event_ids(subscriber)))
         assert is_busy == (2 in event_ids(subscriber))
     claim.found("noticed after {keepalives} keepalives", keepalives=noticed_s / keepalive_s)
+
+
+@pytest.mark.parametrize("wanted_s", [0, 65535])
+def test_a_broker_that_wants_few_pings_or_none_is_noticed_as_soon_when_it_freezes(
+    wanted_s: int, publish: Callable[..., Publisher], proof: Proof
+) -> None:
+    claim = proof(
+        7, f"broker that sets the keepalive to {wanted_s} s and then says no word more, ours 2 s",
+        unit="freezes",
+    )  # fmt: skip
+
+    class Silent(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(b"\x20\x06\0\0\x03\x13" + struct.pack(">H", wanted_s))
+            with contextlib.suppress(OSError):
+                while self.request.recv(4096):
+                    continue
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        publisher = publish(MqttConfig(host="127.0.0.1", port=port, keepalive_s=2))
+        wait_until(lambda: publisher.is_connected)
+        frozen_s = time.monotonic()
+        wait_until(lambda: not publisher.is_connected, 6.0)
+        noticed_s = time.monotonic() - frozen_s
+        publisher.stop(0.2)
+        server.shutdown()
+    assert noticed_s <= 4.0
+    claim.found("noticed after {keepalives} keepalives", keepalives=noticed_s / 2.0)
 
 
 def test_asks_the_broker_to_keep_its_session_for_an_hour(publish: Any) -> None:
