@@ -1,4 +1,4 @@
-"""What a child process of the daemon does first: end with its parent, and go first."""
+"""What a process of the daemon does first: leave no core, and a child end and go first."""
 
 import ctypes
 import math
@@ -18,6 +18,11 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it went before the line above
         os._exit(0)
+    leave_no_core()
+
+
+def leave_no_core() -> None:
+    """Have no crash of this process, or of one that it starts, write its memory to the disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

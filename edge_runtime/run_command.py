@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from edge_runtime.camera_set import CameraSet
+from edge_runtime.child import leave_no_core
 from edge_runtime.config_option import config_option
 from edge_runtime.log import start_logging
 from transom.config import load_config
@@ -26,6 +27,7 @@ def run_command(config_file: Path, verbose: bool) -> None:
     Example:
         transom run --config /etc/transom/transom.toml
     """
+    leave_no_core()
     start_logging(verbose=verbose)
     config = load_config(config_file)
     cameras = CameraSet(config, config_file)

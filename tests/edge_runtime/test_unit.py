@@ -75,6 +75,10 @@ def test_the_unit_exposes_at_most_1_5_of_10(
     claim.found("exposure {exposure} of 10", exposure=exposure[1])
 
 
+def test_no_crash_leaves_pictures_and_passwords_on_the_disk() -> None:
+    assert settings("Service")["LimitCORE"] == ["0"]
+
+
 def test_the_unit_stays_down_only_where_the_configuration_is_wrong() -> None:
     service = settings("Service")
     assert service["Restart"] == ["always"]

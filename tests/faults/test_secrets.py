@@ -86,6 +86,12 @@ def run(house: House, *words: str, seconds: float = 40.0) -> bytes:
         return process.communicate()[0]
 
 
+def core_limit(process: int) -> str:
+    """Return how much of a process may be written to the disk when it crashes."""
+    limits = Path(f"/proc/{process}/limits").read_text().splitlines()
+    return next(line for line in limits if line.startswith("Max core file size")).split()[4]
+
+
 def told_by_commands(house: House, broker: tuple[str, ...]) -> dict[str, bytes]:
     """Return what commands say, also of a camera and a broker that refuse them."""
     config = str(house.config)
@@ -136,8 +142,9 @@ def test_no_secret_comes_out_anywhere(
               secrets.broker_user, "--password-file", str(tmp_path / "password"))  # fmt: skip
     with (
         Witness(os.getpid()).watching() as witness,
-        house.lived_in(verbose=True) as (heard, _),
+        house.lived_in(verbose=True) as (heard, daemon),
     ):
+        cores = {process: core_limit(process) for process in descendants(daemon)}
         stranger = Client(house.page_port)
         said["page without token"] = b"".join(
             stranger.ask("GET", path).body for path in ("/", "/api/status", "/api/x")
@@ -176,6 +183,7 @@ def test_no_secret_comes_out_anywhere(
         if shape in text
     ]
     assert found == []
+    assert set(cores.values()) == {"0"}, "a crash would leave all of them on the disk"
     assert b"rtsp" in said["log"]
     claim.found(
         "0 hits in {places} places: logs, answers, messages, command lines, environments, files",
