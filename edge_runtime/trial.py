@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -143,9 +144,8 @@ class Trial:
         line = self._read_line(within_s)
         try:
             return msgspec.json.decode(line, type=kind)
-        except msgspec.ValidationError:
-            failed = msgspec.json.decode(line, type=Outcome).failed
-            raise UpdateError(failed or "trial gave no answer") from None
+        except msgspec.DecodeError:
+            raise UpdateError(_why(line)) from None
 
     def _read_line(self, within_s: float) -> bytes:
         until_s = time.monotonic() + within_s
@@ -173,3 +173,11 @@ class Trial:
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         return f"trial ends with {code}: {lines[-1][:_LAST_WORDS] if lines else 'no word'}"
+
+
+def _why(line: bytes) -> str:
+    """Return why a trial has failed, where what it said is not the answer that was asked for."""
+    with suppress(msgspec.DecodeError):
+        if failed := msgspec.json.decode(line, type=Outcome).failed:
+            return failed
+    return f"trial gave no answer but {line[:_LAST_WORDS].decode('utf-8', 'replace')!a}"

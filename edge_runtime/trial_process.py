@@ -84,6 +84,8 @@ class Verdicts(msgspec.Struct, frozen=True, kw_only=True):
 def main() -> int:
     """Read the order, try the bundle, then judge batches until there are no more."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    answers = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not speak to the parent
     die_with(order.parent)
     go_first(order.memory_bytes)
     end_after(max(_NETWORK_CPU_S, _TIMES_THE_START * time.process_time()))
@@ -93,16 +95,17 @@ def main() -> int:
         classifier.check_goldens()
         outcome = _try(bundle, classifier, order)
         give_back_memory()
-        _say(outcome)
+        _say(answers, outcome)
         end_after(None)  # from here on each answer has its own time
         while line := sys.stdin.buffer.readline():
             crops = _read_crops(msgspec.json.decode(line, type=Batch), bundle)
-            _say(Verdicts(said=said_of(classifier.classify(crops), classifier)))
+            _say(answers, Verdicts(said=said_of(classifier.classify(crops), classifier)))
     except (BundleError, ClassifierError) as error:
-        _say(Outcome(failed=str(error)))
+        _say(answers, Outcome(failed=str(error)))
         return 1
     except MemoryError:
-        _say(Outcome(failed=f"network needs more than {order.memory_bytes >> 20} MiB"))
+        why = f"network needs more than {order.memory_bytes >> 20} MiB"
+        _say(answers, Outcome(failed=why))
         return 1
     return 0
 
@@ -144,8 +147,8 @@ def _read_crops(batch: Batch, bundle: Bundle) -> Image:
     return np.frombuffer(data, np.uint8).reshape(batch.count, side, side, 3)
 
 
-def _say(answer: msgspec.Struct) -> None:
-    os.write(1, msgspec.json.encode(answer) + b"\n")
+def _say(answers: int, answer: msgspec.Struct) -> None:
+    os.write(answers, msgspec.json.encode(answer) + b"\n")
 
 
 if __name__ == "__main__":

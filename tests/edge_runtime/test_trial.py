@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ def test_a_network_that_hangs_is_refused(on_trial: Trial, monkeypatch: pytest.Mo
     for count in (1, 200):  # what fits into a pipe, and what does not
         with pytest.raises(UpdateError, match="does not answer within"):
             on_trial.judge(np.zeros((count, 32, 32, 3), np.uint8))
+
+
+def test_what_is_no_answer_is_refused_and_said(
+    tmp_path: Path, tiny_bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello from a library', flush=True)\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    digest = read_bundle(tiny_bundle.path, None).digest
+    with (
+        Trial(tiny_bundle.path, digest, ModelsConfig()) as running,
+        pytest.raises(UpdateError, match="gave no answer but 'hello from a library'"),
+    ):
+        running.run()
 
 
 def test_a_file_that_changed_after_it_was_verified_is_refused(
