@@ -11,7 +11,7 @@ from tests.edge_runtime.updating import TinyBundle
 from tests.faults.house import ROOT, House, descendants
 from tests.faults.proof import Proof
 
-_CALLS = "trace=socket,connect,bind,listen,accept4,sendto,sendmsg,sendmmsg"
+_CALLS = "trace=socket,connect,bind,listen,accept4,sendto,sendmsg,sendmmsg,openat,creat,mknod"
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"RIFF", b"BM6", b"II*\0")
 _TOPICS = {
     f"{ROOT}/status",
@@ -41,7 +41,7 @@ def listeners(processes: list[int]) -> list[str]:
 
 
 def test_a_device_speaks_to_its_broker_and_camera_only_and_keeps_no_picture(
-    tmp_path: Path, tiny_bundle: TinyBundle, proof: Proof
+    tmp_path: Path, tiny_bundle: TinyBundle, monkeypatch: pytest.MonkeyPatch, proof: Proof
 ) -> None:
     if shutil.which("strace") is None:
         text = "strace is not installed: apt-get install strace"
@@ -50,6 +50,7 @@ def test_a_device_speaks_to_its_broker_and_camera_only_and_keeps_no_picture(
         17, "a default configuration under strace: connect, bind, listen, send; /proc/net; files; "
         "topics", unit="houses",
     )  # fmt: skip
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # an installation has compiled its own
     house = House(tmp_path, tiny_bundle, tables="", zone="")
     trace = tmp_path / "trace"
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
@@ -62,6 +63,8 @@ def test_a_device_speaks_to_its_broker_and_camera_only_and_keeps_no_picture(
     places = set(re.findall(r'sin6?_addr=inet_addr\("([^"]+)"\)', "\n".join(calls)))
     places |= set(re.findall(r'inet_pton\(AF_INET6, "([^"]+)"', "\n".join(calls)))
     paths = set(re.findall(r'sun_path=@?"([^"]+)"', "\n".join(calls)))
+    written = set(re.findall(r'openat\([^"]*"([^"]+)", O_(?:WRONLY|RDWR)', "\n".join(calls)))
+    places_of_its_own = (str(house.state), str(house.store), "/dev/", "/proc/")
     kept = [
         str(path)
         for path in tmp_path.rglob("*")
@@ -78,6 +81,9 @@ def test_a_device_speaks_to_its_broker_and_camera_only_and_keeps_no_picture(
     assert paths <= {"/var/run/nscd/socket", "/run/systemd/notify"}
     assert held == []
     assert kept == []
+    assert any(path.startswith(str(house.state)) for path in written)
+    assert [path for path in written if not path.startswith(places_of_its_own)] == []
+    assert not [call for call in calls if re.search(r" (creat|mknod)\(", call)]
     assert topics - _TOPICS == set()
     claim.found(
         "{listeners} listeners, {pictures} pictures; connected to broker and camera, nobody else",

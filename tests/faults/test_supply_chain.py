@@ -77,7 +77,8 @@ def test_everything_is_locked_to_one_version_with_digests_and_no_place_to_fetch_
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_the_list_of_parts_is_the_lock(lock: str) -> None:
+def test_the_list_of_parts_is_the_lock(lock: str, proof: Proof) -> None:
+    claim = proof(23, f"the list of parts of a {lock} (CycloneDX), against its lock", unit="lists")
     tree = json.loads((ROOT / "requirements" / f"{lock}.cdx.json").read_text("utf-8"))
     assert tree["bomFormat"] == "CycloneDX"
     listed: dict[str, set[str]] = {}
@@ -85,6 +86,7 @@ def test_the_list_of_parts_is_the_lock(lock: str) -> None:
         listed.setdefault(component["name"], set()).add(component["version"])
         assert component["purl"].startswith(f"pkg:pypi/{component['name']}@")
     assert listed == versions(lock)
+    claim.found("{packages} packages, the same in both", packages=len(listed))
 
 
 def test_every_licence_is_known_and_allowed_and_on_the_page(proof: Proof) -> None:
