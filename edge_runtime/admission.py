@@ -34,7 +34,7 @@ class Admission:
         self._config = config
         self._terms = terms
         self._handover = handover
-        self._serving, self._digest = serving.manifest, serving.digest
+        self._serving = serving
         self._store = Path(config.models.store)
 
     def check_offer(self, wish: Install) -> None:
@@ -64,9 +64,10 @@ class Admission:
             )
 
     def _check_sequence(self, sequence: int) -> None:
-        newest = self._handover.ledger.newest
-        if not is_starter(self._digest):
-            newest = max(newest, self._serving.sequence)
+        trusted = {key.fingerprint for key in Keyring(self._config.models).trusted()}
+        newest = self._handover.ledger.floor(trusted)
+        if not is_starter(self._serving.digest) and self._serving.signer in trusted:
+            newest = max(newest, self._serving.manifest.sequence)
         if sequence <= newest and not self._terms.allow_older:
             raise UpdateError(
                 f"has sequence {sequence}, must be above {newest}, which this device has had; "

@@ -44,6 +44,7 @@ class Handover:
             self._store.mkdir(parents=True, exist_ok=True)
         self._file = file
         self._reports = reports
+        self._signer: str | None = None
         self.ledger = self._file.read()
 
     def begin(self) -> Bundle:
@@ -56,7 +57,11 @@ class Handover:
             self.give_up(f"daemon ended {self.ledger.starts} times before it was well")
         if self.ledger.serving is not None:
             self.remember(starts=self.ledger.starts + 1)
-        return serving_bundle(self._config, self.ledger)
+        bundle = serving_bundle(self._config, self.ledger)
+        # Where another serves than the one on probation (its key may be revoked), that one has
+        # not been had.
+        self._signer = bundle.signer if bundle.digest == self.ledger.serving else None
+        return bundle
 
     def end(self) -> None:
         """Note that the daemon ends because it was told to: that is no crash."""
@@ -91,7 +96,7 @@ class Handover:
         Raises:
             OSError: The store cannot be written; to be tried again.
         """
-        self._write(self.ledger.committed())
+        self._write(self.ledger.committed(self._signer))
         kept = {self.ledger.serving, self.ledger.previous}
         there = [d for d in self.ledger.installed if d in kept or not self._remove(d)]
         self.remember(installed=tuple(there))

@@ -5,7 +5,7 @@ moment leaves a device that knows what to do.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -32,7 +32,9 @@ class Ledger(Payload, frozen=True, kw_only=True):
         wish: What asked for the bundle that serves; None = nothing did.
         is_on_probation: Whether it has still to show that it works.
         starts: Starts in a row, of the bundle that serves, that did not become well.
-        newest: Highest sequence that was ever kept; -1 = none.
+        newest: Highest sequence that was ever kept, whoever has signed it; -1 = none.
+        newest_by: The same by the key that has signed it, its fingerprint; empty = nobody has noted
+            that, and `newest` is all that is known.
         answered: The last wish that came to an end.
         installed: Digests of the bundles in the store that came over MQTT.
         refused: Why bundles are not installed, by digest.
@@ -44,6 +46,7 @@ class Ledger(Payload, frozen=True, kw_only=True):
     is_on_probation: bool = False
     starts: int = 0
     newest: int = -1
+    newest_by: Mapping[str, int] = {}
     answered: str = ""
     installed: tuple[str, ...] = ()
     refused: Mapping[str, str] = {}
@@ -70,12 +73,39 @@ class Ledger(Payload, frozen=True, kw_only=True):
             refused={d: why for d, why in self.refused.items() if d != wish.digest},
         )
 
-    def committed(self) -> "Ledger":
-        """Return this, with the bundle that serves kept."""
-        newest = max(self.newest, self.probation.sequence if self.probation else -1)
-        answered = self.probation.request if self.probation else self.answered
+    def floor(self, trusted: Collection[str]) -> int:
+        """Return the sequence above which a new bundle must be.
+
+        What a key has signed that is trusted no more does not count: whoever had stolen it could
+        have signed the highest sequence that there is, above which no bundle can ever be.
+
+        Args:
+            trusted: Fingerprints of the keys that count.
+        """
+        if not self.newest_by:
+            return self.newest
+        counted = (n for signer, n in self.newest_by.items() if not signer or signer in trusted)
+        return max(counted, default=-1)
+
+    def committed(self, signer: str | None) -> "Ledger":
+        """Return this, with the bundle that serves kept.
+
+        Args:
+            signer: Fingerprint of the key that has signed it; None = it could not serve.
+        """
+        newest, newest_by = self.newest, self.newest_by
+        if self.probation is not None and signer is not None:
+            sequence = self.probation.sequence
+            known = newest_by or {"": newest}  # of whom nothing is known
+            newest_by = {**known, signer: max(known.get(signer, -1), sequence)}
+            newest = max(newest, sequence)
         return msgspec.structs.replace(
-            self, is_on_probation=False, starts=0, newest=newest, answered=answered
+            self,
+            is_on_probation=False,
+            starts=0,
+            newest=newest,
+            newest_by=newest_by,
+            answered=self.probation.request if self.probation else self.answered,
         )
 
     def rolled_back(self, reason: str) -> "Ledger":

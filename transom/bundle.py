@@ -22,7 +22,7 @@ from transom.errors import BundleError, SignatureError, start_of
 from transom.goldens import Goldens, check_parts
 from transom.manifest import Manifest, read_manifest
 from transom.session import Precision
-from transom.signing import PrivateKey, PublicKey, is_as_written, sign, verify
+from transom.signing import PrivateKey, PublicKey, is_as_written, sign, signer_of, verify
 
 MEMBERS = ("manifest.json", "model.onnx", "goldens.safetensors", "report.json", "signature.json")
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
@@ -48,6 +48,8 @@ class Bundle:
         goldens: Vectors to try the network with.
         report: The evaluation, as `transom export` wrote it.
         digest: SHA-256 of the file, hexadecimal.
+        signer: Fingerprint of the key that has signed it, where it was read with trusted keys; else
+            of the one that it names.
     """
 
     manifest: Manifest
@@ -55,6 +57,7 @@ class Bundle:
     goldens: Goldens
     report: dict[str, Any]
     digest: str
+    signer: str
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -155,7 +158,12 @@ def parse_bundle(data: bytes, name: str, trusted_keys: Sequence[PublicKey] | Non
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{name}: report.json cannot be read: {start_of(error)}") from error
     return Bundle(
-        manifest, members["model.onnx"], goldens, report, hashlib.sha256(data).hexdigest()
+        manifest,
+        members["model.onnx"],
+        goldens,
+        report,
+        hashlib.sha256(data).hexdigest(),
+        signer_of(members["signature.json"]),
     )
 
 

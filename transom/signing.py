@@ -182,12 +182,16 @@ def is_as_written(signature: bytes, trusted: Sequence[PublicKey] | None) -> bool
 
     Args:
         signature: The signature file, verified.
-        trusted: As in `verify`: the key that is named must be one of them.
+        trusted: As in `verify`: the key that is named must be the one of them that has signed.
     """
     envelope = _read_envelope(signature)
-    names = None if trusted is None else [key.fingerprint for key in trusted]
-    is_named = names is None or envelope.hint in names
+    is_named = trusted is None or _require_trust(envelope, trusted).fingerprint == envelope.hint
     return is_named and _write_envelope(envelope) == signature
+
+
+def signer_of(signature: bytes) -> str:
+    """Return the fingerprint of the key that a signature file names; see `is_as_written`."""
+    return _read_envelope(signature).hint
 
 
 def verify(signature: bytes, trusted: Sequence[PublicKey] | None) -> dict[str, str]:
@@ -260,7 +264,7 @@ def _read_envelope(signature: bytes) -> _Envelope:
         raise BundleError(f"signature is not a model-signing signature: {brief(error)}") from error
 
 
-def _require_trust(envelope: _Envelope, trusted: Sequence[PublicKey]) -> None:
+def _require_trust(envelope: _Envelope, trusted: Sequence[PublicKey]) -> PublicKey:
     for candidate in trusted:
         try:
             candidate.key.verify(
@@ -268,7 +272,7 @@ def _require_trust(envelope: _Envelope, trusted: Sequence[PublicKey]) -> None:
             )
         except InvalidSignature:
             continue
-        return
+        return candidate
     known = ", ".join(f"{key.fingerprint[:12]}… ({key.origin})" for key in trusted) or "none"
     # The hint is not signed: only what looks like a fingerprint reaches a terminal.
     is_fingerprint = re.fullmatch("[0-9a-f]{64}", envelope.hint) is not None

@@ -285,9 +285,8 @@ def test_a_damaged_ledger_leaves_the_newest_bundle_serving(home: Home) -> None:
     assert home.sequence_after_a_start() == 2
 
 
-def test_bundles_of_the_old_key_and_the_new_one_are_taken_while_both_are_trusted(
-    home: Home,
-) -> None:
+def trust_two(home: Home) -> Path:
+    """Let the device trust the old key and a new one; return the folder of both."""
     keys = home.folder / "both"
     keys.mkdir()
     for name, key in (("old", home.tiny.private_key), ("new", home.folder / "new.key")):
@@ -295,6 +294,13 @@ def test_bundles_of_the_old_key_and_the_new_one_are_taken_while_both_are_trusted
             new_key(key)
         (keys / f"{name}.pub").write_bytes(key.with_suffix(".pub").read_bytes())
     home.device = Device(home.folder, home.broker.config(), keys, ClipClock())
+    return keys
+
+
+def test_bundles_of_the_old_key_and_the_new_one_are_taken_while_both_are_trusted(
+    home: Home,
+) -> None:
+    keys = trust_two(home)
     home.commit(2)
     rewrite(home.tiny, home.folder / "3.bundle", sequence=3, key=home.folder / "new.key")
     home.commit(3)
@@ -305,6 +311,23 @@ def test_bundles_of_the_old_key_and_the_new_one_are_taken_while_both_are_trusted
         wish = home.offer.deploy(home.bundle(4))
         reason = wait_for_step(home.heard, "refused", wish.request)["reason"]
     assert "no trusted key has signed this" in reason
+
+
+def test_the_highest_sequence_there_is_keeps_nothing_out_once_its_key_is_not_trusted(
+    home: Home,
+) -> None:
+    """Who has stolen a key may sign that, and nothing can ever be above it."""
+    keys = trust_two(home)
+    home.commit(2**53 - 1)
+    (keys / "old.pub").unlink()
+    rewrite(home.tiny, home.folder / "3.bundle", sequence=3, key=home.folder / "new.key")
+    rewrite(home.tiny, home.folder / "2.bundle", sequence=2, key=home.folder / "new.key")
+    home.commit(3)
+    assert home.sequence_after_a_start() == 3
+    with home.device:
+        wish = home.offer.deploy(home.bundle(2))
+        reason = wait_for_step(home.heard, "refused", wish.request)["reason"]
+    assert "has sequence 2, must be above 3" in reason
 
 
 def test_a_bundle_whose_installation_was_cut_short_does_not_serve_though_it_is_the_newest(
