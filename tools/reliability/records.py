@@ -106,9 +106,11 @@ _HEAD = """# What was tried
 Each promise, what was done to break it, how often, and what came of it. Tests wrote this page:
 `make test` tries each with a few runs; `make faults` does with the full number, and keeps what it
 found in [reliability.json](reliability.json), with the test that found it; `make vm`,
-`make powercuts` and `python -m benchmarks.soak --minutes 120 --record` add what they find. "Fast
-only" says that the full number has not been run yet, "part of full" how much of it. A kill is
-`kill -9`. Of a promise only what a row tries is shown.
+`make powercuts` and `python -m benchmarks.soak --minutes 120 --record` add what they find. The
+lane is "every test run" where the full number is so small that `make test` has it too. "Fast only"
+says that the full number has not been run yet, "part of full" how much of it. A kill is `kill -9`.
+Of a promise only what a row tries is shown. When the power is cut, what the machine has in memory
+is lost and what it has given to its disk stays; a disk that lies about its own cache is not tried.
 
 | promise | what was done | runs | what came of it | peers | date | lane |
 |---|---|---|---|---|---|---|
