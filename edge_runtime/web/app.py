@@ -171,7 +171,7 @@ def _operation(what: str, ask: Ask) -> Endpoint:
         call = Call(
             what=what,
             of=next(iter(request.path_params.values()), ""),
-            query=dict(request.query_params),
+            query=tuple(request.query_params.multi_items()),
             body=await _body(request),
         )
         return _response(await run_in_threadpool(ask, call))

@@ -23,13 +23,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         what: The operation, by its name in `api.OPERATIONS`.
         of: What it is about: a camera, a zone or a picture; empty = all.
-        query: Further words of the address.
+        query: Further words of the address with their values, as they stand there.
         body: JSON, or nothing.
     """
 
     what: str
     of: str = ""
-    query: dict[str, str] = {}
+    query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
 
@@ -91,8 +91,14 @@ def read_query(call: Call, of: type[Body]) -> Body:
     Raises:
         PageError: They are not what they must be.
     """
+    words = dict(call.query)
+    if len(words) < len(call.query):
+        twice = next(word for word in words if [w for w, _ in call.query].count(word) > 1)
+        raise PageError(
+            f"the address: {printable(twice)[:_MOST_SAID]} stands there twice", status=422
+        )
     try:
-        return msgspec.convert(call.query, of, strict=False)
+        return msgspec.convert(words, of, strict=False)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         said = printable(str(error))[:_MOST_SAID]  # a word that is not known stands in it
         raise PageError(f"the address: {said}", status=422) from error

@@ -408,6 +408,15 @@ def ids(found: Any) -> list[list[str]]:
     return [[one["id"] for one in cluster["samples"]] for cluster in found["clusters"]]
 
 
+def test_a_word_that_stands_twice_in_an_address_is_refused_whichever_would_do(
+    served: ServedDaemon,
+) -> None:
+    for query in ("labelled=yes&labelled=no", "labelled=%C2%AB&labelled=", "task=x&task=x"):
+        refused = served.client.get(f"/api/samples?{query}")
+        assert refused.status == 422, query
+        assert "stands there twice" in refused.json["error"]
+
+
 def test_samples_come_in_clusters_the_most_useful_first(served: ServedDaemon) -> None:
     assert served.store is not None
     sure = served.store.add(sample(1.0, 0.0, 0.0, 0.0, p=0.99))

@@ -113,11 +113,11 @@ def test_of_what_is_something_else_no_other_task_is_asked(folder: Path, bundle: 
     found = [Row(image="a.jpg", group=f"g{n}", labels=its) for n, its in enumerate(labels)]
     write_dataset(folder, name="home", tasks=tasks, rows=found)
     desk = desk_of(folder, bundle)
-    _, states = ask(desk, "samples", query={"task": "state"})
+    _, states = ask(desk, "samples", query=(("task", "state"),))
     assert states["counts"] == {"samples": 3, "labelled": 1}
     shown = {one["place"] for cluster in states["clusters"] for one in cluster["samples"]}
     assert shown == {"g0", "g2", "g3"}
-    _, kinds_found = ask(desk, "samples", query={"task": "kind"})
+    _, kinds_found = ask(desk, "samples", query=(("task", "kind"),))
     assert kinds_found["counts"] == {"samples": 4, "labelled": 3}
 
 

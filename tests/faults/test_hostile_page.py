@@ -238,7 +238,9 @@ class Fuzzer:
         return Call(
             what=one.name,
             of=pick(_PLACES) if "{" in one.path else "",
-            query={pick(("place", "task", "labelled", "x")): str(pick(_VALUES)) for _ in range(2)},
+            query=tuple(
+                (pick(("place", "task", "labelled", "x")), str(pick(_VALUES))) for _ in range(2)
+            ),
             body=self._body(),
         )
 
