@@ -28,6 +28,7 @@ from edge_runtime.subscriber import ended_by_signals
 from edge_runtime.update_reports import UpdateReports
 from edge_runtime.view_store import VIEWS, ViewStore
 from edge_runtime.zone_watch import Belief
+from transom.atomic import clear_unfinished
 from transom.bundle import Bundle
 from transom.config import Config, load_config
 from transom.errors import ClassifierError, SampleError
@@ -83,6 +84,8 @@ def serve(config: Config, config_file: Path, cameras: CameraSet) -> None:
     check_state_format(state)
     outbox = _outbox(config)  # before the page: a daemon that runs here already has both
     note_state_format(state)
+    for folder in (state, Path(config.models.store)):
+        clear_unfinished(folder)
     kept = _Kept(cameras, _publisher(config, config_file, outbox))
     ledger = _ledger(config)
     try:

@@ -201,14 +201,18 @@ class Updater:
     # ---------------------------------------------------------------- the thread
 
     def _run(self) -> None:
-        try:
-            while not self.wants_restart:
+        while not self.wants_restart:
+            try:
                 while (pause_s := self._pause_s()) > 0.0 or self._next is None:
                     self._inbox.wait(pause_s or None)
                 wish, self._next = self._next, None
                 self._take_up(wish)
-        except Stopped:
-            return
+            except Stopped:
+                return
+            except Exception:
+                # Nobody but this thread could ever bring a better bundle, or a mended Transom's.
+                _log.exception("an update met what it did not expect")
+                self._refused_s = time.monotonic()
 
     def _pause_s(self) -> float:
         """Return how long to wait after a refusal: each is kept on the card until it is heard."""
@@ -232,6 +236,11 @@ class Updater:
             if is_full(error):
                 clear_parts(self._store)  # events need the room more than another try would
             self._refuse(UpdateError(f"{self._store}: {error.strerror or error}"))
+        except Stopped:
+            raise
+        except Exception as error:
+            _log.exception("an update met what it did not expect")
+            self._refuse(UpdateError(f"unexpected {type(error).__name__}: {error}"))
         finally:
             self._wish = None
 

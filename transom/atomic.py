@@ -1,11 +1,14 @@
 """Writing a file so that a power cut leaves the old one or the new one, never a part."""
 
 import os
+import re
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
 _NEW_MODE = 0o644
+_UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}")  # as mkstemp names it
 
 
 def write_file(path: Path, data: bytes, mode: int | None = None) -> None:
@@ -33,6 +36,21 @@ def write_file(path: Path, data: bytes, mode: int | None = None) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def clear_unfinished(folder: Path, unused_s: float = 3600.0) -> None:
+    """Remove what `write_file` began and a power cut left beside its file.
+
+    Args:
+        folder: Where files are written; it need not be there.
+        unused_s: For how long nobody must have written to it, seconds: others may be at work now.
+    """
+    now_s = time.time()
+    for path in folder.glob(".*.*"):
+        with suppress(OSError):
+            is_old = now_s - path.stat().st_mtime > unused_s
+            if _UNFINISHED.fullmatch(path.name) and path.is_file() and is_old:
+                path.unlink()
 
 
 def _pass_on(path: Path, descriptor: int, mode: int | None) -> None:

@@ -369,6 +369,10 @@ class CameraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             host = user = password = None
         # A password that holds / ? or # leaves its @ behind what a parser takes for the host.
         has_stray_at = "@" in self.source.replace(f"//{user}@", "//", 1)
+        if " " in self.source:
+            raise ValueError(
+                "source must be a URL without blanks; one that belongs in is written %20"
+            )
         if password is not None or has_stray_at:
             raise ValueError(
                 "source must not hold a password: put it in a file, name that in password_file, "

@@ -375,3 +375,28 @@ def test_what_cannot_be_read_is_passed_over(
             offer.send(Message(TOPICS.model_desired, payload))
         offer.deploy(rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2))
         wait_until(lambda: device.updater.wants_restart, 30.0)
+
+
+def test_what_nobody_expects_refuses_one_bundle_and_not_every_one_after_it(
+    tmp_path: Path,
+    device: Device,
+    offer: Offer,
+    heard: Subscriber,
+    tiny_bundle: TinyBundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = rewrite(tiny_bundle, tmp_path / "first.bundle", sequence=2)
+    second = rewrite(tiny_bundle, tmp_path / "second.bundle", sequence=3)
+
+    def stumble(*_: object) -> None:
+        raise KeyError("nobody expects this")
+
+    with device:
+        install = device.handover.install
+        monkeypatch.setattr(device.handover, "install", stumble)
+        wish = offer.deploy(first)
+        refused = wait_for_step(heard, "refused", wish.request)
+        assert refused["reason"].startswith("unexpected KeyError: ")
+        monkeypatch.setattr(device.handover, "install", install)
+        offer.deploy(second)
+        wait_until(lambda: device.updater.wants_restart, 60.0)

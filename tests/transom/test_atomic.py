@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transom.atomic import sync_folder, write_file
+from transom.atomic import clear_unfinished, sync_folder, write_file
 
 
 def test_writes_a_new_file(tmp_path: Path) -> None:
@@ -89,3 +89,19 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         write_file(tmp_path / "absent" / "file", b"")
     with pytest.raises(FileNotFoundError, match="absent"):
         sync_folder(tmp_path / "absent")
+
+
+def test_what_a_power_cut_left_beside_a_file_is_removed_once_nobody_writes_it(
+    tmp_path: Path,
+) -> None:
+    names = (".state.json.abcd_123", ".ledger.json.k2j3h4g5", ".state.json.young_01")
+    kept = ("state.json", ".hidden", ".state.json.backup", ".state.json.ABCD1234", ".a.b.12345678")
+    for name in (*names, *kept[:-1]):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (1.0, 1.0))
+    (tmp_path / kept[-1]).mkdir()
+    os.utime(tmp_path / kept[-1], (1.0, 1.0))
+    os.utime(tmp_path / names[2])
+    clear_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, names[2]}
+    clear_unfinished(tmp_path / "nowhere")

@@ -165,6 +165,10 @@ CASES: list[tuple[list[str], list[str]]] = [
     (camera(source="rtsp:///stream"), ["must be a URL with a host, like rtsp://camera.lan"]),
     (camera(source="rtsp://[::1/stream"), ["must be a URL with a host"]),
     (camera(source="rtsp://cam.lan/a\nb"), ["source must be like usb:0"]),
+    (
+        camera(source="rtsp://cam.lan/?token=a b"),
+        ["must be a URL without blanks; one that belongs in is written %20"],
+    ),
     (camera(source="file:my clip.mp4"), []),
     (camera(source="rtsp://viewer@cam.lan/stream"), []),
     (camera(password_file="p"), ["password_file is given without username at `$.cameras[0]`"]),
