@@ -435,8 +435,8 @@ def records(accounts: Sequence[Account], found: Counter[str]) -> list[Record]:
     return [
         Record(
             promise=1,
-            result="{safe} events were on the disk, 0 lost ({unheard} a broker that was cut with it "
-            "may have acknowledged just before); the outbox was whole after every cut",
+            result="{safe} events were on the disk, 0 lost ({unheard} a broker that was cut with "
+            "it may have acknowledged just before); the outbox was whole after every cut",
             values={
                 "safe": sum(len(account.safe) for account in accounts),
                 "unheard": sum(len(account.unheard) for account in accounts),
