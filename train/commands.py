@@ -84,7 +84,7 @@ def train_command(
         transom train home --out runs/own --start none
         transom train pulled --out runs/monday --against home.bundle
         transom train doors --out runs/first --resume
-        torchrun --nproc-per-node 2 -m transom train doors --out runs/first
+        torchrun --nproc-per-node 2 -m transom train doors --out runs/both
         transom train doors --out runs/small --backbone tiny --teacher runs/first
     """
     chosen = {key: value for key, value in shortcuts.items() if value is not None}
