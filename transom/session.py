@@ -10,6 +10,8 @@ import platform
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 Precision = Literal["int8", "float32"]
 """Of a network's arithmetic."""
 
@@ -21,6 +23,7 @@ _SKIPPED_IN_FLOAT32 = ("ClipQuantRewrite",)
 rounding would imply is all that cuts a value where there is no rounding."""
 
 _X86 = ("x86_64", "AMD64", "i686")
+_EXACT_KERNELS = "session.x64quantprecision"
 _EXACT_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")
 _WITHOUT_ROUNDING = {
     "session.disable_quant_qdq": "1",
@@ -46,14 +49,45 @@ def open_session(
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = False  # it keeps the largest batch's memory for ever
     options.log_severity_level = QUIET
-    for key, value in session_entries(without_rounding=without_rounding).items():
+    entries = session_entries(without_rounding=without_rounding)
+    for key, value in entries.items():
         options.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(
-        model,
-        options,
-        providers=["CPUExecutionProvider"],
-        disabled_optimizers=list(_SKIPPED_IN_FLOAT32) if without_rounding else None,
-    )
+
+    def opened() -> Any:
+        return onnxruntime.InferenceSession(
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(_SKIPPED_IN_FLOAT32) if without_rounding else None,
+        )
+
+    session = opened()
+    if entries.get(_EXACT_KERNELS) == "1" and not _runs(onnxruntime, session):
+        options.add_session_config_entry(_EXACT_KERNELS, "0")
+        session = opened()
+    return session
+
+
+def _runs(onnxruntime: Any, session: Any) -> bool:
+    """Return whether a network can be run at all.
+
+    Where exact kernels are asked for, onnxruntime (1.32) gives weights by channel that no
+    convolution takes up one zero point for all channels, which its own check then refuses.
+    """
+    blank = {
+        one.name: np.zeros([n if isinstance(n, int) else 1 for n in one.shape], np.uint8)
+        for one in session.get_inputs()
+        if one.type == "tensor(uint8)"
+    }
+    if len(blank) < len(session.get_inputs()):
+        return True  # none of ours
+    quietly = onnxruntime.RunOptions()
+    quietly.log_severity_level = 4
+    try:
+        session.run(None, blank, quietly)
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
+        return False
+    return True
 
 
 def session_entries(*, without_rounding: bool = False) -> dict[str, str]:
@@ -89,7 +123,7 @@ def entries_for(machine: str, cpuinfo: str) -> dict[str, str]:
     """
     entries = {"session.intra_op.allow_spinning": "0"}
     if machine in _X86 and not _has_exact_products(cpuinfo):
-        entries["session.x64quantprecision"] = "1"
+        entries[_EXACT_KERNELS] = "1"
     return entries
 
 

@@ -20,6 +20,7 @@ from train.recipe import Recipe
 from train.run import Run
 from transom.bundle import Bundle, read_bundle
 from transom.dataset import Row, write_dataset
+from transom.session import open_session
 from transom.signing import load_private_key, new_key, public_half
 from transom.tasks import Task, TaskSet
 
@@ -102,9 +103,7 @@ def run_graph() -> Callable[[bytes, Crops], Outputs]:
     """A function that runs a graph over crops and returns all its outputs by name."""
 
     def run(model: bytes, crops: Crops, threads: int = 1) -> Outputs:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = open_session(onnxruntime, model, threads=threads)
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, {"image": crops}), strict=True))
 

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+from typing import Any
+
 import onnxruntime
 import pytest
 
-from transom.session import entries_for, session_entries
+from transom.session import entries_for, open_session, session_entries
 
 EXACT = "session.x64quantprecision"
 
@@ -31,3 +34,42 @@ def test_onnxruntime_knows_the_entries_of_this_machine() -> None:
     for key, value in session_entries().items():
         options.add_session_config_entry(key, value)
         assert options.get_session_config_entry(key) == value
+
+
+class Refusing:
+    """An onnxruntime whose exact kernels cannot run a network, as on some x86 without VNNI."""
+
+    class FailError(Exception):
+        pass
+
+    class SessionOptions(SimpleNamespace):
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            setattr(self, key, value)
+
+    class RunOptions(SimpleNamespace):
+        pass
+
+    class InferenceSession:
+        def __init__(self, _model: bytes, options: Any, **_: Any) -> None:
+            self.is_exact = getattr(options, EXACT, "0") == "1"
+
+        def get_inputs(self) -> list[Any]:
+            shape = ["crops", 2, 2, 3]
+            return [SimpleNamespace(name="image", shape=shape, type="tensor(uint8)")]
+
+        def run(self, _names: None, blank: dict[str, Any], _options: Any) -> None:
+            assert blank["image"].shape == (1, 2, 2, 3)
+            if self.is_exact:
+                raise Refusing.FailError
+
+    ExecutionMode = SimpleNamespace(ORT_SEQUENTIAL=0)
+    capi = SimpleNamespace(onnxruntime_pybind11_state=SimpleNamespace(Fail=FailError))
+
+
+def test_a_network_that_exact_kernels_cannot_run_is_run_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("transom.session.session_entries", lambda **_: {EXACT: "1"})
+    assert not open_session(Refusing, b"", threads=1).is_exact
+    monkeypatch.setattr(Refusing.InferenceSession, "run", lambda *_: None)
+    assert open_session(Refusing, b"", threads=1).is_exact
