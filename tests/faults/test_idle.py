@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 
 from edge_runtime.classifier import Classifier
 from edge_runtime.view_store import VIEWS
@@ -62,6 +63,7 @@ def bytes_written(processes: list[int]) -> int:
     return sum(int(re.findall(r"^write_bytes: (\d+)", text, re.M)[0]) for text in counts)
 
 
+@pytest.mark.full_only  # it waits for minutes until all that a start writes is written
 def test_a_device_at_whose_door_nothing_happens_writes_nothing(
     tmp_path: Path, tiny_bundle: TinyBundle, proof: Proof
 ) -> None:
