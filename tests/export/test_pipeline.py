@@ -1,6 +1,8 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,16 +225,19 @@ def test_a_device_takes_a_bundle_whose_held_out_pictures_promise_no_limit(
     }  # fmt: skip
 
 
-def test_what_training_never_showed_is_unlike_for_the_bundle(bundle: Bundle, corpus) -> None:
+def test_what_training_never_showed_is_unlike_for_the_bundle(
+    bundle: Bundle, draw_crops: Callable[..., Any]
+) -> None:
     predictor = OnnxPredictor(bundle.model, bundle.manifest)
     noise = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), np.uint8)
-    seen, strange = (predictor(np.array(c)) for c in (corpus.split("test").crops, noise))
+    # Networks trained on different processors differ: the share of a few crops would be chance.
+    seen, strange = (predictor(crops) for crops in (draw_crops(1200, seed=50)[0], noise))
     spec = bundle.manifest.tasks[0]
     rejected = [
         predict(s.logits[spec.name], spec, s.distance).unlike.mean() for s in (seen, strange)
     ]
-    assert rejected[0] < 0.15  # processors differ by a crop or two
-    assert rejected[1] > 6 * rejected[0]
+    assert rejected[0] < 0.1
+    assert rejected[1] > 10 * rejected[0]
     assert rejected[1] > 0.7
 
 
