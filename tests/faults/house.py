@@ -97,8 +97,8 @@ class House:
         self.camera = MjpegServer()
         self.camera.credentials = f"{secrets.camera_user}:{secrets.camera}"
         self.camera.interval_s = 0.1
-        pictures = [draw_jpeg(seed) for seed in range(20)]
-        self.camera.part = lambda index: whole(pictures[index % len(pictures)])
+        # Each with noise of its own: what comes again to the last bit is a frozen camera's.
+        self.camera.part = lambda index: whole(draw_jpeg(index))
         self.page_port = free_port()
         self.config = folder / "transom.toml"
         self.log = folder / "log"
