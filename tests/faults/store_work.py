@@ -11,6 +11,10 @@ What happened is told on standard output by `writev`, a call that no fault is pu
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_runtime.outbox import Outbox
 
 EVENTS = 12
 
@@ -42,12 +46,7 @@ def work_on_outbox(path: Path) -> None:
             tell(f"ending {entry.event_id}")
             outbox.done(entry.id)
             tell(f"ended {entry.event_id}")
-    outbox.settle()
-    counts = outbox.counts()
-    tell(f"counts {counts.queued} {counts.held} {counts.dropped} {counts.refused}")
-    tell("pending " + " ".join(entry.event_id for entry in outbox.pending(100)))
-    outbox.close()
-    tell("closed")
+    tell_and_close(outbox)
 
 
 def work_again(path: Path) -> None:
@@ -62,6 +61,11 @@ def work_again(path: Path) -> None:
         tell(f"offer {number}")
         outbox.put(Message(f"transom/pi/zone_{number}/event", b"y" * 500), str(number))
         tell(f"accept {number}")
+    tell_and_close(outbox)
+
+
+def tell_and_close(outbox: "Outbox") -> None:
+    """Say what an outbox holds, and close it."""
     outbox.settle()
     counts = outbox.counts()
     tell(f"counts {counts.queued} {counts.held} {counts.dropped} {counts.refused}")
