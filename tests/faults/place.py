@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,9 @@ _CONFIG = """
 device = "hall-pi"
 state_directory = "{folder}/state"
 [mqtt]
-host = "localhost"
+host = "{host}"
 port = {port}
+tls = false
 [models]
 store = "{folder}/store"
 trusted_keys = "{keys}"
@@ -49,6 +51,7 @@ def configuration(
     port: int,
     keys: Path,
     *zones: str,
+    host: str = "localhost",
     shadow_decisions: int = 0,
     healthy_s: int = 600,
     fps: int = 5,
@@ -60,12 +63,13 @@ def configuration(
         port: Of its broker.
         keys: Folder of the keys that it trusts.
         zones: Their names; all are the same door.
+        host: Of its broker.
         shadow_decisions: As in `[updates]`.
         healthy_s: As in `[updates]`.
         fps: Of the clip.
     """
-    text = _CONFIG.format(folder=folder, port=port, keys=keys, shadow_decisions=shadow_decisions,
-                          healthy_s=healthy_s, fps=fps)  # fmt: skip
+    text = _CONFIG.format(folder=folder, host=host, port=port, keys=keys, healthy_s=healthy_s,
+                          shadow_decisions=shadow_decisions, fps=fps)  # fmt: skip
     return text + "".join(_ZONE.format(name=name) for name in zones)
 
 
@@ -76,16 +80,26 @@ class Place:
         folder: Where the device's files go.
         tiny: The bundle that serves first.
         aside: Where the log and the broker's files go; None = into the folder.
+        broker: Its broker; None = one of its own.
+        host: Of the broker.
     """
 
-    def __init__(self, folder: Path, tiny: TinyBundle, aside: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tiny: TinyBundle,
+        aside: Path | None = None,
+        *,
+        broker: Broker | None = None,
+        host: str = "localhost",
+    ) -> None:
         self.folder, self._aside = folder, aside or folder
-        self.broker = Broker(self._aside / "broker")
+        self.broker = broker or Broker(self._aside / "broker")
         (folder / "store").mkdir()
         shutil.copy(tiny.path, folder / "store" / "mine.bundle")
         write_clip(folder / "clip.avi")
         zones = (f"door_{number}" for number in range(ZONES))
-        text = configuration(folder, self.broker.port, tiny.keys, *zones)
+        text = configuration(folder, self.broker.port, tiny.keys, *zones, host=host)
         (folder / "transom.toml").write_text(text)
 
     @contextmanager
@@ -102,15 +116,20 @@ class Place:
             process.kill()
             process.wait()
 
-    def waiting(self, copy: Path) -> list[str]:
-        """Return the events that a killed daemon had accepted and not delivered."""
-        shutil.copytree(self.folder / "state", copy)
-        outbox = Outbox(copy / FILE_NAME, OutboxConfig())
-        waiting = outbox.pending(10_000)
-        found = [entry.event_id for entry in waiting if entry.message.topic.endswith("/event")]
-        assert outbox.counts().dropped == 0
-        outbox.close()
-        return found
+    def waiting(self, refused: str = "") -> list[str]:
+        """Return the events that a killed daemon had accepted and not delivered.
+
+        Args:
+            refused: A topic whose events the broker does not take: they are not among them.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "state"
+            shutil.copytree(self.folder / "state", copy)
+            outbox = Outbox(copy / FILE_NAME, OutboxConfig())
+            waiting = [(entry.event_id, entry.message.topic) for entry in outbox.pending(10_000)]
+            assert outbox.counts().dropped == 0
+            outbox.close()
+        return [one for one, topic in waiting if topic.endswith("/event") and topic != refused]
 
     def log_size(self) -> int:
         """Return a number that grows when the outbox takes something."""

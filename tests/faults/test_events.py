@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,10 @@ from tests.edge_runtime.broker import Broker, Subscriber, wait_until
 from tests.faults.event_source import REFUSED_EACH, TOPICS, topic_of
 from tests.faults.ledger import WINDOW, Ledger
 from tests.faults.network import Cable
+from tests.faults.outages import Outages
 from tests.faults.proof import Proof
 from transom.config import OutboxConfig
 
-FAULTS = (
-    "none",
-    "broker frozen",
-    "broker stopped",
-    "broker restarted",
-    "cable cut",
-    "cable cut at the start",
-)
 PER_ROUND = 1_000_000
 ACCESS = ("topic readwrite #", f"topic deny {TOPICS.event('refused_door')}")
 
@@ -124,64 +118,6 @@ def arrivals(subscriber: Subscriber) -> list[str]:
     return [str((json.loads(p) if isinstance(p, str) else p)["event_id"]) for p in payloads]
 
 
-class Faults:
-    """What is done to broker and cable around a kill."""
-
-    def __init__(self, broker: Broker, cable: Cable, dice: random.Random) -> None:
-        self.interruptions = 0
-        self._broker, self._cable, self._dice = broker, cable, dice
-
-    @contextlib.contextmanager
-    def around(self, source: Source, first: int) -> Iterator[None]:
-        """Start the source and let a fault meet it; it is over when the block has ended."""
-        fault = self._dice.choice(FAULTS)
-        if fault == "cable cut at the start":
-            self._cable.cut()
-        source.start(first)
-        source.wait_for_events(self._dice.randrange(1, 60), within_s=2.0)
-        match fault:
-            case "broker stopped":
-                self._broker.stop()
-            case "broker restarted":
-                self._restart()
-            case "broker frozen":
-                self._broker.freeze()
-            case "cable cut":
-                self._cable.cut()
-        if fault != "none":
-            source.wait_for_events(self._dice.randrange(1, 30), within_s=0.5)
-        yield
-        match fault:
-            case "broker stopped":
-                self._start()
-            case "broker frozen":
-                self._broker.thaw()
-            case "cable cut" | "cable cut at the start":
-                self._cable.mend()
-
-    def _restart(self) -> None:
-        """The source finds a broker again only when the subscriber has."""
-        self.interruptions += 1
-        self._cable.cut()
-        self._broker.stop()
-        self._start()
-        self._cable.mend()
-
-    def _start(self) -> None:
-        """What a broker keeps for a subscriber over its restart is no promise of ours."""
-        log = self._broker.folder / "mosquitto.log"
-        with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            self._broker.start()
-            said = bytearray()
-
-            def is_back() -> bool:
-                said.extend(file.read())
-                return b"Sending SUBACK to subscriber" in said
-
-            wait_until(is_back)
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make networks to cut")
 def test_no_event_is_lost_by_kills_under_load_with_a_broker_that_fails_too(
     tmp_path: Path, proof: Proof
@@ -212,7 +148,7 @@ def test_no_event_is_lost_by_kills_under_load_with_a_broker_that_fails_too(
                 address=cable.broker_address,
             )
             broker.start()
-        faults = Faults(broker, cable, dice)
+        outages = Outages(broker, cable, dice)
         with contextlib.ExitStack() as stack:
             stack.callback(broker.kill)
             with cable.at_broker():
@@ -222,14 +158,15 @@ def test_no_event_is_lost_by_kills_under_load_with_a_broker_that_fails_too(
                     source_of(broker, cable.broker_address, tmp_path / "store")
                 )
             for round_ in range(claim.runs):
-                with cable.at_broker(), faults.around(source, round_ * PER_ROUND):
+                start = partial(source.start, round_ * PER_ROUND)
+                with cable.at_broker(), outages.around(start, source.wait_for_events):
                     source.kill()
             source.start(-1)
             wait_until(lambda: source.counts is not None, 60.0)
             wait_until(lambda: source.ledger.accepted <= set(arrivals(subscriber)), 60.0)
             source.kill()
             verdict = source.ledger.judge(arrivals(subscriber))
-    verdict.check(source.kills + faults.interruptions)
+    verdict.check(source.kills + outages.interruptions)
     assert source.counts is not None
     _, dropped, refused = source.counts
     assert dropped == 0
@@ -244,7 +181,7 @@ def test_no_event_is_lost_by_kills_under_load_with_a_broker_that_fails_too(
         accepted=verdict.accepted,
         lost=len(verdict.lost),
         copies=verdict.copies,
-        allowed=WINDOW * (source.kills + faults.interruptions),
+        allowed=WINDOW * (source.kills + outages.interruptions),
         longest=verdict.longest_repeat,
     )
     refusals.found(
