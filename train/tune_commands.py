@@ -75,7 +75,7 @@ def tune_command(
     Examples:
         transom tune doors home --out search --trials 40
         transom tune doors --out rates --search learning_rate=1e-4..1e-2:log
-        transom tune doors --out worker2 --storage postgresql+pg8000://tune@db/transom
+        transom tune doors --out worker2 --storage postgresql+pg8000://tune@db/searches
     """
     from train.page import answer_text
     from train.tune import open_storage, search  # torch is seconds: not for --help

@@ -27,6 +27,7 @@ from train.scenes.clip import Move
 HOST = "hall-pi"
 """What the device's owner has called it, as the tutorial has it."""
 NAMES = ("broker.lan", "cam.lan", "db.lan", "db", HOST)
+DATABASES = ("home", "searches")
 CAMERA_ADDRESS = "192.168.20.7"
 OWN = ("/etc", "/var/lib", "/opt")
 """Folders in which what is written stays in here."""
@@ -136,9 +137,10 @@ class House:
             (etc / name).mkdir(parents=True)
             shutil.copy(self._store / key, etc / name)
         (etc / "transom.toml").write_text(self._configuration())
-        for database in ("transom", "home"):
+        for database in (*DATABASES, "transom"):  # a page makes the last one itself
             self._postgres("dropdb", "--if-exists", "--force", database, quiet=True)
-        self._postgres("createdb", "home")
+        for database in DATABASES:
+            self._postgres("createdb", database)
 
     def is_as_it_came(self) -> bool:
         """Return whether the device's configuration is still that of a fresh page."""
