@@ -58,9 +58,13 @@ class Handover:
         if self.ledger.serving is not None:
             self.remember(starts=self.ledger.starts + 1)
         bundle = serving_bundle(self._config, self.ledger)
-        # Where another serves than the one on probation (its key may be revoked), that one has
-        # not been had.
-        self._signer = bundle.signer if bundle.digest == self.ledger.serving else None
+        is_had = bundle.digest == self.ledger.serving
+        if self.ledger.probation is not None and not is_had:
+            self.give_up(
+                f"{bundle.manifest.name} {bundle.manifest.sequence} serves instead: this one "
+                "cannot be read, its key is revoked, or that one was put into the store by hand"
+            )
+        self._signer = bundle.signer if is_had else None
         return bundle
 
     def end(self) -> None:

@@ -260,6 +260,7 @@ class Updater:
             path = self._staging.stage(wish, self._tell)
             if isinstance(self._wish, Install):
                 wish = self._wish  # asked for once more meanwhile, under another name
+            self._admission.verify(wish, path)  # its key may have been revoked meanwhile
             self._handover.install(path, wish, self._digest)
             self._restart()
 

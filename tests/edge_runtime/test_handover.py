@@ -313,6 +313,24 @@ def test_bundles_of_the_old_key_and_the_new_one_are_taken_while_both_are_trusted
     assert "no trusted key has signed this" in reason
 
 
+def test_a_bundle_on_probation_whose_key_is_revoked_is_left_and_not_told_to_be_kept(
+    home: Home,
+) -> None:
+    keys = trust_two(home)
+    rewrite(home.tiny, home.folder / "2.bundle", sequence=2, key=home.folder / "new.key")
+    wish = home.hand_over(2)
+    (keys / "new.pub").unlink()
+    with home.device as device:
+        reason = wait_for_step(home.heard, "rolled_back", wish.request)["reason"]
+        device.work_well(61.0)
+        assert device.bundle.manifest.sequence == 1
+        again = home.offer.deploy(home.bundle(2))
+        wait_for_step(home.heard, "refused", again.request)
+    assert "tiny 1 serves instead" in reason
+    assert "committed" not in steps(home.heard)
+    assert home.device.handover.ledger.probation is None
+
+
 def test_the_highest_sequence_there_is_keeps_nothing_out_once_its_key_is_not_trusted(
     home: Home,
 ) -> None:
@@ -405,3 +423,18 @@ def test_the_new_network_runs_beside_the_old_one_and_must_not_contradict_it(
     else:
         assert "on 0.0% of 20 looks, 50.0% required" in told["reason"]
         assert home.sequence_after_a_start() == 1
+
+
+def test_a_bundle_whose_key_is_revoked_while_its_network_runs_beside_is_refused(home: Home) -> None:
+    keys = trust_two(home)
+    rewrite(home.tiny, home.folder / "2.bundle", sequence=2, key=home.folder / "new.key")
+    home.device = Device(home.folder, home.broker.config(), keys, ClipClock(), shadow_decisions=20)
+    with home.device as device:
+        wish = home.offer.deploy(home.bundle(2))
+        wait_until(lambda: device.updater.shadow_input is not None, 30.0)
+        (keys / "new.pub").unlink()
+        for _ in range(4):
+            device.updater.take_looks(looks("closed", 5, 38))
+        reason = wait_for_step(home.heard, "refused", wish.request)["reason"]
+    assert "no trusted key has signed this" in reason
+    assert home.sequence_after_a_start() == 1
