@@ -23,14 +23,15 @@ _MOST_DIGITS = 9
 def check_state_format(folder: Path) -> None:
     """Refuse a state directory that a later Transom has written.
 
-    One without a number is of the first format, or new. One that this user may not look into is
-    left to those who may.
+    One without a number is of the first format, or new. One whose file holds no number is taken for
+    such: no version writes that, a failing card does, and a device must not stay down over it. One
+    that this user may not look into is left to those who may.
 
     Args:
         folder: The state directory; it need not be there.
 
     Raises:
-        ConfigurationError: Its format is later than this version's, or no number.
+        ConfigurationError: Its format is later than this version's.
     """
     path = folder / FILE_NAME
     try:
@@ -38,10 +39,9 @@ def check_state_format(folder: Path) -> None:
     except OSError:
         return
     if not text.isdecimal() or len(text) > _MOST_DIGITS:
-        raise ConfigurationError(
-            f"{path}: must hold the format's number, holds {ascii(text)[:40]}; remove it if no "
-            f"later Transom ran here"
-        )
+        _log.warning("the state's format is damaged, and is written anew path=%s holds=%s", path,
+                     ascii(text)[:40])  # fmt: skip
+        return
     if int(text) > FORMAT:
         raise ConfigurationError(
             f"{folder}: a later Transom has written it, in format {text}; this one reads up "
