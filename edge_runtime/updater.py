@@ -27,6 +27,7 @@ from edge_runtime.memory import give_back_memory
 from edge_runtime.models import serving_bundle
 from edge_runtime.precision import Opened, PrecisionFile, open_classifier
 from edge_runtime.probation import Probation, Verdict
+from edge_runtime.refusals import Refusals
 from edge_runtime.shadow import SharedLooks, share
 from edge_runtime.sqlite_file import is_full
 from edge_runtime.staging import Staging, UnfitError
@@ -42,9 +43,6 @@ from transom.updates import FINAL, Desired, Install, Rollback, Step, read_desire
 _log = logging.getLogger(__name__)
 
 _JOIN_S = 1.0
-_BETWEEN_REFUSALS_S = 1.0
-"""The newest of the wishes that come in this time is answered, the others were taken back."""
-
 _PART_S = 7 * 86400.0
 """A half-fetched bundle that nobody has gone on with for so long is left for good."""
 
@@ -110,7 +108,7 @@ class Updater:
         )
         self._wish: Desired | None = None  # what is being carried out
         self._next: Desired | None = None  # what comes after it
-        self._refused_s = -_BETWEEN_REFUSALS_S
+        self._refusals = Refusals()
         self._step: Step = "accepted"
         self._is_asked = False
         self._probation = Probation(self._terms.healthy_s, clock.monotonic_s())
@@ -212,11 +210,10 @@ class Updater:
             except Exception:
                 # Nobody but this thread could ever bring a better bundle, or a mended Transom's.
                 _log.exception("an update met what it did not expect")
-                self._refused_s = time.monotonic()
+                self._refusals.note(time.monotonic())
 
     def _pause_s(self) -> float:
-        """Return how long to wait after a refusal: each is kept on the card until it is heard."""
-        return max(self._refused_s + _BETWEEN_REFUSALS_S - time.monotonic(), 0.0)
+        return self._refusals.pause_s(time.monotonic())
 
     def _take_up(self, wish: Desired) -> None:
         ledger = self._handover.ledger
@@ -329,7 +326,7 @@ class Updater:
         self.wants_restart = True
 
     def _refuse(self, error: Exception) -> None:
-        self._refused_s = time.monotonic()
+        self._refusals.note(time.monotonic())
         wish = self._wish
         if wish is None:
             raise AssertionError("only a wish is refused")
