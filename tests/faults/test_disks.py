@@ -106,12 +106,13 @@ def test_what_a_store_holds_that_opens_only_later_is_sent_then(
     outbox.close()
 
 
-def test_the_daemon_starts_and_tells_events_on_a_read_only_disk(
-    disk: SmallDisk, tmp_path: Path, tiny_bundle: TinyBundle, proof: Proof
+@pytest.mark.parametrize("kind", ["full", "read-only"])
+def test_the_daemon_starts_and_tells_events_on_a_disk_that_takes_nothing(
+    kind: str, disk: SmallDisk, tmp_path: Path, tiny_bundle: TinyBundle, proof: Proof
 ) -> None:
     claim = proof(
         3,
-        "`transom run` started on a disk that has become read-only, with a bundle that came over "
+        f"`transom run` started on a disk that has become {kind}, with a bundle that came over "
         "MQTT; then the disk is right again",
         unit="disks",
     )
@@ -122,16 +123,19 @@ def test_the_daemon_starts_and_tells_events_on_a_read_only_disk(
             wait_until(lambda: event_ids(heard), 120.0)
             wish = Offer(place.broker).deploy(new)
             wait_for_step(heard, "started", wish.request)
-        disk.make("ro")
+        disk.fill() if kind == "full" else disk.make("ro")
         told, events = len(payloads(heard, "/state")), len(event_ids(heard))
         with place.daemon():
             wait_until(lambda: len(event_ids(heard)) > events + 6, 120.0)
             served = {state.get("sequence") for state in payloads(heard, "/state")[told:]}
-            disk.make("rw")
+            disk.free() if kind == "full" else disk.make("rw")
             outbox = disk.folder / "state" / f"{FILE_NAME}-wal"
             began_s, there = time.monotonic(), outbox.stat().st_mtime_ns
             wait_until(lambda: outbox.stat().st_mtime_ns > there, 120.0)
             took_s = time.monotonic() - began_s
+        waiting = set(place.waiting())
+        with place.daemon():
+            wait_until(lambda: waiting <= set(event_ids(heard)), 60.0)
     assert served - {None} == {2}
     assert took_s <= RECOVERY_S + 6.0  # there is an event each 2.5 s at least
     claim.found("serves and tells; the outbox is written again {took_s} s after", took_s=took_s)
