@@ -69,7 +69,8 @@ check: $(VENV)/.dev
 
 test: check
 	@sh tools/system-packages.sh test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		--durations 20 --durations-min 5
 
 # FAULTS=20 takes 20 % of the full numbers.
 FAULTS ?= full

@@ -125,7 +125,7 @@ def test_no_event_of_the_daemon_is_lost_by_killing_it(
         1,
         "`transom run` with six zones of a door that opens and shuts, killed; its broker frozen, "
         "stopped or restarted, the cable cut (network namespaces), one topic in six refused",
-        fast=3,
+        fast=2,
         full=1000,
         unit="kills",
     )
