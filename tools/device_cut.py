@@ -1,6 +1,6 @@
 """Runs inside the booted machine, as root: what did the last power cut leave? Then work.
 
-It says so in lines `power: {…}` on the console; `tools/power_cuts.py` listens and pulls the plug.
+It says so in lines `power: {…}` on the console; `tools/power_cuts/` listens and pulls the plug.
 The kernel's command line says what to do: `power.boot=NUMBER` and `power.broker=away`, `here` or
 `last`. Without a broker events pile up on the disk. With one they go out, and the device is offered
 the other one of two bundles. In the last boot it gets the broker, and time until nothing waits.

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools import deb, wheel
-from tools.power_cuts import VM, offer_two_bundles, restless_door
+from tools.power_cuts.image import VM, offer_two_bundles, restless_door
 from transom import __version__
 
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv"

@@ -8,15 +8,10 @@ from collections import Counter
 
 import pytest
 
-from tools.power_cuts import (
-    WINDOW,
-    Account,
-    CutError,
-    Machine,
-    Plan,
-    total,
-    work_side_by_side,
-)
+from tools.power_cuts.account import WINDOW, Account, CutError
+from tools.power_cuts.findings import beside, records, total
+from tools.power_cuts.machine import Machine
+from tools.power_cuts.plan import Plan, work_side_by_side
 
 
 def safe(*events: str) -> Account:
@@ -109,3 +104,13 @@ def test_no_cut_begins_after_the_time_that_was_given() -> None:
     lane = Lane(0)
     work_side_by_side([lane], Plan(5, time.monotonic() - 1.0), 0)
     assert (lane.found["cuts"], lane.ended) == (0, [0])
+
+
+def test_sittings_add_up() -> None:
+    first = records([safe("a", "b")], Counter(cuts=15))
+    second = records([safe("c")], Counter({"cuts": 7, "bundle committed": 2}))
+    both = beside(first, second)
+    assert [record.runs for record in both] == [22, 22]
+    assert both[0].values == {"safe": 3, "unheard": 0, "sittings": 2}
+    assert both[1].values == {"swaps": 2, "sittings": 2}
+    assert beside([], second) == second
