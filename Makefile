@@ -156,16 +156,16 @@ vm: $(VENV)/.dev
 	$(BIN)/python -m tools.booted build/vm/log
 
 # A cut takes two to four minutes of a quiet core; LANES machines are cut side by side.
-# MINUTES=N ends earlier, with fewer cuts; SEED=1 BESIDE=--beside adds others to those.
+# MINUTES=N ends earlier, with fewer cuts; CUT_SEED=1 BESIDE=--beside adds others to those.
 CUTS ?= 50
 LANES ?= $(shell nproc)
 MINUTES ?= 600
-SEED ?= 0
+CUT_SEED ?= 0
 BESIDE ?=
 powercuts: $(VENV)/.dev
 	@sh tools/system-packages.sh vm
 	$(BIN)/python -m tools.power_cuts --work build/vm --cuts $(CUTS) --lanes $(LANES) --minutes $(MINUTES) \
-		--seed $(SEED) --record $(BESIDE)
+		--seed $(CUT_SEED) --record $(BESIDE)
 
 # The starter: trained on the photographs of DATA, on drawn and on rendered rooms, shipped in the
 # package. Its private key is made anew each time and not kept: nothing else is signed with it.
