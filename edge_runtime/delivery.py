@@ -11,6 +11,8 @@ from transom.errors import CameraError
 
 _DAMAGE_S = 10.0
 """How long damage is assumed to last where no key frame comes."""
+USELESS_S = 12.0
+"""How long pictures may come of which none can be used, before the camera is as good as away."""
 
 
 class Sink(Protocol):
@@ -63,9 +65,10 @@ def deliver(
             then on builds on the damage, until a key frame comes.
 
     Raises:
-        CameraError: The source gives no more, or something that is no frame.
+        CameraError: The source gives no more, or nothing that can be used.
     """
     damaged_until_ns = key_frames = 0
+    useless_ns: int | None = None
     while not stopping.is_set():
         if not source.grab():
             return False
@@ -77,12 +80,22 @@ def deliver(
             damaged_until_ns = now_ns + int(_DAMAGE_S * 1e9)
         elif is_key_frame:
             damaged_until_ns = 0
-        if now_ns < damaged_until_ns or not pace.is_due(now_ns):
+        is_whole = now_ns >= damaged_until_ns
+        if is_whole and not pace.is_due(now_ns):
             continue
-        image = source.retrieve()
-        if image is not None:
-            try:
-                sink.write(image, now_ns, key_frames)
-            except ValueError as error:
-                raise CameraError(str(error)) from error
+        image = source.retrieve() if is_whole else None
+        if image is None:
+            # It is alive, so nobody else finds out that it delivers nothing.
+            useless_ns = now_ns if useless_ns is None else useless_ns
+            if now_ns - useless_ns > USELESS_S * 1e9:
+                raise CameraError(
+                    f"none of its pictures could be decoded whole for {USELESS_S:g} s; is its "
+                    "codec H.264, H.265 or JPEG, and the network to it fast enough?"
+                )
+            continue
+        useless_ns = None
+        try:
+            sink.write(image, now_ns, key_frames)
+        except ValueError as error:
+            raise CameraError(str(error)) from error
     return True

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edge_runtime import delivery
 from edge_runtime.capture_thread import HANG_S, CameraThread
 from tests.edge_runtime.cameras import (
     MjpegServer,
@@ -105,6 +106,20 @@ def test_a_server_that_freezes_is_noticed_and_healed(
 
     server.may_send.set()
     assert next_frame(camera).number > last.number
+
+
+def test_a_camera_of_whose_pictures_none_can_be_decoded_is_gone_and_says_so(
+    server: MjpegServer, start: Callable[..., CameraThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "USELESS_S", 0.5)
+    server.part = lambda index: whole(jpeg(index % 40).replace(b"\xff\xc0", b"\xff\xc5"))
+    camera = start(camera_config(server.url))
+    wait_for(lambda: camera.newest() is None and camera.status() == "gone")
+    assert "none of its pictures could be decoded whole for 0.5 s; is its codec" in camera.detail
+
+    server.part = lambda index: whole(jpeg(index % 40))
+    next_frame(camera)
+    assert camera.status() == "online"
 
 
 def test_a_wrong_password_is_told_without_it(
