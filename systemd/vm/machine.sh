@@ -7,6 +7,8 @@
 # is late: the unit runs with its own timeouts, and a minute of the watchdog's takes seconds. Where
 # it waits for its disk the clock jumps too, so the disk must not wait for this computer's
 # (`cache=unsafe`); what was written to it outlives QEMU, however that ends.
+# Its processor has no FMA: QEMU computes each of those by itself, and a network in float32 takes
+# ten times as long as with what the Nehalem had.
 # It boots into UNIT alone: no logins, no timers, nothing that a Pi's owner would not miss here.
 set -eu
 
@@ -16,7 +18,7 @@ unit=$3
 shift 3
 cat "$disk" > /dev/null  # into this computer's memory
 exec qemu-system-x86_64 -nodefaults -no-user-config -no-reboot \
-    -display none -serial stdio -m 1536 -cpu max -accel tcg -icount shift=0,sleep=off -rtc clock=vm \
+    -display none -serial stdio -m 1536 -cpu Nehalem,+rdrand -accel tcg -icount shift=0,sleep=off -rtc clock=vm \
     -kernel "$root/vmlinuz" -initrd "$root/initrd.img" \
     -append "root=/dev/vda rw console=ttyS0 quiet mitigations=off nowatchdog audit=0 panic=-1 \
 systemd.show_status=no systemd.unit=$unit $*" \
