@@ -94,6 +94,8 @@ class InFlight:
         self._max_packet_bytes: int | None = None
         self._last_id = 0  # of the events that were sent
         self._events_from_s = 0.0
+        self._put_off: set[str] = set()  # topics of values that the broker takes later
+        self._put_off_until_s = 0.0
         self._has_backlog = False
 
     def __len__(self) -> int:
@@ -113,6 +115,9 @@ class InFlight:
 
     def fill(self) -> None:
         """Send what fits: newest values, then events."""
+        if self._put_off and self._clock.monotonic_s() >= self._put_off_until_s:
+            self._values.repeat_some(self._put_off)
+            self._put_off.clear()
         while self._room > 0 and (message := self._values.next()) is not None:
             self.send(message)
         room = self._room_for_events
@@ -159,6 +164,9 @@ class InFlight:
                 self._events_from_s = self._clock.monotonic_s() + _QUOTA_PAUSE_S
             else:
                 self._refuse(sent.message, entry, answer.refusal)
+                if answer.is_temporary:
+                    self._put_off.add(sent.message.topic)
+                    self._put_off_until_s = self._clock.monotonic_s() + _QUOTA_PAUSE_S
         if delivered:
             self._outbox.done(*delivered)
 

@@ -49,6 +49,11 @@ class NewestValues:
             self._due.pop(self._last.topic, None)
             self._due[self._last.topic] = self._last
 
+    def repeat_some(self, topics: Iterable[str]) -> None:
+        """Make the retained values of these topics due again, as they are by now."""
+        with self._lock:
+            self._due |= {t: self._retained[t] for t in topics if t in self._retained}
+
     def drop_figures(self) -> None:
         """Forget what is due of QoS 0: figures of the past are of no use to anybody."""
         with self._lock:
