@@ -30,7 +30,7 @@ from edge_runtime.decision import GRACE_S
 from edge_runtime.diagnostics import Machine, collect
 from edge_runtime.heartbeat import Heartbeat
 from edge_runtime.history import ZoneHistory
-from edge_runtime.homeassistant import discovery
+from edge_runtime.introduction import ToldFile, introduce
 from edge_runtime.memory import give_back_free, give_back_memory
 from edge_runtime.notify import Notifier
 from edge_runtime.precision import Chosen, Measured, Opened, open_classifier
@@ -42,7 +42,6 @@ from edge_runtime.view_watch import ViewWatch
 from edge_runtime.wake import Wake
 from edge_runtime.zone_messages import ZoneMessages
 from edge_runtime.zone_watch import Belief, ZoneWatch
-from transom import __version__
 from transom.bundle import Bundle
 from transom.config import CameraConfig, Config, ModelsConfig
 from transom.errors import ConfigurationError
@@ -79,6 +78,7 @@ class Daemon:
         notifier: The service manager.
         processes: Ids of the daemon's processes, for the diagnostics; None = send none.
         views: Where what the cameras look at outlives the daemon; None = nowhere.
+        told: Where what was ever told does, so that it can be taken back; None = nowhere.
         samples: Where pictures worth a label are kept; None = nowhere.
         updates: Takes bundles over MQTT; None = nothing does.
         wake: Set by the cameras when they have a frame; None = by nothing but `ask_to_stop`.
@@ -108,6 +108,7 @@ class Daemon:
         *,
         processes: Callable[[], list[int]] | None = lambda: [os.getpid()],
         views: ViewStore | None = None,
+        told: ToldFile | None = None,
         samples: SampleStore | None = None,
         updates: "Updater | None" = None,
         wake: Wake | None = None,
@@ -125,6 +126,7 @@ class Daemon:
         self._clock = clock
         self._notifier = notifier
         self._processes = processes
+        self._told = told
         self._updates = updates
         self._wake = Wake() if wake is None else wake
         self._is_shown = is_shown
@@ -254,8 +256,8 @@ class Daemon:
 
     def start(self) -> None:
         """Say what there is, then start the cameras and the connection."""
-        if self._config.homeassistant.discovery:
-            self._broker.send(discovery(self._config, self._manifest, __version__))
+        for message in introduce(self._config, self._manifest, self._told):
+            self._broker.send(message)
         if self._updates is None:
             self._announcer.model()
         else:

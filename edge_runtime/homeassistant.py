@@ -9,6 +9,7 @@ References:
 """
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, get_args
 
 import msgspec
@@ -22,18 +23,21 @@ from transom.tasks import CLOSED, UNKNOWN
 Component = dict[str, Any]
 
 
-def discovery(config: Config, manifest: Manifest, version: str) -> Message:
+def discovery(
+    config: Config, manifest: Manifest, version: str, gone: Mapping[str, str] = MappingProxyType({})
+) -> Message:
     """Return the discovery message of a device.
 
     Args:
         config: The device, its cameras and zones.
         manifest: Of the bundle that serves; its classes become the options of the state sensor.
         version: Of Transom.
+        gone: Components that it had, their platform by their key: their entities are removed.
 
     Raises:
         ValueError: A zone asks for a task or classes that the bundle does not have.
     """
-    device_id = f"transom_{config.device}"
+    device_id = _device_id(config)
     payload = {
         "device": {
             "identifiers": [device_id],
@@ -46,12 +50,29 @@ def discovery(config: Config, manifest: Manifest, version: str) -> Message:
         "availability": [{"topic": _topics(config).status}],
         "qos": 1,
         "components": {
-            key: component | {"unique_id": f"{device_id}_{key}"}
-            for key, component in _components(config, manifest)
+            **{key: {"platform": platform} for key, platform in gone.items()},
+            **components(config, manifest),
         },
     }
-    topic = f"{config.homeassistant.prefix}/device/{device_id}/config"
-    return Message(topic, msgspec.json.encode(payload), qos=1, retain=True)
+    return Message(discovery_topic(config), msgspec.json.encode(payload), qos=1, retain=True)
+
+
+def discovery_topic(config: Config) -> str:
+    """Return where a device is described."""
+    return f"{config.homeassistant.prefix}/device/{_device_id(config)}/config"
+
+
+def components(config: Config, manifest: Manifest) -> dict[str, Component]:
+    """Return every entity of a device, each under a key of its own; see `discovery`."""
+    device_id = _device_id(config)
+    return {
+        key: component | {"unique_id": f"{device_id}_{key}"}
+        for key, component in _components(config, manifest)
+    }
+
+
+def _device_id(config: Config) -> str:
+    return f"transom_{config.device}"
 
 
 def _components(config: Config, manifest: Manifest) -> Iterator[tuple[str, Component]]:

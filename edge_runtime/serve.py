@@ -12,6 +12,7 @@ from edge_runtime.camera_set import CameraSet
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import STOP_S, Daemon
 from edge_runtime.handover import Handover
+from edge_runtime.introduction import ToldFile
 from edge_runtime.ledger import LedgerFile
 from edge_runtime.link import read_access
 from edge_runtime.memory import give_back_memory
@@ -159,6 +160,7 @@ def _run(
                 Notifier(),
                 processes=lambda: _processes(cameras, page),
                 views=ViewStore(state / VIEWS),
+                told=ToldFile(state),
                 samples=samples,
                 wake=cameras.wake,
                 is_shown=page is not None,

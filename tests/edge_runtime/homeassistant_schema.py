@@ -112,6 +112,8 @@ def _components_mistakes(components: dict[str, Any]) -> Iterator[str]:
     for key, component in components.items():
         if not re.fullmatch(r"[a-zA-Z0-9_-]+", key):
             yield f"{key}: a component's key takes letters, digits, _ and - only"
+        if set(component) == {"platform"}:  # its entity is removed
+            continue
         yield from _component_mistakes(key, component)
         for name, values in seen.items():
             if component.get(name) in values:
