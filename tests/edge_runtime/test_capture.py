@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
 import cv2
 import msgspec
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge_runtime.capture import CameraProcess, read_file
+from edge_runtime.capture import MOST_HELD, CameraProcess, read_file
 from edge_runtime.frame_ring import FrameRing
 from edge_runtime.redaction import redact, shown_source
 from edge_runtime.sources import open_source
@@ -340,6 +341,53 @@ def test_a_process_that_hangs_is_killed_by_the_monotonic_clock(
     assert camera.status() == "gone"
     assert "no picture for" in camera.detail
     wait_for(lambda: camera.status() and not Path(f"/proc/{pid}").exists())
+
+
+class Held(subprocess.Popen[bytes]):
+    """A process that a driver holds in the kernel: no signal ends it."""
+
+    all: ClassVar[list["Held"]] = []
+
+    def __init__(self, _command: list[str], **more: Any) -> None:
+        self.is_held = True
+        super().__init__(["sleep", "60"], **more)
+        self.all.append(self)
+
+    def kill(self) -> None:
+        """Have no effect."""
+
+    def poll(self) -> int | None:
+        """Not end."""
+        return None if self.is_held else super().poll()
+
+    def let_go(self) -> None:
+        """End after all."""
+        self.is_held = False
+        super().kill()
+        self.wait()
+
+
+def test_a_driver_that_holds_processes_is_not_given_more_and_more_of_them(
+    start: Callable[..., CameraProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = time.monotonic_ns()
+    monkeypatch.setattr("edge_runtime.capture.subprocess.Popen", Held)
+    monkeypatch.setattr(Held, "all", held := [])
+    try:
+        camera = start(camera_config("usb:0"), monotonic_ns=lambda: now_ns)
+        for _ in range(600):  # an hour
+            now_ns += int(6e9)
+            camera.status()
+        assert len(held) == MOST_HELD
+        assert camera.status() == "gone"
+        assert "a driver holds them" in camera.detail
+
+        held[0].let_go()
+        camera.status()
+        assert len(held) == MOST_HELD + 1
+    finally:
+        for process in held:
+            process.let_go()
 
 
 def test_pauses_between_attempts_grow_and_stay_short_at_first(
