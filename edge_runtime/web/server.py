@@ -93,7 +93,10 @@ class PageServer:
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
             began_s = time.monotonic()
-            why = self._serve_once(desk)
+            try:
+                why = self._serve_once(desk)
+            except OSError as error:  # no memory for a process, no descriptor for it: that passes
+                why = f"it cannot be started: {error}"
             if self._stopping.is_set():
                 return
             level = logging.DEBUG if pause_s else logging.WARNING

@@ -1,9 +1,11 @@
 """The page's API over a real server on loopback, as a script and as a browser would ask."""
 
+import errno
 import json
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -540,6 +542,25 @@ def test_the_process_that_speaks_http_has_no_numpy_and_is_replaced(
     os.kill(first, signal.SIGKILL)
     assert served.client.get("/api/status").status == 200
     assert served.server.process_id != first
+
+
+def test_a_process_for_which_there_is_no_memory_now_is_started_when_there_is(
+    served: ServedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert served.client.get("/api/status").status == 200
+    first = served.server.process_id
+    start, failures = subprocess.Popen, [OSError(errno.ENOMEM, "no memory")]
+
+    def start_later(*arguments: Any, **more: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return start(*arguments, **more)
+
+    monkeypatch.setattr("edge_runtime.web.server.subprocess.Popen", start_later)
+    monkeypatch.setattr("edge_runtime.web.server._AGAIN_S", 0.1)
+    os.kill(first or 0, signal.SIGKILL)
+    assert served.client.get("/api/status").status == 200
+    assert failures == []
 
 
 def test_stopping_leaves_no_process_and_nothing_listening(served: ServedDaemon) -> None:
