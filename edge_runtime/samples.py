@@ -12,7 +12,7 @@ They can be lost without harm, so a store that cannot be written is a warning, a
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +161,7 @@ class SampleStore:
             most: How many, at most.
         """
         query = f"SELECT {COLUMNS}, id, x'' FROM samples ORDER BY id DESC LIMIT ?"  # noqa: S608
-        return [from_row(row) for row in self._rows(query, (most,))]
+        return list(self._whole(self._rows(query, (most,))))
 
     def after(self, id_: int, most: int) -> Iterator[Sample]:
         """Yield the pictures that were kept after one, the oldest first.
@@ -265,7 +265,17 @@ class SampleStore:
         ids = [row[0] for row in self._rows(f"SELECT id FROM samples WHERE {where}", values)]  # noqa: S608
         query = f"SELECT {COLUMNS}, id, picture FROM samples JOIN pictures USING (id) WHERE id = ?"  # noqa: S608
         for id_ in ids:
-            yield from map(from_row, self._rows(query, (id_,)))
+            yield from self._whole(self._rows(query, (id_,)))
+
+    def _whole(self, rows: Iterable[Any]) -> Iterator[Sample]:
+        """Yield the samples of rows; one that the card has damaged is of no use, and is deleted."""
+        for row in rows:
+            try:
+                yield from_row(row)
+            except (ValueError, TypeError, AttributeError) as error:
+                id_ = row[-2]
+                _log.warning("kept picture is damaged and is deleted id=%s reason=%s", id_, error)
+                self.forget(id_)
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         try:

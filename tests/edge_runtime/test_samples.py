@@ -244,6 +244,32 @@ def test_a_damaged_file_is_set_aside_and_does_not_stop_the_daemon(
     assert "damaged and is new" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("shape", "0 0 1 0 1 1 0 q"),
+        ("why", "taughu"),
+        ("probabilities", b"\x00\x01\x02"),
+    ],
+)
+def test_a_picture_whose_words_are_damaged_goes_and_the_others_stay(
+    tmp_path: Path, column: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "samples.sqlite3"
+    store = SampleStore(path, SamplesConfig())
+    for direction in apart(3):
+        store.add(replace(sample(*direction), label="open", labelled_at="t"))
+    store.close()
+    with closing(sqlite3.connect(path)) as card, card:
+        card.execute(f"UPDATE samples SET {column} = ? WHERE id = 2", (value,))
+    store = SampleStore(path, SamplesConfig())
+    assert [found.id for found in store.lessons("door", "state")] == [3, 1]
+    assert [found.id for found in store.outlines(9)] == [3, 1]
+    assert store.counts().samples == 2
+    assert caplog.text.count("kept picture is damaged and is deleted id=2") == 1
+    store.close()
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(SampleError, match=r"samples\.sqlite3: cannot be opened: .*writable"):
