@@ -20,6 +20,10 @@ _log = logging.getLogger(__name__)
 _MOST_WAITING = 256
 """What waits for a turn; beyond it the oldest is forgotten."""
 
+MOST_A_TURN = 16
+"""What is heard in one: whoever sends faster than it is heard must not keep the daemon from looking
+at doors."""
+
 
 class ZoneMessages:
     """Hands what comes to the zones that it is for.
@@ -61,8 +65,8 @@ class ZoneMessages:
         self._waiting.append((Received(self._topics.correct(zone), payload, retain=False), by))
 
     def hear(self, now_ns: int) -> None:
-        """Hand over all that has come; `now_ns` is monotonic."""
-        while self._waiting:
+        """Hand over what has come, some at a time; `now_ns` is monotonic."""
+        for _ in range(min(len(self._waiting), MOST_A_TURN)):
             self._hear(*self._waiting.popleft(), now_ns)
 
     def _hear(self, message: Received, by: str, now_ns: int) -> None:

@@ -14,11 +14,12 @@ from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.lessons import LEAST_APART_S, MOST_OF_A_LABEL, WAIT_S
 from edge_runtime.link import Received
-from edge_runtime.mqtt import Publisher
+from edge_runtime.mqtt import Publisher, PublisherCounters
 from edge_runtime.notify import Notifier
 from edge_runtime.outbox import Outbox
 from edge_runtime.replay import Recorder
 from edge_runtime.samples import SampleStore
+from edge_runtime.zone_messages import MOST_A_TURN
 from tests.edge_runtime.broker import Broker, wait_until
 from tests.edge_runtime.test_daemon import Play, camera_config, config_of
 from transom.bundle import Bundle, read_bundle
@@ -38,6 +39,11 @@ class Commanded(Recorder):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.takers: dict[str, Callable[[Received], None]] = {}
+        self.outages = 0
+
+    def counters(self) -> PublisherCounters:
+        """Say how often the connection was lost and is back."""
+        return PublisherCounters(self.outages, 0, 0)
 
     def listen(
         self, topic_filter: str, take: Callable[[Received], None], qos: Literal[0, 1] = 1
@@ -265,6 +271,27 @@ def test_a_label_for_which_no_picture_comes_is_dropped(
     door.turn(WAIT_S + 8)
     assert store.counts().labelled == 0
     assert "label was not used, no usable picture came" in caplog.text
+
+
+def test_who_speaks_faster_than_is_heard_does_not_keep_the_daemon_from_looking(
+    play: Any, blue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = play(blue(LIGHT, 10))
+    said = 0
+
+    def correct(*_: object) -> None:
+        nonlocal said
+        said += 1
+        assert said < 1000, "hears without end"
+        say(door, "open")
+
+    monkeypatch.setattr("edge_runtime.zone_watch.ZoneWatch.correct", correct)
+    say(door, "open")
+    for _ in range(100):
+        say(door, "open")
+    door.turn(2)
+    assert 10 <= said <= 10 * MOST_A_TURN
+    assert door.payloads("door/state")[-1]["state"] != "unknown"
 
 
 def test_a_flood_of_corrections_is_not_a_flood_of_writes(
