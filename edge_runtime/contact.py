@@ -120,6 +120,14 @@ class ContactTeacher:
             self._teach(before, is_open, now_ns)
         self._changed_ns = now_ns
 
+    def miss(self) -> None:
+        """Take in that the sensor may have spoken and not been heard: the broker was away.
+
+        What it says next may be of a change that was long ago, so that it is not known whose
+        pictures are those of before.
+        """
+        self._is_open = None
+
     def look(self, seen: Seen) -> None:
         """Remember a look, as one that may turn out to have been the last before a change."""
         if not self._looks or seen.taken_ns - self._looks[-1][0] >= _APART_S * 1e9:

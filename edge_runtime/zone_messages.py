@@ -3,6 +3,7 @@
 It comes in other threads, is put aside, and is heard in a turn of the daemon.
 """
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterable
@@ -48,9 +49,12 @@ class ZoneMessages:
         self._listened.update(self._contacts)
         self._waiting: deque[tuple[Received, str]] = deque(maxlen=_MOST_WAITING)
         self._complaints = Complaints(_log)
+        self._broker: Broker | None = None
+        self._reconnects = 0
 
     def listen(self, broker: Broker) -> None:
         """Have the broker's messages for zones put aside."""
+        self._broker, self._reconnects = broker, broker.counters().reconnects
         for topic in self._listened:
             broker.listen(topic, lambda message: self._waiting.append((message, "mqtt")), qos=0)
 
@@ -66,8 +70,20 @@ class ZoneMessages:
 
     def hear(self, now_ns: int) -> None:
         """Hand over what has come, some at a time; `now_ns` is monotonic."""
+        self._meet_outage()
         for _ in range(min(len(self._waiting), MOST_A_TURN)):
-            self._hear(*self._waiting.popleft(), now_ns)
+            message, by = self._waiting.popleft()
+            self._meet_outage()  # now: this may be the first that came after it
+            self._hear(message, by, now_ns)
+
+    def _meet_outage(self) -> None:
+        """Tell zones once the broker is back that their sensors may have changed meanwhile."""
+        before = self._reconnects
+        if self._broker is not None:
+            self._reconnects = self._broker.counters().reconnects
+        if self._reconnects != before:
+            for zone in itertools.chain.from_iterable(self._contacts.values()):
+                zone.miss_contact()
 
     def _hear(self, message: Received, by: str, now_ns: int) -> None:
         for zone in self._contacts.get(message.topic, []):

@@ -235,6 +235,11 @@ class ZoneWatch:
         if self.samples is not None and self.samples.contact is not None:
             self.samples.contact.hear(payload, now_ns, is_retained=is_retained)
 
+    def miss_contact(self) -> None:
+        """Take in that the zone's contact sensor may have spoken and not been heard."""
+        if self.samples is not None and self.samples.contact is not None:
+            self.samples.contact.miss()
+
     def check_contact(self, now_ns: int) -> None:
         """Compare the zone with its contact sensor; tell what is new of either."""
         if self.samples is None or self.samples.contact is None:

@@ -171,6 +171,31 @@ def test_what_is_retained_or_repeated_labels_nothing(
     assert store.counts().labelled == 0
 
 
+def test_a_change_that_was_missed_in_an_outage_labels_nothing_when_it_is_told_again(
+    play: Any, door: Any, store: SampleStore
+) -> None:
+    played = play(door(CLOSED, 10) + door(OPEN, 40))
+    sensor(played, "OFF")
+    played.turn(22)
+    played.recorder.outages += 1
+    sensor(played, "ON")  # as many sensors say once an hour; the door has been open for long
+    played.turn(6)
+    assert shown(store) == {}
+    assert played.payloads("door/state")[-1]["contact"] == {"state": "open", "agrees": True}
+
+
+def test_what_a_sensor_said_before_an_outage_is_not_held_against_the_camera_after_it(
+    play: Any, door: Any
+) -> None:
+    played = play(door(CLOSED, 10) + door(OPEN, 100))
+    sensor(played, "OFF")
+    played.turn(9)
+    assert played.payloads("door/state")[-1]["contact"] == {"state": "closed", "agrees": True}
+    played.recorder.outages += 1
+    played.turn(60)
+    assert played.payloads("door/state")[-1]["contact"] == {"state": "unknown", "agrees": None}
+
+
 def test_a_door_that_is_shut_again_at_once_is_not_labelled_open(
     play: Any, door: Any, store: SampleStore
 ) -> None:
