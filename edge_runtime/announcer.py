@@ -162,7 +162,7 @@ class Announcer:
         return memory.age_s(self._clock)
 
     def memory(
-        self, state: str, taken_ns: int, open_s: float | None, *, is_told: bool
+        self, state: str, taken_ns: int, open_s: float | None, told_s: float | None
     ) -> ZoneMemory:
         """Return what a zone must still know after a restart; see `ZoneMemory`."""
         return ZoneMemory(
@@ -172,7 +172,8 @@ class Announcer:
             boot_id=self._boot_id,
             monotonic_ns=taken_ns,
             open_s=open_s,
-            is_told=is_told,
+            is_told=told_s is not None,
+            told_s=told_s,
         )
 
     def state(

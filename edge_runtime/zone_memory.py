@@ -18,6 +18,8 @@ class ZoneMemory(msgspec.Struct, frozen=True, kw_only=True):
         monotonic_ns: The moment in that boot.
         open_s: Seconds that the zone had been open; None = closed.
         is_told: Whether `left_open` was published of this opening.
+        told_s: Seconds that the zone had been open when it was, last; None = it was not, or by a
+            version that did not note it.
     """
 
     state: str
@@ -27,6 +29,7 @@ class ZoneMemory(msgspec.Struct, frozen=True, kw_only=True):
     monotonic_ns: int
     open_s: float | None = None
     is_told: bool = False
+    told_s: float | None = None
 
     def age_s(self, clock: Clock) -> float | None:
         """Return the seconds since then; None where no clock knows.
@@ -60,6 +63,10 @@ def decode_memory(data: bytes | None) -> ZoneMemory | None:
 class OpenTimer:
     """When a zone's `left_open` is due.
 
+    Attributes:
+        told_s: Seconds that the zone had been open when it was last said of this opening; None = it
+            was not.
+
     Args:
         after_s: Seconds open before the first; None = never.
         repeat_s: Seconds between two.
@@ -70,7 +77,7 @@ class OpenTimer:
         self._repeat_s = repeat_s
         self._since_ns: int | None = None
         self._due_s = 0.0
-        self.is_told = False
+        self.told_s: float | None = None
 
     def open_s(self, now_ns: int) -> float | None:
         """Return the seconds that the zone has been open; None = closed."""
@@ -79,24 +86,28 @@ class OpenTimer:
     def opened(self, now_ns: int) -> None:
         """Start, unless it runs."""
         if self._since_ns is None:
-            self._since_ns, self._due_s, self.is_told = now_ns, self._after_s or 0.0, False
+            self._since_ns, self._due_s, self.told_s = now_ns, self._after_s or 0.0, None
 
     def closed(self) -> None:
         """Stop."""
-        self._since_ns, self.is_told = None, False
+        self._since_ns, self.told_s = None, None
 
     def resume(self, now_ns: int, memory: ZoneMemory, age_s: float) -> None:
         """Go on where an earlier run stopped: the time counts on."""
         if memory.open_s is None:
             return
         self._since_ns = now_ns - int((memory.open_s + age_s) * 1e9)
-        self.is_told = memory.is_told
-        self._due_s = memory.open_s + self._repeat_s if memory.is_told else self._after_s or 0.0
+        self.told_s = memory.told_s
+        if self.told_s is None and memory.is_told:
+            self.told_s = memory.open_s
+        self._due_s = (
+            self._after_s or 0.0 if self.told_s is None else self.told_s + self._repeat_s
+        )
 
     def is_due(self, now_ns: int) -> bool:
         """Return whether it is time to say so; the next one is then due after `repeat_s`."""
         open_s = self.open_s(now_ns)
         if self._after_s is None or open_s is None or open_s < self._due_s:
             return False
-        self._due_s, self.is_told = open_s + self._repeat_s, True
+        self._due_s, self.told_s = open_s + self._repeat_s, open_s
         return True

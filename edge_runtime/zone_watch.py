@@ -307,8 +307,8 @@ class ZoneWatch:
             self._announcer.snapshot(self.name, self._zone, self._frame.image)
 
     def _memory(self, state: str, taken_ns: int) -> ZoneMemory:
-        open_s, is_told = self._timer.open_s(taken_ns), self._timer.is_told
-        return self._announcer.memory(state, taken_ns, open_s, is_told=is_told)
+        open_s, told_s = self._timer.open_s(taken_ns), self._timer.told_s
+        return self._announcer.memory(state, taken_ns, open_s, told_s)
 
     def _event_type(self, decision: Decision) -> EventType:
         if decision.state == UNKNOWN:

@@ -332,6 +332,22 @@ def test_the_time_that_a_door_was_open_counts_on_over_a_restart(
     assert events[1]["open_s"] == pytest.approx(max(10.0, 4.8 + downtime_s), abs=0.7)
 
 
+def test_restarts_that_come_more_often_than_repetitions_do_not_put_them_off(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    config = config_of(camera_config(left_open_after_s=5.0, left_open_repeat_s=30.0))
+    first = Play(bundle, config, play_list_camera, pictures(CLOSED, 4) + pictures(OPEN, 8))
+    first.turn(12)
+    for _ in range(4):
+        again = Play(
+            bundle, config, play_list_camera, pictures(OPEN, 20), clock=first.clock,
+            outbox=first.recorder,
+        )  # fmt: skip
+        again.turn(20)
+    open_s = [e["open_s"] for e in first.payloads("door/event") if e["event_type"] == "left_open"]
+    assert open_s == pytest.approx([5.0, 35.0, 65.0], abs=0.7)
+
+
 def test_a_repetition_that_was_told_before_a_restart_is_not_told_again_early(
     bundle: Bundle, pictures: Any, play_list_camera: Any
 ) -> None:
