@@ -100,9 +100,7 @@ class OpenTimer:
         self.told_s = memory.told_s
         if self.told_s is None and memory.is_told:
             self.told_s = memory.open_s
-        self._due_s = (
-            self._after_s or 0.0 if self.told_s is None else self.told_s + self._repeat_s
-        )
+        self._due_s = self._after_s or 0.0 if self.told_s is None else self.told_s + self._repeat_s
 
     def is_due(self, now_ns: int) -> bool:
         """Return whether it is time to say so; the next one is then due after `repeat_s`."""
