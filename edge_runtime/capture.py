@@ -35,7 +35,7 @@ __all__ = ["Camera", "CameraProcess", "CameraStatus", "Frame", "open_source", "r
 
 _log = logging.getLogger(__name__)
 
-START_S = 15.0
+START_S = 20.0
 """From the start of a process to its first picture: a slow board's imports, then the camera."""
 SILENCE_S = 5.0
 """Least time without a picture after which a process is killed; its own timeouts come first."""
@@ -78,7 +78,7 @@ def allowed_silence(fps: float, *, has_begun: bool) -> float:
         has_begun: Whether it has ever had a picture.
     """
     allowed_s = max(SILENCE_S, 3.0 / fps, read_timeout(fps) + 2.0)
-    return allowed_s if has_begun else max(START_S, allowed_s + OPEN_TIMEOUT_S)
+    return allowed_s if has_begun else max(START_S, allowed_s + OPEN_TIMEOUT_S + read_timeout(fps))
 
 
 @dataclass

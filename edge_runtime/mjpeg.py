@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from edge_runtime.redaction import shown_source
+from edge_runtime.sources import no_picture
 from transom.crop import Image
 from transom.errors import CameraError
 
@@ -77,7 +78,7 @@ class MjpegSource:
                 self._jpeg = jpeg
                 return True
             if time.monotonic() > deadline_s:
-                raise CameraError(f"{self._shown}: no picture came in {self._read_timeout_s:g} s")
+                raise CameraError(f"{self._shown}: {no_picture(self._read_timeout_s)}")
             if len(self._buffer) > _MAX_JPEG_BYTES:
                 raise CameraError(f"{self._shown}: sends {_MAX_JPEG_BYTES:,} bytes without a JPEG")
             data = self._attempt(lambda: self._response.read1(65536))

@@ -19,7 +19,7 @@ from transom.crop import Image
 from transom.errors import CameraError, TransomError
 from transom.secret import read_secret
 
-CHILD_TIMEOUT_S = 15.0
+CHILD_TIMEOUT_S = 20.0
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ERRORS_OF_FFMPEG = {"OPENCV_FFMPEG_LOGLEVEL": "16"}

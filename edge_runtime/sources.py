@@ -21,6 +21,9 @@ from transom.errors import CameraError
 
 OPEN_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 2.5
+FIRST_PICTURE_S = 10.0
+"""How long an RTSP camera that answers may take to its first picture: some send a key frame, which
+a decoder begins with, every ten seconds only."""
 
 _PICAMERA_SIZE = (1280, 720)
 _PICAMERA_LEAST_FPS = 5.0  # slower, and its exposure control takes long to follow the light
@@ -32,8 +35,9 @@ _NO_CONNECTION = re.compile(
 _LONGEST_GAP_S = 60.0
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 ENVIRONMENT = {
-    # UDP loses packets, and H.264 without them is grey or smeared.
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp",
+    # UDP loses packets, and H.264 without them is grey or smeared. Left alone, FFmpeg opens one after
+    # twenty pictures, to learn a rate that nobody asks for, and waits 5 s for a key frame.
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|fpsprobesize;0|analyzeduration;15000000",
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",
     "OPENCV_LOG_LEVEL": "ERROR",
 }
@@ -253,27 +257,75 @@ class _RtspSource(_OpenCvSource):
         printed: Callable[[], str],
     ) -> None:
         shown = shown_source(source)
+        url = _with_credentials(source, username, secret)
+        first_s = max(FIRST_PICTURE_S, read_timeout_s)
+        self._first_until_s: float | None = time.monotonic() + OPEN_TIMEOUT_S + first_s
+        self._read_timeout_s = read_timeout_s
+        capture = self._opened(url, shown, OPEN_TIMEOUT_S, printed)
+        if not _is_known(capture):
+            # It answers, but what its pictures are comes with a key frame only, and OpenCV must
+            # know it when it opens a stream.
+            capture.release()
+            capture = self._opened(url, shown, first_s, printed)
+        if not _is_known(capture):
+            capture.release()
+            raise CameraError(f"{shown}: {_no_key_frame(first_s)}")
+        super().__init__(capture, shown)
+
+    def grab(self) -> bool:
+        while True:
+            began_s = time.monotonic()
+            if self._capture.grab():
+                self._first_until_s = None
+                return True
+            now_s = time.monotonic()
+            if now_s - began_s < 0.9 * self._read_timeout_s:
+                raise CameraError(f"{self._shown}: the stream ended")
+            if self._first_until_s is None:
+                raise CameraError(f"{self._shown}: {no_picture(self._read_timeout_s)}")
+            if now_s >= self._first_until_s:
+                raise CameraError(f"{self._shown}: {_no_key_frame(FIRST_PICTURE_S)}")
+
+    def _opened(
+        self, url: str, shown: str, timeout_s: float, printed: Callable[[], str]
+    ) -> cv2.VideoCapture:
         # Only in the open parameters: set afterwards, a frozen camera blocks for 30 s.
         parameters = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            int(OPEN_TIMEOUT_S * 1000),
+            int(timeout_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            int(read_timeout_s * 1000),
+            int(self._read_timeout_s * 1000),
             cv2.CAP_PROP_N_THREADS,
             1,
         ]
-        url = _with_credentials(source, username, secret)
         began_s = time.monotonic()
         capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, parameters)
         if not capture.isOpened():
-            raise CameraError(f"{shown}: cannot be opened{_why_not_opened(printed(), began_s)}")
-        super().__init__(capture, shown)
+            why = _why_not_opened(printed(), began_s, timeout_s)
+            raise CameraError(f"{shown}: cannot be opened{why}")
+        return capture
 
 
-def _why_not_opened(printed: str, began_s: float) -> str:
+def _is_known(capture: cv2.VideoCapture) -> bool:
+    return capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0.0
+
+
+def no_picture(timeout_s: float) -> str:
+    """Return what to say of a camera that sends nothing for longer than it may."""
+    return f"no picture came in {timeout_s:g} s; if it sends fewer, set its fps to what it sends"
+
+
+def _no_key_frame(timeout_s: float) -> str:
+    return (
+        f"it answers, but no key frame came in {timeout_s:g} s; set the interval of its key frames "
+        "(I frames) to a few seconds"
+    )
+
+
+def _why_not_opened(printed: str, began_s: float, timeout_s: float) -> str:
     """Return the end of an error's sentence, made of what FFmpeg printed of an RTSP camera."""
-    if time.monotonic() - began_s >= OPEN_TIMEOUT_S:
-        return f": it does not answer within {OPEN_TIMEOUT_S:g} s"
+    if time.monotonic() - began_s >= timeout_s:
+        return f": it does not answer within {timeout_s:g} s"
     if answer := _RTSP_ANSWER.search(printed):
         code, reason = answer.groups()
         asked = "are its user and password" if code in ("401", "403") else "is its path"

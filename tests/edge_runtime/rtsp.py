@@ -3,7 +3,9 @@
 `python -m tests.edge_runtime.rtsp HOST PORT CLIP` serves until its process ends.
 """
 
+import base64
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -11,6 +13,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +41,10 @@ class RtspServer(socketserver.ThreadingTCPServer):
             camera's pictures do.
         refusal: What whoever asks for the stream is answered instead, for instance
             `404 Not Found`; None = nobody is refused.
+        key_frame_s: Seconds between two key frames of H.264; whoever comes has just missed one.
+            None = JPEG, each a key frame.
+        tells_parameters: Whether H.264's parameters are told before the stream, as most cameras
+            do; otherwise they come with its key frames only.
     """
 
     allow_reuse_address = True
@@ -51,8 +58,12 @@ class RtspServer(socketserver.ThreadingTCPServer):
         *,
         grain: int = 0,
         refusal: str | None = None,
+        key_frame_s: float | None = None,
+        tells_parameters: bool = True,
     ) -> None:
         self.clip = clip
+        self.key_frame_s = key_frame_s
+        self.media = _media(clip, key_frame_s, tells_parameters=tells_parameters)
         self.grain = grain
         self.refusal = refusal
         super().__init__((host, port), RtspSession)
@@ -107,10 +118,7 @@ class RtspSession(socketserver.StreamRequestHandler):
         if method == "OPTIONS":
             extra += "Public: DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
         if method == "DESCRIBE":
-            body = (
-                "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=clip\r\nt=0 0\r\n"
-                "m=video 0 RTP/AVP 26\r\na=control:track\r\na=framerate:10\r\n"
-            )
+            body = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=clip\r\nt=0 0\r\n" + self.server.media
             extra += f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n"
         if method == "SETUP":
             assert "TCP" in headers["transport"], "the camera must be asked for TCP"
@@ -121,20 +129,51 @@ class RtspSession(socketserver.StreamRequestHandler):
     def _play(self, receiving: socket.socket) -> None:
         address = f"rtp://127.0.0.1:{receiving.getsockname()[1]}?pkt_size=1200"
         command = ["ffmpeg", "-v", "quiet", "-re", "-stream_loop", "-1", "-i"]
-        command += [str(self.server.clip), "-c:v", "mjpeg", "-q:v", "3", "-huffman", "default"]
+        command += [str(self.server.clip), *_encoder(self.server.key_frame_s)]
         # Another seed each time: no camera begins anew with the very pictures of the last time.
         noise = f"noise=alls={self.server.grain}:allf=t:all_seed={secrets.randbelow(2**31)}"
-        command += ["-vf", noise]
-        command += ["-force_duplicated_matrix", "1", "-pix_fmt", "yuvj420p", "-f", "rtp", address]
+        command += ["-vf", noise, "-f", "rtp", address]
         packing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         receiving.settimeout(5.0)
+        missed_until_s = None
         try:
             while True:
                 packet = receiving.recv(2000)
+                if missed_until_s is None:
+                    missed_until_s = time.monotonic() + (0.5 if self.server.key_frame_s else 0.0)
+                if time.monotonic() < missed_until_s:
+                    continue
                 self.wfile.write(b"$\x00" + len(packet).to_bytes(2, "big") + packet)
         finally:
             packing.kill()
             packing.wait()
+
+
+def _encoder(key_frame_s: float | None) -> list[str]:
+    """Return what makes ffmpeg encode so."""
+    if key_frame_s is None:
+        jpeg = "-c:v mjpeg -q:v 3 -huffman default -force_duplicated_matrix 1 -pix_fmt yuvj420p"
+        return jpeg.split()
+    keys = f"-force_key_frames expr:gte(t,n_forced*{key_frame_s:g}) -g 9999 -sc_threshold 0"
+    return f"-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p {keys}".split()
+
+
+def _media(clip: Path, key_frame_s: float | None, *, tells_parameters: bool) -> str:
+    """Return what an answer to DESCRIBE says of the stream."""
+    if key_frame_s is None:
+        return "m=video 0 RTP/AVP 26\r\na=control:track\r\na=framerate:10\r\n"
+    told = ""
+    if tells_parameters:
+        command = ["ffmpeg", "-v", "quiet", "-i", str(clip), "-frames:v", "1"]
+        command += [*_encoder(key_frame_s), "-f", "h264", "-"]
+        stream = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+        units = re.split(rb"\x00*\x00\x00\x01", stream)
+        sets = [base64.b64encode(one).decode() for one in units if one and one[0] & 31 in (7, 8)]
+        told = f"; sprop-parameter-sets={','.join(sets)}"
+    return (
+        "m=video 0 RTP/AVP 96\r\na=control:track\r\na=rtpmap:96 H264/90000\r\n"
+        f"a=fmtp:96 packetization-mode=1{told}\r\n"
+    )
 
 
 if __name__ == "__main__":
