@@ -35,8 +35,8 @@ _NO_CONNECTION = re.compile(
 _LONGEST_GAP_S = 60.0
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 ENVIRONMENT = {
-    # UDP loses packets, and H.264 without them is grey or smeared. Left alone, FFmpeg opens one after
-    # twenty pictures, to learn a rate that nobody asks for, and waits 5 s for a key frame.
+    # UDP loses packets, and H.264 without them is grey or smeared. Left alone, FFmpeg opens one
+    # after twenty pictures, to learn a rate that nobody asks for, and waits 5 s for a key frame.
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|fpsprobesize;0|analyzeduration;15000000",
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",
     "OPENCV_LOG_LEVEL": "ERROR",
