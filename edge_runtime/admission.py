@@ -6,12 +6,12 @@ from pathlib import Path
 from edge_runtime.download_url import why_not_from
 from edge_runtime.handover import Handover
 from edge_runtime.keyring import Keyring
+from edge_runtime.misfits import misfits
 from edge_runtime.models import is_starter
-from edge_runtime.two_states import told_spec
 from transom.bundle import Bundle, parse_bundle
 from transom.config import Config, UpdatesConfig
 from transom.errors import BundleError, UpdateError
-from transom.manifest import Manifest, check_runtime
+from transom.manifest import check_runtime
 from transom.updates import Install
 
 _FREE_BYTES = 32 << 20
@@ -93,17 +93,9 @@ class Admission:
                 )
             check_runtime(bundle.manifest, name)
             self._check_sequence(bundle.manifest.sequence)
-            _check_zones(self._config, bundle.manifest)
+            for misfit in misfits(self._config, bundle.manifest):
+                raise UpdateError(f"does not suit this device: {misfit}")
         except (BundleError, UpdateError):
             path.unlink()  # what is fetched next begins anew
             raise
         return bundle
-
-
-def _check_zones(config: Config, manifest: Manifest) -> None:
-    for camera in config.cameras:
-        for zone in camera.zones:
-            try:
-                told_spec(manifest, zone)
-            except ValueError as error:
-                raise UpdateError(f"does not suit this device: {error}") from error

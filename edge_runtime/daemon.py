@@ -32,11 +32,11 @@ from edge_runtime.heartbeat import Heartbeat
 from edge_runtime.history import ZoneHistory
 from edge_runtime.introduction import ToldFile, introduce
 from edge_runtime.memory import give_back_free, give_back_memory
+from edge_runtime.misfits import misfits
 from edge_runtime.notify import Notifier
 from edge_runtime.precision import Chosen, Measured, Opened, open_classifier
 from edge_runtime.samples import SampleStore
 from edge_runtime.sampling import Sampling
-from edge_runtime.two_states import told_spec
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.wake import Wake
@@ -47,7 +47,6 @@ from transom.config import CameraConfig, Config, ModelsConfig
 from transom.errors import ConfigurationError
 from transom.manifest import Manifest
 from transom.messages import Topics
-from transom.tasks import CLOSED
 
 if TYPE_CHECKING:
     from edge_runtime.updater import Updater
@@ -117,7 +116,8 @@ class Daemon:
         opened: Opened | None = None,
         beliefs: Mapping[str, Belief] | None = None,
     ) -> None:
-        _check_zones(config, bundle.manifest)
+        if mistakes := list(misfits(config, bundle.manifest)):
+            raise ConfigurationError(mistakes)
         self._config = config
         self._manifest = bundle.manifest
         self._classifier, self.precision = _network(config.models, bundle, measured, opened)
@@ -231,6 +231,11 @@ class Daemon:
         """
         self._classifier.become(other)
         self.precision = chosen
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the bundle that serves."""
+        return self._manifest
 
     @property
     def watches(self) -> Sequence[CameraWatch]:
@@ -375,23 +380,6 @@ def _network(
     found = open_classifier(bundle, config.precision, measured, threads=config.threads)
     give_back_memory()
     return found
-
-
-def _check_zones(config: Config, manifest: Manifest) -> None:
-    mistakes = []
-    for camera in config.cameras:
-        for zone in camera.zones:
-            try:
-                told = told_spec(manifest, zone)
-                if zone.contact is not None and CLOSED not in told.classes:
-                    raise ValueError(
-                        f"zone {zone.name}: contact needs a task with the class {CLOSED}, "
-                        f"{zone.task!r} has {', '.join(told.classes)}"
-                    )
-            except ValueError as error:
-                mistakes.append(str(error))
-    if mistakes:
-        raise ConfigurationError(mistakes)
 
 
 def _pause_s(config: Config) -> float:

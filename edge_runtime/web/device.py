@@ -19,6 +19,7 @@ from edge_runtime.capture import Frame
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.history import DAY_NS, Moment, Stretch
+from edge_runtime.misfits import misfits
 from edge_runtime.samples import SampleStore
 from edge_runtime.web.answers import (
     CameraShown,
@@ -171,7 +172,12 @@ class DeviceDesk:
         watch = self._cameras.get(call.of)
         if watch is None:
             raise PageError(f"there is no camera {call.of[:80]!r}", status=404)
-        saved = save_zones(self._config_file, watch.name, read_body(call, ZonesBody).zones)
+        saved = save_zones(
+            self._config_file,
+            watch.name,
+            read_body(call, ZonesBody).zones,
+            lambda config: misfits(config, self._daemon.manifest),
+        )
         if saved.saved:
             self._reload()
         return saved

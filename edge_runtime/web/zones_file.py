@@ -7,10 +7,11 @@ the daemon's to write (a service may not write below /etc), the lines to put int
 import codecs
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomlkit
 from tomlkit.items import AoT, Array, Table
 
@@ -26,13 +27,19 @@ _DIGITS = 4
 _CAMERAS, _ZONES = ("cameras",), ("cameras", "zones")
 
 
-def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
+def save_zones(
+    path: Path,
+    camera: str,
+    zones: Sequence[DrawnZone],
+    misfits: Callable[[Config], Iterable[str]] = lambda _config: (),
+) -> Saved:
     """Put all zones of a camera into the configuration file; those that are not named go.
 
     Args:
         path: The configuration file.
         camera: The camera's name.
         zones: Its zones, all of them.
+        misfits: What else keeps a configuration from being used.
 
     Raises:
         PageError: The file would no longer be a good configuration, or is none now.
@@ -54,7 +61,8 @@ def save_zones(path: Path, camera: str, zones: Sequence[DrawnZone]) -> Saved:
         )
     new = _with_zones(text, document, index, zones)
     raw = tomllib.loads(new)
-    if mistakes := find_mistakes(raw, Config):
+    mistakes = find_mistakes(raw, Config) or list(misfits(msgspec.convert(raw, Config)))
+    if mistakes:
         raise PageError("; ".join(mistakes), status=422)
     lines = _lines(raw["cameras"][index]["zones"])
     try:

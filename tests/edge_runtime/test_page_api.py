@@ -377,6 +377,18 @@ def test_a_zone_that_transom_check_would_refuse_is_refused_and_nothing_is_writte
     assert (served.config_file.read_bytes(), served.reloads) == (before, 0)
 
 
+def test_zones_that_the_bundle_cannot_judge_are_refused_and_nothing_is_written(
+    served: ServedDaemon,
+) -> None:
+    other = served.config_file.read_text() + 'task = "colour"\n'  # somebody else's, by hand
+    served.config_file.write_text(other)
+    zones = [{"name": "door", "polygon": POLYGON}]
+    found = served.client.ask("PUT", "/api/cameras/hall/zones", {"zones": zones})
+    assert found.status == 422
+    assert "zone door: task 'colour' is not in bundle" in found.json["error"]
+    assert (served.config_file.read_text(), served.reloads) == (other, 0)
+
+
 def test_zones_go_to_where_a_link_leads(served: ServedDaemon, tmp_path: Path) -> None:
     link = tmp_path / "link.toml"
     link.symlink_to(served.config_file)

@@ -19,6 +19,7 @@ from tests.edge_runtime.updating import (
     Device,
     Offer,
     TinyBundle,
+    reports,
     rewrite,
     steps,
     wait_for_step,
@@ -26,6 +27,7 @@ from tests.edge_runtime.updating import (
 )
 from transom.bundle import read_bundle
 from transom.chunks import CHUNK_BYTES
+from transom.config import ContactConfig, SamplesConfig
 from transom.messages import Message
 from transom.signing import new_key
 from transom.updates import depot_topic
@@ -216,6 +218,26 @@ def _unsuited(tiny: TinyBundle, folder: Path) -> Path:
     kinds = {"kind": goldens.logits["kind"]}
     parts = {"goldens": replace(goldens, logits=kinds)}
     return rewrite(tiny, folder / "new.bundle", sequence=2, tasks=manifest.tasks[1:], parts=parts)
+
+
+def test_a_bundle_that_leaves_a_contact_sensor_nothing_to_say_is_refused_before_it_serves(
+    tmp_path: Path, device: Device, offer: Offer, heard: Subscriber, tiny_bundle: TinyBundle
+) -> None:
+    hall = device.config.cameras[0]
+    zone = msgspec.structs.replace(hall.zones[0], contact=ContactConfig(topic="zigbee2mqtt/door"))
+    cameras = (msgspec.structs.replace(hall, zones=(zone,)),)
+    device.config = msgspec.structs.replace(device.config, cameras=cameras, samples=SamplesConfig())
+    state, *others = read_bundle(tiny_bundle.path, None).manifest.tasks
+    tasks = (msgspec.structs.replace(state, classes=("shut", *state.classes[1:])), *others)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, tasks=tasks)
+    with device:
+        wish = offer.deploy(new)
+        told = wait_until(
+            lambda: {"refused", "shadow"} & {*steps(heard, wish.request)}, within_s=30.0
+        )
+        assert told == {"refused"}
+        (reason,) = [r["reason"] for r in reports(heard, wish.request) if r["step"] == "refused"]
+    assert "zone door: contact needs a task with the class closed" in reason
 
 
 def _later(tiny: TinyBundle, folder: Path) -> Path:
