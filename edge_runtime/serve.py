@@ -32,7 +32,7 @@ from edge_runtime.zone_watch import Belief
 from transom.atomic import clear_unfinished
 from transom.bundle import Bundle
 from transom.config import Config, load_config
-from transom.errors import ClassifierError, SampleError
+from transom.errors import ClassifierError, ConfigurationError, SampleError
 from transom.messages import Topics
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def serve(config: Config, config_file: Path, cameras: CameraSet) -> None:
                 kept.end()
                 give_back_memory()
                 if is_reloaded:
-                    config = load_config(config_file)
+                    config = _read_again(config, config_file)
                     outbox.close()
                     outbox = _outbox(config)
                     ledger = _ledger(config)
@@ -108,6 +108,22 @@ def serve(config: Config, config_file: Path, cameras: CameraSet) -> None:
     finally:
         kept.end()
         outbox.close()
+
+
+def _read_again(config: Config, config_file: Path) -> Config:
+    """Return what the file says now; what it said before, where that cannot be used.
+
+    The page changes nothing but zones. Whatever else somebody has begun to change in the file comes
+    with them, and must not be the end of a sensor that worked.
+    """
+    try:
+        new = load_config(config_file)
+        read_access(new.mqtt, config_file)
+        CameraSet(new, config_file)  # for its passwords; it starts nothing
+    except ConfigurationError as error:
+        _log.error("configuration is not used, the one before is: %s", error)
+        return config
+    return new
 
 
 def _outbox(config: Config) -> Outbox:
