@@ -110,6 +110,11 @@ def _what_to_do(camera: CameraConfig, fault: str) -> str:
         return "check that it is on and that another program does not hold it"
     if _REFUSES_USER.search(fault):
         return "mend username and password_file of this camera"
+    if "certificate is not trusted" in fault:
+        return (
+            "let this machine trust the camera's certificate (update-ca-certificates), or use "
+            "http: where the network is trusted"
+        )
     return "check that it is on and in this network, and its address and path in source"
 
 

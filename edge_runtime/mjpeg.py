@@ -6,25 +6,37 @@ not reset a timeout with each.
 """
 
 import http.client
+import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import cv2
 import numpy as np
 
+from edge_runtime.http_login import HttpLogin
 from edge_runtime.redaction import shown_source
 from edge_runtime.sources import no_picture
 from transom.crop import Image
 from transom.errors import CameraError
+from transom.printable import printable
 
 _MAX_JPEG_BYTES = 16 * 1024 * 1024
 _START_OF_JPEG = b"\xff\xd8\xff"
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
+_KINDS = {
+    "video/x-motion-jpeg",
+    "video/x-mjpeg",
+    "video/mjpeg",
+    "application/octet-stream",
+}
+"""What cameras call MJPEG besides its proper name; whether it is shows in its pictures."""
+_AS_THEY_ARE = "%/:=&?~#+!$,;'@()*[]|"
+"""Besides letters and digits, what stands in a URL as somebody wrote it; the rest is encoded."""
 
 
 class MjpegSource:
@@ -54,15 +66,21 @@ class MjpegSource:
         self._read_timeout_s = read_timeout_s
         self._buffer = bytearray()
         self._jpeg = b""
-        opener = http_opener(source, username, secret)
+        address, user = _address(source)
+        opener = http_opener(address, username or user, secret)
+        timeout_s = max(open_timeout_s, read_timeout_s)
         self._response: http.client.HTTPResponse = self._attempt(
-            lambda: opener.open(source, timeout=max(open_timeout_s, read_timeout_s))
+            lambda: opener.open(address, timeout=timeout_s),
+            f"it does not answer within {timeout_s:g} s",
         )
         kind = self._response.headers.get_content_type()
-        if not kind.startswith("multipart/"):
+        is_named = "Content-Type" in self._response.headers
+        if is_named and not kind.startswith("multipart/") and kind not in _KINDS:
             self._response.close()
+            what = f"a single picture ({kind}): give the address of its stream"
             raise CameraError(
-                f"{self._shown}: must be an MJPEG stream (multipart/x-mixed-replace), is {kind}"
+                f"{self._shown}: must be an MJPEG stream (multipart/x-mixed-replace), is "
+                f"{what if kind == 'image/jpeg' else printable(kind)}"
             )
 
     def grab(self) -> bool:
@@ -81,7 +99,9 @@ class MjpegSource:
                 raise CameraError(f"{self._shown}: {no_picture(self._read_timeout_s)}")
             if len(self._buffer) > _MAX_JPEG_BYTES:
                 raise CameraError(f"{self._shown}: sends {_MAX_JPEG_BYTES:,} bytes without a JPEG")
-            data = self._attempt(lambda: self._response.read1(65536))
+            data = self._attempt(
+                lambda: self._response.read1(65536), no_picture(self._read_timeout_s)
+            )
             if not data:
                 raise CameraError(f"{self._shown}: the stream ended")
             self._buffer += data
@@ -102,16 +122,45 @@ class MjpegSource:
         """Close the connection."""
         self._response.close()
 
-    def _attempt(self, action: Callable[[], "_Result"]) -> "_Result":
+    def _attempt(self, action: Callable[[], "_Result"], late: str) -> "_Result":
         try:
             return action()
         except urllib.error.HTTPError as error:
             error.close()
-            raise CameraError(f"{self._shown}: answers {error.code} {error.reason}") from error
+            raise CameraError(f"{self._shown}: {_answered(error)}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
-            why = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
-            raise CameraError(f"{self._shown}: {why}") from error
+            raise CameraError(f"{self._shown}: {_why_not(reason, late)}") from error
+
+
+def _address(source: str) -> tuple[str, str | None]:
+    """Return what to ask for in ASCII, and the user that a URL names."""
+    url = urlsplit(source)
+    path, query = (quote(part, safe=_AS_THEY_ARE) for part in (url.path, url.query))
+    user = None if url.username is None else unquote(url.username)
+    return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], path, query, "")), user
+
+
+def _answered(error: urllib.error.HTTPError) -> str:
+    """Return what an answer that is no success says, in a line."""
+    said = printable(" ".join(f"answers {error.code} {error.reason}".split()))
+    if error.code in (401, 403):
+        return f"{said}; are its user and password right?"
+    return f"{said}; is its path right?" if error.code == 404 else said
+
+
+def _why_not(reason: object, late: str) -> str:
+    """Return why there is no answer, in a line; `late` where it took too long."""
+    if isinstance(reason, TimeoutError):
+        return late
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {reason.verify_message}"
+    if isinstance(reason, http.client.IncompleteRead):
+        return "the stream ended"
+    if isinstance(reason, http.client.HTTPException) and not isinstance(reason, OSError):
+        return "what answers does not speak HTTP; is this the port of its pictures?"
+    why = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return printable(" ".join(why.split()))
 
 
 _Result = TypeVar("_Result")
@@ -128,11 +177,6 @@ def http_opener(
         secret: Its password.
         is_basic: Whether the password itself may be sent, to a host that asks for it so.
     """
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    if username is not None:
-        url = urlsplit(source)
-        place = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], "/", "", ""))
-        passwords.add_password(None, place, username, secret or "")
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.HTTPHandler(),
@@ -140,10 +184,10 @@ def http_opener(
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPDigestAuthHandler(passwords),
-        *([urllib.request.HTTPBasicAuthHandler(passwords)] if is_basic else []),
     ):
         opener.add_handler(handler)
+    if username is not None:
+        opener.add_handler(HttpLogin(source, username, secret or "", is_basic=is_basic))
     return opener
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import http.server
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.capture import Camera, CameraProcess, Frame
+from tests.edge_runtime.broker import Certificates
 from transom.config import CameraConfig, ZoneConfig
 
 Image = npt.NDArray[np.uint8]
@@ -97,11 +99,18 @@ class Mjpeg(http.server.BaseHTTPRequestHandler):
         self.server.requests.append(self.headers.get("Authorization"))
         if self.server.credentials and not self._is_authorised():
             self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            for challenge in self.server.challenges:
+                self.send_header("WWW-Authenticate", challenge)
+            self.end_headers()
+            return
+        if self.path == self.server.sends_on[0]:
+            self.send_response(302)
+            self.send_header("Location", self.server.sends_on[1])
             self.end_headers()
             return
         self.send_response(200)
-        self.send_header("Content-Type", self.server.kind)
+        if self.server.kind:
+            self.send_header("Content-Type", self.server.kind)
         self.end_headers()
         index = 0
         while not self.server.is_closing.wait(self.server.interval_s):
@@ -115,7 +124,9 @@ class Mjpeg(http.server.BaseHTTPRequestHandler):
                 return
 
     def _is_authorised(self) -> bool:
-        sent = self.headers.get("Authorization", "").removeprefix("Basic ")
+        scheme, _, sent = self.headers.get("Authorization", "").partition(" ")
+        if scheme != "Basic":  # who asks for a digest looks at `requests` for what is in it
+            return scheme == "Digest"
         return base64.b64decode(sent).decode() == self.server.credentials
 
     def log_message(self, *args: object) -> None:
@@ -128,11 +139,23 @@ class MjpegServer(http.server.ThreadingHTTPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, port: int = 0, host: str = "127.0.0.1", certificates: Certificates | None = None
+    ) -> None:
         super().__init__((host, port), Mjpeg)
+        self._scheme = "http" if certificates is None else "https"
+        if certificates is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates.server, certificates.server_key)
+            # The handshake is the handler's: one that fails must not leave its socket to nobody.
+            self.socket = context.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.kind = "multipart/x-mixed-replace; boundary=frame"
         self.interval_s = 0.04
         self.credentials = ""
+        self.challenges: tuple[str, ...] = ('Basic realm="camera"',)
+        self.sends_on = ("", "")
         self.ends_after = 0
         self.requests: list[str | None] = []
         self.is_closing = threading.Event()
@@ -144,7 +167,7 @@ class MjpegServer(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://{self.server_address[0]}:{self.server_address[1]}/video"
+        return f"{self._scheme}://{self.server_address[0]}:{self.server_address[1]}/video"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is no news."""

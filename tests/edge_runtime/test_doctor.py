@@ -23,12 +23,12 @@ from edge_runtime.doctor import (
     check_outbox,
     check_word_size,
 )
-from edge_runtime.doctor_children import check_network, check_onnxruntime
+from edge_runtime.doctor_children import check_camera, check_network, check_onnxruntime
 from edge_runtime.finding import Check
 from edge_runtime.outbox import FILE_NAME, Outbox
 from edge_runtime.replay import ClipClock
-from tests.edge_runtime.broker import Broker, free_port
-from tests.edge_runtime.cameras import MjpegServer
+from tests.edge_runtime.broker import Broker, free_port, make_certificates
+from tests.edge_runtime.cameras import MjpegServer, camera_config
 from tests.edge_runtime.disk import SmallDisk, disk
 from tests.edge_runtime.rtsp import RtspServer
 from transom.config import CameraConfig, Config, ModelsConfig, MqttConfig, ZoneConfig
@@ -211,6 +211,16 @@ def test_the_findings_are_all_that_is_printed_and_name_a_clip_that_is_not_there(
     done = _doctor("--config", str(path))
     assert done.stderr == ""
     assert "do: mend source, or put the clip there" in done.stdout
+
+
+def test_a_camera_whose_certificate_is_its_own_is_to_be_trusted_first(tmp_path: Path) -> None:
+    server = MjpegServer(certificates=make_certificates(tmp_path))
+    try:
+        check = check_camera(camera_config(server.url), tmp_path / "transom.toml")
+    finally:
+        server.close()
+    assert "its certificate is not trusted: unable to get local issuer" in check.what
+    assert "update-ca-certificates" in check.do
 
 
 def test_says_that_nothing_of_a_configuration_was_looked_at_where_there_is_none() -> None:
