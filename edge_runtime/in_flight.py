@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 MAX_IN_FLIGHT = 15
 
 _QUOTA_PAUSE_S = 10.0
+_NO_ALARM = ""  # in place of a topic
 
 
 class Refusals:
@@ -35,13 +36,20 @@ class Refusals:
 
     def __init__(self) -> None:
         self.count = 0
-        self._topics: set[str] = set()
+        self._told: set[str] = set()
 
-    def note(self, topic: str, reason: str) -> None:
-        """Count a message that was refused, and warn where it is the topic's first."""
+    def note(self, topic: str, reason: str, *, is_alarm: bool = True) -> None:
+        """Count a message that was refused, and warn where it is the topic's first.
+
+        Args:
+            topic: The message's.
+            reason: The broker's words.
+            is_alarm: Whether the topic counts until it is taken again.
+        """
         self.count += 1
-        is_first = topic not in self._topics
-        self._topics.add(topic)
+        kind = topic if is_alarm else _NO_ALARM
+        is_first = kind not in self._told
+        self._told.add(kind)
         _log.log(
             logging.WARNING if is_first else logging.DEBUG,
             "broker refuses topic=%s reason=%s; allow this device to write it in the broker's "
@@ -52,14 +60,14 @@ class Refusals:
 
     def forget(self, topic: str) -> None:
         """Take in that the broker has taken a message of a topic."""
-        if topic in self._topics:
-            self._topics.remove(topic)
+        if topic in self._told:
+            self._told.remove(topic)
             _log.info("broker takes topic again topic=%s", topic)
 
     @property
     def topics(self) -> int:
         """Of how many topics the newest message was refused."""
-        return len(self._topics)
+        return len(self._told - {_NO_ALARM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,4 +210,7 @@ class InFlight:
     def _refuse(self, message: Message, entry: Entry | None, reason: str) -> None:
         if entry is not None:
             self._outbox.refuse(entry.id, reason)
-        self._refusals.note(message.topic, reason)
+        # Answers to somebody have topics that are used this once, and what is taken back is of no
+        # use to anybody: neither would ever be taken again, and the alarm be over.
+        is_passing = entry is None and message.qos > 0 and not (message.retain and message.payload)
+        self._refusals.note(message.topic, reason, is_alarm=not is_passing)

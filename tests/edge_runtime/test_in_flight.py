@@ -1,6 +1,7 @@
 """What is sent over one connection, and what becomes of it by the broker's answer."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,24 @@ def test_an_event_for_which_the_broker_has_no_room_now_waits_and_is_sent_again(
     assert sending.payloads() == ["first", "first"]
     sending.answer(2)
     assert outbox.counts().queued == outbox.counts().refused == 0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message("transom/hall-pi/samples/a1b2/0/0", b"picture"),  # that somebody has asked for
+        Message("transom/hall-pi/0/state", b"", retain=True),  # of a zone that is no more
+    ],
+)
+def test_what_will_never_be_taken_again_is_no_alarm_for_ever(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture, message: Message
+) -> None:
+    sending = Sending(outbox)
+    for number in range(1, 101):
+        topic = message.topic.replace("/0", f"/{number}", 1)
+        sending.values.put(replace(message, topic=topic))
+        sending.in_flight.fill()
+        sending.answer(number, "Not authorized")
+    assert sending.refusals.count == 100
+    assert sending.refusals.topics == 0
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
