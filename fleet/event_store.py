@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,8 @@ from transom.messages import ZoneEvent, decode
 
 POSTGRESQL = "postgresql"
 _BUSY_S = 30.0
+_LONGEST_ID = 200
+"""Characters; of ours there are 36, and an index of PostgreSQL takes some 2,700 bytes."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS events (
     event_id TEXT PRIMARY KEY, device TEXT NOT NULL, zone TEXT NOT NULL, event_type TEXT NOT NULL,
@@ -47,13 +50,21 @@ class KeptEvent:
 def read_event(received: Received) -> KeptEvent:
     """Return what to keep of a message; one that cannot be read is kept as it is."""
     *_, device, zone, _ = received.topic.split("/")
-    payload = received.payload.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
-    try:
+    payload = _storable(received.payload.decode("utf-8", "backslashreplace"))
+    event: ZoneEvent | None = None
+    with suppress(MessageError):
         event = decode(received.payload, ZoneEvent, received.topic)
-    except MessageError:
+    if event is None or len(event.event_id) > _LONGEST_ID:
         unread = sha256(received.topic.encode() + b"\0" + received.payload).hexdigest()
         return KeptEvent(f"unread-{unread}", device, zone, "", "", "", payload)
-    return KeptEvent(event.event_id, device, zone, event.event_type, event.state, event.at, payload)
+    said = map(_storable, (event.event_id, event.event_type, event.state, event.at))
+    event_id, event_type, state, at = said
+    return KeptEvent(event_id, device, zone, event_type, state, at, payload)
+
+
+def _storable(text: str) -> str:
+    """Return a text as PostgreSQL takes it: it has no NUL, and refused would come again for ever."""
+    return text.replace("\0", "\\x00")
 
 
 class Connection(Protocol):

@@ -1,5 +1,6 @@
 """Events of many devices into a database: shared by consumers, each once, none lost."""
 
+import random
 import signal
 import sqlite3
 import subprocess
@@ -205,6 +206,23 @@ def test_keeps_in_postgresql_what_it_keeps_in_sqlite(tmp_path: Path, broker: Bro
         cursor = store.connection.cursor()
         cursor.execute("SELECT count(*) FROM events")
         assert cursor.fetchone()[0] == 21
+
+
+def test_words_that_postgresql_does_not_take_do_not_end_who_keeps_events_in_it(
+    tmp_path: Path,
+) -> None:
+    topic, payload = event(1)
+    whole = msgspec.json.decode(payload)
+    odd = whole | {"event_id": "a\0b", "state": "open\0"}
+    endless = whole | {"event_id": random.Random(0).randbytes(5000).hex()}
+    with postgresql(tmp_path) as (_, store):
+        for said in (odd, endless):
+            store.keep([read_event(Received(topic, msgspec.json.encode(said), retain=False))])
+        cursor = store.connection.cursor()
+        cursor.execute("SELECT event_id, state FROM events ORDER BY event_id")
+        first, second = cursor.fetchall()
+    assert tuple(first) == ("a\\x00b", "open\\x00")
+    assert second[0].startswith("unread-")
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
