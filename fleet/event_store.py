@@ -63,7 +63,7 @@ def read_event(received: Received) -> KeptEvent:
 
 
 def _storable(text: str) -> str:
-    """Return a text as PostgreSQL takes it: it has no NUL, and refused would come again for ever."""
+    """Return a text as PostgreSQL takes it; what it refuses comes again at each start."""
     return text.replace("\0", "\\x00")
 
 
