@@ -1,5 +1,6 @@
 """Why a connection to a broker failed or ended: what is said of it, and what people can do."""
 
+import logging
 import socket
 import ssl
 from dataclasses import dataclass
@@ -7,6 +8,11 @@ from dataclasses import dataclass
 from paho.mqtt.reasoncodes import ReasonCode
 
 from transom.config import MqttConfig
+
+_log = logging.getLogger(__name__)
+
+STABLE_AFTER_S = 10.0
+"""A connection that lasted this long has ended for a new reason, which is worth a log line."""
 
 ONE_NAME_EACH = "if another client has the same id, give each device its own name"
 
@@ -76,3 +82,49 @@ def why_refused(reason: ReasonCode, config: MqttConfig, called: Called) -> Lost:
     elif reason.value == _UNSUPPORTED_PROTOCOL:
         do = f'set {called.protocol} to the other of "5" and "3.1.1", it is "{config.protocol}"'
     return Lost("refused", f"broker refuses this client: {reason}", do)
+
+
+class Troubles:
+    """Tells the log about the broker once per change, not once per attempt."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._away_since_s: float | None = None
+        self._attempts = 0
+
+    def connected(self, config: MqttConfig, now_s: float) -> None:
+        """Take in that the broker has accepted a connection."""
+        level = logging.DEBUG if "flapping" in self._told else logging.INFO
+        if self._away_since_s is None:
+            _log.log(level, "broker connected host=%s port=%d", config.host, config.tcp_port)
+        else:
+            away_s = now_s - self._away_since_s
+            _log.log(level, "broker is back away_s=%.1f attempts=%d", away_s, self._attempts)
+        self._away_since_s = None
+        self._attempts = 0
+
+    def watch(self, up_since_s: float | None, now_s: float) -> None:
+        """Forget what was told once the connection holds."""
+        if self._told and up_since_s is not None and now_s - up_since_s >= STABLE_AFTER_S:
+            if "flapping" in self._told:
+                _log.info("broker holds the connection again up_s=%.1f", now_s - up_since_s)
+            self._told.clear()
+
+    def lost(self, loss: Lost, up_since_s: float | None, now_s: float) -> None:
+        """Take in that a connection has ended, or was never accepted: `up_since_s` is None."""
+        if self._away_since_s is None:
+            self._away_since_s = now_s
+        self._attempts += 1
+        if up_since_s is None:
+            self._tell(loss.cause, "broker not reached: %s", loss)
+        elif not self._told:
+            self._told = {"unreachable"}  # what the loss says already
+            _log.warning("broker lost: %s", loss)
+        else:
+            hint = Lost(loss.cause, loss.reason, loss.do or ONE_NAME_EACH)
+            self._tell("flapping", "broker lost again within seconds: %s", hint)
+
+    def _tell(self, cause: str, text: str, loss: Lost) -> None:
+        level = logging.DEBUG if cause in self._told else logging.WARNING
+        self._told.add(cause)
+        _log.log(level, text, loss)

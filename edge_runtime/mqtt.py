@@ -12,6 +12,7 @@ import math
 import random
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,11 +29,12 @@ from edge_runtime.link import (
     Subscribed,
     Take,
 )
-from edge_runtime.loss import ONE_NAME_EACH, Lost
+from edge_runtime.loss import STABLE_AFTER_S, Lost, Troubles
 from edge_runtime.newest_values import NewestValues
 from edge_runtime.outbox import Outbox
 from edge_runtime.wake import Wake
 from transom.config import MqttConfig
+from transom.errors import ConfigurationError
 from transom.messages import OFFLINE, ONLINE, Message, Topics
 
 _log = logging.getLogger(__name__)
@@ -42,8 +44,6 @@ MAX_RECEIVED_BYTES = 128 * 1024
 
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
-STABLE_AFTER_S = 10.0
-"""A connection that lasted this long has ended for a new reason, which is worth a log line."""
 
 BETWEEN_BIRTHS_S = 5.0
 """Least time between two repetitions because Home Assistant says that it has started: anybody may
@@ -82,6 +82,8 @@ class Publisher:
         clock: For deadlines.
         tls: How to encrypt; None = as the system does, where the configuration wants it.
         birth_topic: Where Home Assistant says that it has started; None = do not listen.
+        renew: Reads password and certificates anew: those that a broker no longer takes may have
+            been replaced, as certificates are every few months. None = they stay as they are.
     """
 
     def __init__(
@@ -94,11 +96,13 @@ class Publisher:
         clock: Clock,
         tls: ssl.SSLContext | None = None,
         birth_topic: str | None = "homeassistant/status",
+        renew: Callable[[], Access] | None = None,
     ) -> None:
         self._wake = Wake()
         if tls is None and config.uses_tls:
             tls = ssl.create_default_context()
         self._access = Access(config, secret, tls)
+        self._renew = renew
         self._client_id = topics.root.replace("/", "-")
         self._offline = Message(topics.status, OFFLINE.encode(), qos=1, retain=True)
         online = Message(topics.status, ONLINE.encode(), qos=1, retain=True)
@@ -113,7 +117,7 @@ class Publisher:
         self._stop_at_s: float | None = None
         self._beat_s = clock.monotonic_s()
         self._connection: _Connection | None = None
-        self._troubles = _Troubles()
+        self._troubles = Troubles()
         self._connects = 0
         self._repeat_at_s: float | None = None
         self._repeated_s = -math.inf
@@ -211,7 +215,17 @@ class Publisher:
             retry_s = FIRST_RETRY_S if lasted_s >= STABLE_AFTER_S else retry_s
             # Jitter, so that a hundred devices do not come back in the same moment.
             self._pause(retry_s * random.uniform(0.5, 1.0))  # noqa: S311
+            if not lasted_s:
+                self._renew_access()
             retry_s = min(retry_s * 2.0, LAST_RETRY_S)
+
+    def _renew_access(self) -> None:
+        if self._renew is None:
+            return
+        try:
+            self._access = self._renew()
+        except ConfigurationError as error:  # they may be on the way
+            _log.debug("mqtt password and certificates stay as they were reason=%s", error)
 
     def _live(self) -> float:
         """Hold one connection from its opening to its end; return the seconds it was up."""
@@ -363,47 +377,3 @@ class _Connection:
             self.link.drop(Lost("lost", "broker does not answer a ping"))
         elif self.in_flight.is_stalled(now_s):
             self.link.drop(Lost("lost", "broker acknowledges nothing"))
-
-
-class _Troubles:
-    """Tells the log about the broker once per change, not once per attempt."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-        self._away_since_s: float | None = None
-        self._attempts = 0
-
-    def connected(self, config: MqttConfig, now_s: float) -> None:
-        level = logging.DEBUG if "flapping" in self._told else logging.INFO
-        if self._away_since_s is None:
-            _log.log(level, "broker connected host=%s port=%d", config.host, config.tcp_port)
-        else:
-            away_s = now_s - self._away_since_s
-            _log.log(level, "broker is back away_s=%.1f attempts=%d", away_s, self._attempts)
-        self._away_since_s = None
-        self._attempts = 0
-
-    def watch(self, up_since_s: float | None, now_s: float) -> None:
-        """Forget what was told once the connection holds."""
-        if self._told and up_since_s is not None and now_s - up_since_s >= STABLE_AFTER_S:
-            if "flapping" in self._told:
-                _log.info("broker holds the connection again up_s=%.1f", now_s - up_since_s)
-            self._told.clear()
-
-    def lost(self, loss: Lost, up_since_s: float | None, now_s: float) -> None:
-        if self._away_since_s is None:
-            self._away_since_s = now_s
-        self._attempts += 1
-        if up_since_s is None:
-            self._tell(loss.cause, "broker not reached: %s", loss)
-        elif not self._told:
-            self._told = {"unreachable"}  # what the loss says already
-            _log.warning("broker lost: %s", loss)
-        else:
-            hint = Lost(loss.cause, loss.reason, loss.do or ONE_NAME_EACH)
-            self._tell("flapping", "broker lost again within seconds: %s", hint)
-
-    def _tell(self, cause: str, text: str, loss: Lost) -> None:
-        level = logging.DEBUG if cause in self._told else logging.WARNING
-        self._told.add(cause)
-        _log.log(level, text, loss)

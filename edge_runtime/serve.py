@@ -274,6 +274,7 @@ def _publisher(config: Config, config_file: Path, outbox: Outbox) -> Publisher:
         clock=Clock(),
         tls=access.tls,
         birth_topic=f"{home.prefix}/status" if home.discovery else None,
+        renew=lambda: read_access(config.mqtt, config_file),
     )
 
 

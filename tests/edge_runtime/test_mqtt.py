@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ import pytest
 from paho.mqtt.publish import multiple
 
 from edge_runtime.clock import Clock
-from edge_runtime.link import Access, Acknowledged, Connected, Link, Received, Subscribed, read_tls
+from edge_runtime.link import (
+    Access,
+    Acknowledged,
+    Connected,
+    Link,
+    Received,
+    Subscribed,
+    read_access,
+    read_tls,
+)
 from edge_runtime.mqtt import Publisher
 from edge_runtime.outbox import Outbox
 from tests.edge_runtime.broker import Broker, make_certificates, wait_until
@@ -601,6 +611,34 @@ def test_a_broker_that_is_another_hears_nothing_and_the_log_says_why(
     }
     assert expected[fault] in caplog.text
     claim.found("no connection, and so no password and no message; the log says why")
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket")
+def test_a_certificate_that_is_replaced_is_used_without_a_restart(
+    tmp_path: Path, publish: Callable[..., Publisher], caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = (make_certificates(tmp_path / name) for name in ("old", "new"))
+    ours = make_certificates(tmp_path / "ours")
+    ours.authority.write_bytes(old.authority.read_bytes())
+    configuration = tmp_path / "transom.toml"
+    with Broker(tmp_path / "broker", certificates=old) as broker:
+        config = broker.config(ca_file=str(ours.authority))
+        publisher = publish(
+            config,
+            tls=read_tls(config, configuration),
+            renew=lambda: read_access(config, configuration),
+        )
+        wait_until(lambda: publisher.is_connected)
+        broker.stop()
+        for place, other in zip(astuple(old), astuple(new), strict=True):
+            place.write_bytes(other.read_bytes())
+        broker.start()
+        wait_until(lambda: "not trusted" in caplog.text, 20.0)
+        ours.authority.write_bytes(b"half of it")
+        assert not publisher.is_connected
+        ours.authority.write_bytes(new.authority.read_bytes())
+        wait_until(lambda: publisher.is_connected, 20.0)
 
 
 # paho leaves the socket of a failed handshake to the garbage collector.
