@@ -15,10 +15,10 @@ import time
 import msgspec
 
 from edge_runtime.child import die_with, go_first
-from edge_runtime.delivery import Pace, deliver
+from edge_runtime.delivery import Pace, deliver, waiter
 from edge_runtime.frame_ring import FrameRing
 from edge_runtime.redaction import redact
-from edge_runtime.sources import open_source
+from edge_runtime.sources import INTERLACED, open_source
 from edge_runtime.wake import Wake
 from transom.config import CameraConfig
 from transom.errors import CameraError
@@ -37,6 +37,7 @@ _DAMAGE = (
     b"Missing reference",
     b"co located POCs unavailable",
     b"Could not find ref with POC",
+    INTERLACED.encode(),
 )
 """What FFmpeg says of a picture that it could not decode whole, and gives all the same."""
 
@@ -157,7 +158,7 @@ def _watch_parent(stopping: threading.Event) -> None:
 
 def _capture(order: Order, diagnostics: _Diagnostics, stopping: threading.Event) -> None:
     ring = FrameRing(order.ring, None if order.wake is None else Wake(order.wake))
-    source = open_source(order.camera, order.secret, stopping.wait, diagnostics.printed)
+    source = open_source(order.camera, order.secret, waiter(ring, stopping), diagnostics.printed)
     diagnostics.pass_on()
     diagnostics.say(Report(opened=True))
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edge_runtime.capture import FILE_ENDED, allowed_silence
-from edge_runtime.delivery import Pace, deliver
+from edge_runtime.delivery import Pace, deliver, waiter
 from edge_runtime.frame_ring import Frame
 from edge_runtime.outage import CameraStatus, Presence
 from edge_runtime.redaction import redact, shown_source
@@ -206,7 +206,9 @@ class CameraThread:
     def _read(self, attempt: _Attempt) -> None:
         """Read the camera until told to stop, its file's end or a fault; in its own thread."""
         try:
-            source = open_source(self._config, self._secret, attempt.stopping.wait)
+            source = open_source(
+                self._config, self._secret, waiter(attempt.latest, attempt.stopping)
+            )
             try:
                 deliver(source, attempt.latest, Pace(self._config.fps), attempt.stopping)
             finally:

@@ -13,6 +13,7 @@ import msgspec
 from edge_runtime.config_option import CONFIG_FILE, config_option
 from edge_runtime.decision import StateFilter
 from edge_runtime.models import serving_bundle
+from edge_runtime.one_picture import check_clip
 from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
 from edge_runtime.state_format import check_state_format
@@ -174,6 +175,9 @@ def replay_command(
     config = load_config(config_file)
     files = _clip_files(config, clips)
     bundle = _replayed_bundle(config, bundle_file)
+    for camera in config.cameras:
+        if camera.name in files:
+            check_clip(camera, files[camera.name])
     with _progress() as progress:
         summary = replay(config, bundle, files, _show_json if as_json else _show, progress)
     click.echo(_summary_line(summary, as_json))

@@ -11,6 +11,7 @@ from transom.errors import CameraError
 
 _DAMAGE_S = 10.0
 """How long damage is assumed to last where no key frame comes."""
+_ALIVE_S = 1.0
 USELESS_S = 12.0
 """How long pictures may come of which none can be used, before the camera is as good as away."""
 
@@ -45,6 +46,22 @@ class Pace:
         if self._due_ns <= now_ns:  # the first, or the camera was away
             self._due_ns = now_ns + self._interval_ns
         return True
+
+
+def waiter(sink: Sink, stopping: threading.Event) -> Callable[[float], object]:
+    """Return what waits so many seconds, or until told to stop, and is no silence meanwhile.
+
+    A clip in which nothing is for a while must not be taken for a camera that hangs.
+    """
+
+    def wait(seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0.0 and not stopping.wait(
+            min(left_s, _ALIVE_S)
+        ):
+            sink.mark_alive(time.monotonic_ns())
+
+    return wait
 
 
 def deliver(
@@ -84,13 +101,16 @@ def deliver(
         if is_whole and not pace.is_due(now_ns):
             continue
         image = source.retrieve() if is_whole else None
+        if image is not None and tells_damage():
+            image = None  # what was decoded could not be converted: it is an older picture's memory
         if image is None:
             # It is alive, so nobody else finds out that it delivers nothing.
             useless_ns = now_ns if useless_ns is None else useless_ns
             if now_ns - useless_ns > USELESS_S * 1e9:
                 raise CameraError(
                     f"none of its pictures could be decoded whole for {USELESS_S:g} s; is its "
-                    "codec H.264, H.265 or JPEG, and the network to it fast enough?"
+                    "codec H.264, H.265 or JPEG, is its picture progressive (not interlaced), and "
+                    "the network to it fast enough?"
                 )
             continue
         useless_ns = None

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from edge_runtime.redaction import redact, shown_source
-from edge_runtime.sources import ENVIRONMENT, open_source
+from edge_runtime.sources import ENVIRONMENT, INTERLACED, open_source
 from transom.config import CameraConfig
 from transom.crop import Image
 from transom.errors import CameraError, TransomError
@@ -75,6 +75,19 @@ def take_picture(camera: CameraConfig, secret: str | None, settle_s: float = 0.0
     raise CameraError(redact(how if is_named else f"{shown}: {how}", (secret,) if secret else ()))
 
 
+def check_clip(camera: CameraConfig, path: Path) -> None:
+    """Try a clip in place of a camera's source: only where prints are caught all faults show.
+
+    Raises:
+        CameraError: It cannot be decoded.
+    """
+    if path.is_file() and str(path).isprintable():
+        source = f"file:{path.absolute()}"
+        take_picture(
+            msgspec.structs.replace(camera, source=source, username=None, password_file=None), None
+        )
+
+
 def try_camera() -> None:
     """Read a picture of the camera that standard input describes, and write it as PNG."""
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)
@@ -97,6 +110,12 @@ def _first_picture(request: _Request, printed: Callable[[], str]) -> Image | Non
     image = None
     while image is None and source.grab():
         image = source.retrieve() if time.monotonic() >= until_s else None
+    if INTERLACED in printed():
+        raise CameraError(
+            f"{shown_source(request.camera.source)}: its picture is interlaced, which cannot be "
+            "decoded here; set the camera to a progressive one, or convert a clip by "
+            "ffmpeg -i CLIP -vf yadif NEW.mp4"
+        )
     source.release()
     return image
 

@@ -33,7 +33,14 @@ _NO_CONNECTION = re.compile(
     r"(?:Connection to \S+ failed|Failed to resolve hostname \S+): ([A-Za-z ]{1,60})"
 )
 _LONGEST_GAP_S = 60.0
+_JUMP_S = 1.0
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+INTERLACED = "Cannot convert interlaced"
+"""What FFmpeg says where OpenCV gives whatever lies in its memory for an interlaced picture."""
+_NOTHING = (
+    "holds no picture that can be read; a clip of another codec is converted by "
+    "ffmpeg -i CLIP -c:v libx264 NEW.mp4"
+)
 ENVIRONMENT = {
     # UDP loses packets, and H.264 without them is grey or smeared. Left alone, FFmpeg opens one
     # after twenty pictures, to learn a rate that nobody asks for, and waits 5 s for a key frame.
@@ -141,7 +148,7 @@ def read_file(path: Path, folder_fps: float = 5.0) -> Iterator[FilePicture]:
     frames = _read_folder(path, folder_fps) if path.is_dir() else _read_clip(path)
     first = next(frames, None)
     if first is None:
-        raise CameraError(f"{path}: holds no picture that can be read")
+        raise CameraError(f"{path}: {_NOTHING}")
     yield first
     yield from frames
 
@@ -171,12 +178,16 @@ def _read_clip(path: Path) -> Iterator[FilePicture]:
 
 
 class _MediaTime:
-    """Time of a file's pictures: their own where it grows, counted by the frame rate otherwise."""
+    """Time of a file's pictures: their own where it grows, counted by the frame rate otherwise.
+
+    Attributes:
+        interval_s: Between two pictures, by the frame rate.
+    """
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
         self._capture = capture
         fps = capture.get(cv2.CAP_PROP_FPS)
-        self._interval_s = 1.0 / fps if 0.1 <= fps <= 1000.0 else 0.04
+        self.interval_s = 1.0 / fps if 0.1 <= fps <= 1000.0 else 0.04
         self._first_s: float | None = None
         self._last_s = 0.0
 
@@ -188,7 +199,10 @@ class _MediaTime:
         elif self._last_s < stated_s - self._first_s < self._last_s + _LONGEST_GAP_S:
             self._last_s = stated_s - self._first_s
         else:
-            self._last_s += self._interval_s
+            is_elsewhere = abs(stated_s - self._first_s - self._last_s) >= _JUMP_S
+            self._last_s += self.interval_s
+            if is_elsewhere:  # recordings joined, or a pause: from here on it grows again
+                self._first_s = stated_s - self._last_s
         return self._last_s
 
 
@@ -199,7 +213,9 @@ def _file_path(place: str) -> Path:
 def _open_file(path: Path, shown: str) -> cv2.VideoCapture:
     if not path.is_file():
         raise CameraError(f"{shown}: there is no such file")
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    # Absolute: before a colon in a recording's name, FFmpeg would take it for a protocol's.
+    place = str(path.absolute())
+    capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         raise CameraError(f"{shown}: is not a video that can be read")
     return capture
@@ -359,8 +375,11 @@ class _FileSource(_OpenCvSource):
 
     def grab(self) -> bool:
         if not self._capture.grab():
-            if not self._loop or self._started_s is None:
+            if self._started_s is None:
+                raise CameraError(f"{self._shown}: {_NOTHING}")
+            if not self._loop:
                 return False
+            self._wait(self._times.interval_s)  # the last picture is to be seen, too
             self._capture.release()
             self._capture = _open_file(self._path, self._shown)
             self._times, self._started_s = _MediaTime(self._capture), None

@@ -3,6 +3,7 @@
 import base64
 import http.server
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from edge_runtime.capture import Camera, CameraProcess, Frame
 from tests.edge_runtime.broker import Certificates
+from tests.edge_runtime.rtsp import require_ffmpeg
 from transom.config import CameraConfig, ZoneConfig
 
 Image = npt.NDArray[np.uint8]
@@ -82,6 +84,14 @@ def open_rings() -> list[str]:
         if "transom-frames" in str(target):
             found.append(entry.name)
     return found
+
+
+def encoded(path: Path, how: str, seconds: float = 2.0) -> Path:
+    """Write a clip of a moving test picture, ten a second, as ffmpeg is told to; return it."""
+    require_ffmpeg()
+    command = f"ffmpeg -v error -f lavfi -i testsrc2=s=320x240:r=10:d={seconds:g} {how}"
+    subprocess.run([*command.split(), str(path)], check=True)
+    return path
 
 
 def numbered(index: int, height: int = 96, width: int = 128) -> Image:

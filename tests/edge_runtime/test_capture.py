@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +20,16 @@ import pytest
 
 from edge_runtime import sources
 from edge_runtime.capture import MOST_HELD, CameraProcess, read_file
+from edge_runtime.delivery import waiter
 from edge_runtime.frame_ring import FrameRing
+from edge_runtime.one_picture import take_picture
 from edge_runtime.redaction import redact, shown_source
 from edge_runtime.sources import open_source
 from tests.edge_runtime.broker import wait_until
 from tests.edge_runtime.cameras import (
     MjpegServer,
     camera_config,
+    encoded,
     jpeg,
     next_frame,
     numbered,
@@ -92,6 +96,74 @@ def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
         next(read_file(tmp_path / "gone.mp4"))
     with pytest.raises(CameraError, match="holds no picture"):
         next(read_file(tmp_path / "empty"))
+
+
+def test_a_recording_named_by_its_time_is_read_where_it_lies(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "2026-01-01T10:00:00 tür %d.avi").write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert len(list(read_file(Path("2026-01-01T10:00:00 tür %d.avi")))) == 30
+
+
+def test_after_a_pause_in_a_recording_its_own_time_goes_on(tmp_path: Path) -> None:
+    when = "setpts='(N*0.5+gt(N,5)*7200)/TB'"  # two pictures a second, and two hours between
+    how = f"-vf {when} -fps_mode vfr -bf 0 -c:v libx264 -preset ultrafast"
+    times = [picture.clip_s for picture in read_file(encoded(tmp_path / "pause.mkv", how, 1.2))]
+
+    assert times == sorted(times)
+    assert np.diff(times[:6]).tolist() == pytest.approx([0.5] * 5)
+    assert np.diff(times[6:]).tolist() == pytest.approx([0.5] * (len(times) - 7))
+    assert times[6] - times[5] < 1.0
+
+
+def test_a_clip_of_a_codec_that_is_not_read_says_what_to_do(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2.VideoCapture, "grab", lambda _capture: False)
+    with pytest.raises(CameraError, match="holds no picture that can be read; a clip of another"):
+        list(read_file(clip))
+    with pytest.raises(CameraError, match="holds no picture that can be read; a clip of another"):
+        open_source(camera_config(f"file:{clip}"), None).grab()
+
+
+def test_no_interlaced_picture_is_delivered_and_the_camera_says_why(
+    tmp_path: Path, start: Callable[..., CameraProcess]
+) -> None:
+    how = "-flags +ildct+ilme -c:v libx264 -preset ultrafast -g 10"
+    path = encoded(tmp_path / "interlaced.ts", how, 3.0)
+    camera = start(camera_config(f"file:{path}", loop=True))
+    wait_for(lambda: camera.newest() is not None or camera.status() == "gone")
+
+    assert camera.newest() is None
+    assert "is its picture progressive (not interlaced)" in camera.detail
+    with pytest.raises(CameraError, match="its picture is interlaced, which cannot be decoded"):
+        take_picture(camera_config(f"file:{path}"), None)
+
+
+def test_a_pause_in_a_file_is_no_camera_that_hangs() -> None:
+    class Paused:
+        def __init__(self) -> None:
+            self.alive: list[int] = []
+
+        def mark_alive(self, now_ns: int) -> None:
+            self.alive.append(now_ns)
+
+        def write(self, image: Image, taken_ns: int, key_frames: int) -> None: ...
+
+    sink = Paused()
+    waiter(sink, threading.Event())(2.5)
+    assert len(sink.alive) == 3
+    assert np.diff(sink.alive).max() < 2e9
+
+
+def test_a_file_of_one_picture_is_not_opened_again_without_a_pause(tmp_path: Path) -> None:
+    path = encoded(tmp_path / "one.mp4", "-frames:v 1 -c:v libx264")
+    waited: list[float] = []
+    source = open_source(camera_config(f"file:{path}", loop=True), None, waited.append)
+    assert [source.grab() for _ in range(4)] == [True] * 4
+    source.release()
+    assert waited == pytest.approx([0.1] * 3)
 
 
 def test_a_file_plays_as_fast_as_it_was_filmed_and_ends(

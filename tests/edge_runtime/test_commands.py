@@ -15,6 +15,7 @@ import pytest
 
 from edge_runtime import commands
 from edge_runtime.log import start_logging
+from tests.edge_runtime.cameras import encoded
 from transom.cli import main
 
 CONFIG = """
@@ -148,6 +149,18 @@ def test_replay_takes_a_bundle_of_the_workstations_own(
     assert main(arguments) == 1
     assert main([*arguments, "--bundle", str(tiny_bundle.path)]) == 0
     assert "opened" in capsys.readouterr().out
+
+
+def test_replay_refuses_a_clip_that_would_be_decoded_into_nonsense(
+    config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    how = "-flags +ildct+ilme -c:v libx264 -preset ultrafast"
+    clip = encoded(tmp_path / "interlaced.ts", how)
+    assert main(["replay", "--config", str(config_file), "--clip", f"hall={clip}"]) == 1
+    told = capsys.readouterr()
+    assert f"{clip}: its picture is interlaced, which cannot be decoded here" in told.err
+    assert "-vf yadif" in told.err
+    assert told.out == ""
 
 
 @pytest.mark.parametrize("clips", [[], ["--clip", "attic=x.mp4"], ["--clip", "hall"]])
