@@ -16,6 +16,8 @@ import pytest
 
 from edge_runtime.sample import Sample
 from edge_runtime.web.call import Call
+from edge_runtime.web.process import _end_with, wait_for_another
+from tests.edge_runtime.broker import make_certificates
 from tests.edge_runtime.conftest import PlayListCamera
 from tests.edge_runtime.page import CONFIGURATION, Client, ServedDaemon
 from tests.edge_runtime.test_daemon import AJAR, CLOSED, OPEN
@@ -573,6 +575,30 @@ def test_a_process_for_which_there_is_no_memory_now_is_started_when_there_is(
     os.kill(first or 0, signal.SIGKILL)
     assert served.client.get("/api/status").status == 200
     assert failures == []
+
+
+def test_a_certificate_that_is_replaced_is_shown_by_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (make_certificates(tmp_path / name) for name in ("old", "new"))
+    files = (str(old.server), str(old.server_key))
+    steps: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: old.server.write_bytes(new.server.read_bytes()),  # without its key yet
+        lambda: old.server_key.unlink(),
+        lambda: old.server_key.write_bytes(new.server_key.read_bytes()),
+    ]
+    wait_for_another(files, lambda _seconds: (steps.pop(0)(), None)[1])
+    assert steps == []
+
+    ended: list[int] = []
+    monkeypatch.setattr("edge_runtime.web.process.os._exit", ended.append)
+    monkeypatch.setattr(
+        "edge_runtime.web.process.time.sleep",
+        lambda _seconds: old.server.write_bytes(new.server.read_bytes()),
+    )
+    _end_with(files)
+    assert ended == [0]
 
 
 def test_stopping_leaves_no_process_and_nothing_listening(served: ServedDaemon) -> None:
