@@ -19,6 +19,7 @@ _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 15.0
 _TURN_S = 0.25
 _SILENCE_S = 30.0
+_QUOTA_PAUSE_S = 1.0
 _OVERHEAD_BYTES = 16
 """Of a packet, beside its topic and payload."""
 
@@ -51,6 +52,7 @@ class Session:
         self._window = WINDOW
         self._max_packet_bytes: int | None = None
         self._was_connected = False
+        self._paused_until_s = 0.0
         self._link = Link(access, self._client_id, clock)
 
     def __enter__(self) -> Self:
@@ -171,6 +173,8 @@ class Session:
                     return
 
     def _fill_window(self) -> None:
+        if self._clock.monotonic_s() < self._paused_until_s:
+            return
         while self._queue and len(self._in_flight) < self._window:
             message = self._queue.popleft()
             self._in_flight[self._link.publish(message)] = message
@@ -194,6 +198,7 @@ class Session:
             return
         if answer.is_temporary:
             self._queue.appendleft(message)
+            self._paused_until_s = self._clock.monotonic_s() + _QUOTA_PAUSE_S
             return
         raise TransomError(
             f"{message.topic}: broker refuses it: {answer.refusal}; allow this user to write it"
