@@ -196,6 +196,8 @@ def as_alert(message: Received, at: str) -> str | None:
 
 def _alert(message: Received, at: str) -> str | None:
     *_, device, subject, kind = ("", "", *message.topic.split("/"))  # may have few levels
+    if not message.payload and kind != "event":
+        return None  # what was retained is taken away
     try:
         if kind == "event":
             event = decode(message.payload, ZoneEvent, message.topic)

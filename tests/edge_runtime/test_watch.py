@@ -107,6 +107,8 @@ def event(**more: object) -> bytes:
             True,
             None,
         ),
+        ("transom/pi/camera/hall/problem", b"", False, None),
+        ("transom/pi/status", b"", False, None),
         ("transom/pi/door/state", b"{}", True, None),
         ("event", b"", False, f"{AT}  cannot be read: event: Input data was truncated"),
     ],
