@@ -59,6 +59,7 @@ class SampleStore:
         self._config = config
         self._lock = threading.RLock()
         self._in_trouble = False
+        self._is_open = False
         self._index = SampleIndex()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,9 +244,18 @@ class SampleStore:
     def _begin(self) -> None:
         self._store, kept = _open(self._path)
         self._index.fill(kept)
+        self._is_open = True
+
+    def _begin_late(self) -> bool:
+        """Open what could not be opened in place of a damaged file; return whether it is open."""
+        with suppress(sqlite3.Error, OSError):
+            self._begin()
+        return self._is_open
 
     def _attempt(self, *queries: Any) -> bool:
         """Run queries, each followed by its values, in one transaction; whether it is done."""
+        if not self._is_open and not self._begin_late():
+            return False
         try:
             self._store.execute("BEGIN IMMEDIATE")
             for query, values in zip(queries[::2], queries[1::2], strict=True):
@@ -289,6 +299,7 @@ class SampleStore:
         """Say once what is wrong; begin anew where the file is damaged."""
         if error_code(error) & 0xFF in _DAMAGED:
             self._store.close()
+            self._is_open = False
             self._index.outdate()
             try:
                 _set_aside(self._path, error)

@@ -1,3 +1,4 @@
+import errno
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -242,6 +243,26 @@ def test_a_damaged_file_is_set_aside_and_does_not_stop_the_daemon(
     store.close()
     assert path.with_name("samples.sqlite3.damaged").exists()
     assert "damaged and is new" in caplog.text
+
+
+def test_a_store_that_could_not_be_begun_anew_at_once_is_begun_later(
+    open_store: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store()
+    assert store.add(sample(1.0, 0.0)) == 1
+    damage = sqlite3.DatabaseError("malformed")
+    damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    def full(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as card:
+        card.setattr("edge_runtime.samples._open", full)
+        store._meet(damage)
+        assert store.add(sample(0.0, 1.0)) is None
+    assert store.add(sample(0.0, 1.0)) == 1
+    assert store.counts().samples == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
 @pytest.mark.parametrize(
