@@ -64,7 +64,7 @@ class MjpegSource:
     ) -> None:
         self._shown = shown_source(source)
         self._read_timeout_s = read_timeout_s
-        self._buffer = bytearray()
+        self._cutter = JpegCutter()
         self._jpeg = b""
         address, user = _address(source)
         opener = http_opener(address, username or user, secret)
@@ -91,20 +91,20 @@ class MjpegSource:
         """
         deadline_s = time.monotonic() + self._read_timeout_s
         while True:
-            jpeg = _take_jpeg(self._buffer)
+            jpeg = self._cutter.take()
             if jpeg is not None:
                 self._jpeg = jpeg
                 return True
             if time.monotonic() > deadline_s:
                 raise CameraError(f"{self._shown}: {no_picture(self._read_timeout_s)}")
-            if len(self._buffer) > _MAX_JPEG_BYTES:
+            if len(self._cutter) > _MAX_JPEG_BYTES:
                 raise CameraError(f"{self._shown}: sends {_MAX_JPEG_BYTES:,} bytes without a JPEG")
             data = self._attempt(
                 lambda: self._response.read1(65536), no_picture(self._read_timeout_s)
             )
             if not data:
                 raise CameraError(f"{self._shown}: the stream ended")
-            self._buffer += data
+            self._cutter.add(data)
 
     def retrieve(self) -> Image | None:
         """Decode the picture that `grab` took; None = it is damaged."""
@@ -191,27 +191,53 @@ def http_opener(
     return opener
 
 
-def _take_jpeg(buffer: bytearray) -> bytes | None:
-    """Take the newest whole picture out of a stream's bytes, and all that lies before it."""
-    newest = None
-    while True:
-        start = buffer.find(_START_OF_JPEG)
-        if start < 0:
-            del buffer[: max(len(buffer) - len(_START_OF_JPEG) + 1, 0)]
-            return newest
-        del buffer[:start]
-        data_start = _find_data(buffer)
-        if data_start is None:
-            return newest
-        end = buffer.find(_END_OF_JPEG, data_start)
-        next_start = buffer.find(_START_OF_JPEG, data_start)
-        if next_start >= 0 and not 0 <= end < next_start:
-            del buffer[:next_start]  # another picture begins: this one was cut off
-        elif end < 0:
-            return newest
-        else:
-            newest = bytes(buffer[: end + 2])
-            del buffer[: end + 2]
+class JpegCutter:
+    """Cuts pictures out of a stream's bytes, whatever stands between them.
+
+    Each byte is looked at once: a large picture comes in a thousand pieces, and looking at all of
+    it with each takes longer than the next one takes to come.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        # Bytes at the buffer's start of a picture that has no end in them; 0 = not in its data yet.
+        self._passed = 0
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    def add(self, data: bytes) -> None:
+        """Take in what came."""
+        self._buffer += data
+
+    def take(self) -> bytes | None:
+        """Take the newest whole picture out of what came, and all that lies before it."""
+        newest = None
+        buffer = self._buffer
+        while True:
+            if not self._passed:
+                start = buffer.find(_START_OF_JPEG)
+                if start < 0:
+                    del buffer[: max(len(buffer) - len(_START_OF_JPEG) + 1, 0)]
+                    return newest
+                del buffer[:start]
+                data_start = _find_data(buffer)
+                if data_start is None:
+                    return newest
+                self._passed = data_start
+            end = buffer.find(_END_OF_JPEG, self._passed)
+            until = len(buffer) if end < 0 else end + len(_END_OF_JPEG)
+            next_start = buffer.find(_START_OF_JPEG, self._passed, until)
+            if next_start >= 0:
+                del buffer[:next_start]  # another picture begins: this one was cut off
+            elif end < 0:
+                # Either mark may have come in part.
+                self._passed = max(self._passed, len(buffer) - len(_START_OF_JPEG) + 1)
+                return newest
+            else:
+                newest = bytes(buffer[:until])
+                del buffer[:until]
+            self._passed = 0
 
 
 def _find_data(buffer: bytearray) -> int | None:

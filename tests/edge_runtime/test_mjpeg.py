@@ -3,13 +3,16 @@
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from edge_runtime.http_login import Challenge, challenges
+from edge_runtime.mjpeg import JpegCutter
 from edge_runtime.sources import open_source
-from tests.edge_runtime.cameras import MjpegServer, camera_config
+from tests.edge_runtime.cameras import MjpegServer, camera_config, jpeg, whole
 from transom.errors import CameraError
 
 DIGEST = 'Digest realm="cam, (C1)", nonce="abc", qop="auth"'
@@ -168,6 +171,29 @@ def test_a_server_that_says_nothing_is_named_with_the_limit() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         told = refusal(f"http://127.0.0.1:{mute.getsockname()[1]}/video")
     assert told.endswith("it does not answer within 3 s")
+
+
+def test_pictures_that_come_byte_by_byte_come_out_whole() -> None:
+    cutter, pictures = JpegCutter(), [jpeg(1), jpeg(2), jpeg(3)]
+    found = []
+    for byte in b"".join(map(whole, [*pictures, pictures[0][:500], pictures[1]])):
+        cutter.add(bytes([byte]))
+        found.append(cutter.take())
+
+    assert [one for one in found if one is not None] == [*pictures, pictures[1]]
+
+
+def test_a_large_picture_in_small_pieces_is_looked_at_once() -> None:
+    data = np.random.default_rng(0).integers(0, 256, 2_000_000, np.uint8).tobytes()
+    picture = b"\xff\xd8\xff\xda\x00\x02" + data.replace(b"\xff", b"\xff\x00") + b"\xff\xd9"
+    cutter, found = JpegCutter(), []
+    began_s = time.process_time()
+    for start in range(0, len(picture), 1448):  # as it comes over a slow network
+        cutter.add(picture[start : start + 1448])
+        found.append(cutter.take())
+
+    assert found[-1] == picture
+    assert time.process_time() - began_s < 2.0
 
 
 def test_challenges_are_told_apart_from_their_parameters() -> None:
