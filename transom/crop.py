@@ -104,7 +104,8 @@ def cut_around(frame: Image, zone: Zone, margin: float) -> tuple[Image, Zone]:
         (h, w, 3) uint8, a view of the frame, and the zone in fractions of it.
     """
     height, width = frame.shape[:2]
-    corners = zone.pixels(height, width)
+    # Not `pixels`: rounded to single precision, a corner that hardly is one turns the other way.
+    corners = np.asarray(zone.points, np.float64) * (width, height)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     across, down = margin * (right - left), margin * (bottom - top)
     x, y = max(int(left - across), 0), max(int(top - down), 0)

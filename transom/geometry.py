@@ -10,6 +10,9 @@ Point = tuple[float, float]
 MIN_AREA = 1e-4
 """Smallest useful area, as a share of the frame: 6 x 6 pixels of a 640 x 480 frame."""
 
+_LEAST_TURN = 1e-12
+"""Less is a corner on a line, which rounding takes for one that turns this way or that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Zone:
@@ -42,7 +45,7 @@ class Zone:
             raise ValueError(
                 f"zone covers {abs(self.area):.2g} of the frame, {MIN_AREA:g} is the least"
             )
-        if any(turn <= 0 for turn in self._turns()):
+        if any(turn <= _LEAST_TURN for turn in self._turns()):
             raise ValueError(
                 "zone must be convex with its points clockwise from the top left, "
                 f"got {self.to_text()}"

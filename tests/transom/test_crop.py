@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transom.crop import crop_zone, grey_zone
+from transom.crop import crop_zone, cut_around, grey_zone
 from transom.geometry import Zone
 
 Image = npt.NDArray[np.uint8]
@@ -338,3 +338,12 @@ def test_preprocessing_is_what_it_was(
     mean, largest = difference(crop, kept)
     assert largest <= 1
     assert mean < 0.02
+
+
+def test_a_corner_that_hardly_is_one_is_still_one_in_the_part_around_a_zone() -> None:
+    frame = np.zeros((1080, 1920, 3), np.uint8)
+    zone = Zone(((0.2167, 0.2795), (0.56650001, 0.5226), (0.9163, 0.7657), (0.1388, 0.6175)))
+    part, inside = cut_around(frame, zone, 0.25)
+
+    height, width = part.shape[:2]
+    assert inside.area * width * height == pytest.approx(zone.area * 1080 * 1920, rel=1e-6)

@@ -152,3 +152,9 @@ def test_centre_is_the_mean_of_the_corners() -> None:
 
 def test_a_zone_can_be_a_key() -> None:
     assert {Zone.whole(): 1}[Zone.from_text("")] == 1
+
+
+def test_a_corner_on_a_line_is_refused_whichever_way_rounding_turns_it() -> None:
+    corners = ((0.2167, 0.2795), (0.5665, 0.5226), (0.9163, 0.7657), (0.1388, 0.6175))
+    with pytest.raises(ValueError, match="must be convex"):
+        Zone(corners)
