@@ -148,13 +148,19 @@ def read_file(path: Path, folder_fps: float = 5.0) -> Iterator[FilePicture]:
     frames = _read_folder(path, folder_fps) if path.is_dir() else _read_clip(path)
     first = next(frames, None)
     if first is None:
-        raise CameraError(f"{path}: {_NOTHING}")
+        kinds = f"holds no picture ({', '.join(sorted(_PICTURES))})"
+        raise CameraError(f"{path}: {kinds if path.is_dir() else _NOTHING}")
     yield first
     yield from frames
 
 
 def _read_folder(path: Path, fps: float) -> Iterator[FilePicture]:
-    names = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in _PICTURES)
+    # A name that begins with a dot is no picture: macOS leaves such beside each that it copies.
+    names = sorted(
+        entry
+        for entry in path.iterdir()
+        if entry.suffix.lower() in _PICTURES and not entry.name.startswith(".")
+    )
     for index, name in enumerate(names):
         image = cv2.imread(str(name), cv2.IMREAD_COLOR)
         if image is None:

@@ -79,6 +79,7 @@ def test_a_folder_of_pictures_is_read_by_name(tmp_path: Path) -> None:
     for index in (2, 0, 1):
         cv2.imwrite(str(tmp_path / f"{index}.png"), numbered(index))
     (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "._0.png").write_bytes(b"\0\5\x16\7Mac OS X")
 
     frames = list(read_file(tmp_path, folder_fps=2.0))
 
@@ -94,7 +95,7 @@ def test_a_file_that_is_no_video_is_named(tmp_path: Path) -> None:
         next(read_file(tmp_path / "not.mp4"))
     with pytest.raises(CameraError, match="there is no such file"):
         next(read_file(tmp_path / "gone.mp4"))
-    with pytest.raises(CameraError, match="holds no picture"):
+    with pytest.raises(CameraError, match=r"empty: holds no picture \(\.bmp, \.jpeg, .*\)$"):
         next(read_file(tmp_path / "empty"))
 
 
