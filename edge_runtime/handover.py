@@ -2,7 +2,8 @@
 
 A bundle that was handed over serves on probation until the device has worked with it for a while.
 If it fails, or the daemon ends three times in a row before it was well, the bundle before serves
-again and this one never more.
+again and this one never more. Of a bundle that was kept only ends within one boot count: where the
+machine's power went too, that is no sign against it.
 
 A disk that takes nothing keeps no device from its work: what is only counted or answered is then
 known until the process ends. What decides which bundle serves is written, or does not happen; but
@@ -35,15 +36,19 @@ class Handover:
         config: The store.
         reports: Told of a rollback.
         file: What is remembered, of this store.
+        boot_id: The machine's boot; empty = not known.
     """
 
-    def __init__(self, config: ModelsConfig, reports: UpdateReports, file: LedgerFile) -> None:
+    def __init__(
+        self, config: ModelsConfig, reports: UpdateReports, file: LedgerFile, boot_id: str
+    ) -> None:
         self._config = config
         self._store = Path(config.store)
         with suppress(OSError):  # a disk that takes nothing now may take a bundle later
             self._store.mkdir(parents=True, exist_ok=True)
         self._file = file
         self._reports = reports
+        self._boot_id = boot_id
         self._signer: str | None = None
         self.ledger = self._file.read()
 
@@ -53,10 +58,12 @@ class Handover:
         Raises:
             BundleError: There is none.
         """
+        if self._was_cut_off():
+            self.remember(starts=0)
         if self.ledger.starts >= ALLOWED_STARTS:
             self.give_up(f"daemon ended {self.ledger.starts} times before it was well")
         if self.ledger.serving is not None:
-            self.remember(starts=self.ledger.starts + 1)
+            self.remember(starts=self.ledger.starts + 1, boot_id=self._boot_id)
         bundle = serving_bundle(self._config, self.ledger)
         is_had = bundle.digest == self.ledger.serving
         if self.ledger.probation is not None and not is_had:
@@ -66,6 +73,15 @@ class Handover:
             )
         self._signer = bundle.signer if is_had else None
         return bundle
+
+    def _was_cut_off(self) -> bool:
+        """Return whether a bundle that was kept ended together with its machine.
+
+        A house may lose its power three times in a row, and its best bundle must not go for it.
+        """
+        ledger, boots = self.ledger, {self.ledger.boot_id, self._boot_id}
+        is_another_boot = len(boots) == 2 and "" not in boots
+        return ledger.starts > 0 and not ledger.is_on_probation and is_another_boot
 
     def end(self) -> None:
         """Note that the daemon ends because it was told to: that is no crash."""

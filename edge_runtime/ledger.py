@@ -32,6 +32,7 @@ class Ledger(Payload, frozen=True, kw_only=True):
         wish: What asked for the bundle that serves; None = nothing did.
         is_on_probation: Whether it has still to show that it works.
         starts: Starts in a row, of the bundle that serves, that did not become well.
+        boot_id: The machine's boot of the last of them; empty = not known.
         newest: Highest sequence that was ever kept, whoever has signed it; -1 = none.
         newest_by: The same by the key that has signed it, its fingerprint; empty = nobody has noted
             that, and `newest` is all that is known.
@@ -45,6 +46,7 @@ class Ledger(Payload, frozen=True, kw_only=True):
     wish: Install | None = None
     is_on_probation: bool = False
     starts: int = 0
+    boot_id: str = ""
     newest: int = -1
     newest_by: Mapping[str, int] = {}
     answered: str = ""

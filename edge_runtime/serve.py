@@ -161,7 +161,11 @@ def _run(
     samples = _samples(config, state)
     try:
         reports = UpdateReports(topics, outbox, publisher, clock)
-        handover = None if config.updates is None else Handover(config.models, reports, ledger)
+        handover = (
+            None
+            if config.updates is None
+            else Handover(config.models, reports, ledger, clock.boot_id())
+        )
         bundle = serving_bundle(config.models) if handover is None else handover.begin()
         precisions = PrecisionFile(state, threads=config.models.threads)
         measured = precisions.read(bundle.digest)

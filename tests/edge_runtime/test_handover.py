@@ -154,7 +154,7 @@ def test_a_verdict_that_finds_the_inbox_full_is_given_again(home: Home, tmp_path
     config, topics, clock, gate = home.device.config, home.device.topics, ClipClock(), Gate()
     outbox = Outbox(tmp_path / "outbox.sqlite3", OutboxConfig())
     reports = UpdateReports(topics, outbox, gate, clock)
-    handover = Handover(config.models, reports, LedgerFile(home.device.store))
+    handover = Handover(config.models, reports, LedgerFile(home.device.store), "")
     updater = Updater(config, topics, gate, handover, reports, handover.begin(), clock)
     updater.start()
     wishes = [encode(wish_for(home.bundle(3))) for _ in range(2)]
@@ -204,6 +204,25 @@ def test_three_crashes_in_a_row_bring_the_bundle_before_back(
     with home.device:
         told = wait_for_step(home.heard, "rolled_back")
     assert told["reason"] == "daemon ended 3 times before it was well"
+
+
+def test_a_house_that_loses_its_power_again_and_again_keeps_its_bundle(home: Home) -> None:
+    home.commit(2)
+    served = []
+    for number in range(2 * ALLOWED_STARTS):
+        home.device.boot_id = f"boot {number}"
+        served.append(home.crash())
+    assert served == [2] * (2 * ALLOWED_STARTS)
+    assert [home.crash() for _ in range(ALLOWED_STARTS)][-1] == 1  # without its power going
+
+
+def test_a_bundle_on_probation_is_left_though_the_machine_goes_down_with_it(home: Home) -> None:
+    home.hand_over(2)
+    served = []
+    for number in range(ALLOWED_STARTS + 1):
+        home.device.boot_id = f"boot {number}"
+        served.append(home.crash())
+    assert served == [2] * ALLOWED_STARTS + [1]
 
 
 def test_an_orderly_end_is_no_crash(home: Home) -> None:

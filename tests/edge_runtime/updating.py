@@ -147,6 +147,7 @@ class Device:
         )
         self.clock = clock or Clock()
         self.topics = Topics("transom", name)
+        self.boot_id = "the first"
         self.serves = 0  # sequence of the bundle, from the first start on
         self._folder = folder
 
@@ -156,7 +157,7 @@ class Device:
             self.config.mqtt, self.topics, self.outbox, secret=None, clock=Clock()
         )
         reports = UpdateReports(self.topics, self.outbox, self.publisher, Clock())
-        self.handover = Handover(self.config.models, reports, LedgerFile(self.store))
+        self.handover = Handover(self.config.models, reports, LedgerFile(self.store), self.boot_id)
         self.bundle = self.handover.begin()
         self.serves = self.bundle.manifest.sequence
         self.updater = Updater(
