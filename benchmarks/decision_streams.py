@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.restless_pictures import Disturb, still
-from edge_runtime.capture import read_file
 from edge_runtime.capture_process import Pace
 from edge_runtime.classifier import Classifier
+from edge_runtime.clips import read_file
 from edge_runtime.motion import GATE_PX, MotionGate
 from transom.bundle import Bundle
 from transom.crop import crop_zone, grey_zone

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.clips import read_file
 from edge_runtime.motion import GATE_PX, LOOK_EVERY_S, MotionGate
-from edge_runtime.sources import read_file
 from train.scenes.clip import DEFAULT_SCRIPT, ClipTruth, generate_clip
 from transom.crop import grey_zone
 

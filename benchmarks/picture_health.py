@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.clips import read_file
 from edge_runtime.frozen import FreezeWatch
 from edge_runtime.picture import PictureHealth
-from edge_runtime.sources import read_file
 from edge_runtime.view import MOST_SHIFT, Look, Reference, corner_shift, no_shift
 from train.metrics import wilson_interval
 from transom.geometry import Zone

@@ -21,17 +21,11 @@ from edge_runtime.capture_process import Order, Report
 from edge_runtime.frame_ring import Frame, FrameRing
 from edge_runtime.outage import CameraStatus, Presence
 from edge_runtime.redaction import redact, shown_source
-from edge_runtime.sources import (
-    ENVIRONMENT,
-    OPEN_TIMEOUT_S,
-    open_source,
-    read_file,
-    read_timeout,
-)
+from edge_runtime.sources import ENVIRONMENT, OPEN_TIMEOUT_S, read_timeout
 from edge_runtime.wake import Wake
 from transom.config import CameraConfig, CaptureConfig
 
-__all__ = ["Camera", "CameraProcess", "CameraStatus", "Frame", "open_source", "read_file"]
+__all__ = ["Camera", "CameraProcess", "CameraStatus", "Frame"]
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from edge_runtime.capture import CameraStatus, Frame, read_file
+from edge_runtime.capture import CameraStatus, Frame
+from edge_runtime.clips import FilePicture, read_file
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import Daemon
 from edge_runtime.delivery import Pace
@@ -24,7 +25,6 @@ from edge_runtime.link import Received
 from edge_runtime.mqtt import PublisherCounters
 from edge_runtime.notify import Notifier
 from edge_runtime.outbox import OutboxCounts
-from edge_runtime.sources import FilePicture
 from transom.bundle import Bundle
 from transom.config import CameraConfig, Config
 from transom.crop import Image

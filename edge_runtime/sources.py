@@ -6,14 +6,15 @@ OpenCV reads V4L2, RTSP and files; MJPEG over HTTP has a reader of its own (`mjp
 import importlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import cv2
 import numpy as np
 
+from edge_runtime.clips import NOTHING, MediaTime, is_key_frame, open_clip
 from edge_runtime.redaction import shown_source
 from transom.config import CameraConfig
 from transom.crop import Image
@@ -32,15 +33,8 @@ _RTSP_ANSWER = re.compile(r"method [A-Z]+ failed: (\d{3}) \(([A-Za-z ]{1,60})\)"
 _NO_CONNECTION = re.compile(
     r"(?:Connection to \S+ failed|Failed to resolve hostname \S+): ([A-Za-z ]{1,60})"
 )
-_LONGEST_GAP_S = 60.0
-_JUMP_S = 1.0
-_PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 INTERLACED = "Cannot convert interlaced"
 """What FFmpeg says where OpenCV gives whatever lies in its memory for an interlaced picture."""
-_NOTHING = (
-    "holds no picture that can be read; a clip of another codec is converted by "
-    "ffmpeg -i CLIP -c:v libx264 NEW.mp4"
-)
 ENVIRONMENT = {
     # UDP loses packets, and H.264 without them is grey or smeared. Left alone, FFmpeg opens one
     # after twenty pictures, to learn a rate that nobody asks for, and waits 5 s for a key frame.
@@ -108,127 +102,13 @@ def open_source(
     if scheme in ("rtsp", "rtsps"):
         return _RtspSource(config.source, config.username, secret, read_timeout_s, printed)
     if scheme == "file":
-        return _FileSource(config.source, _file_path(place), config.loop, wait)
+        return _FileSource(config.source, Path(place.removeprefix("//")), config.loop, wait)
     raise CameraError(f"{shown_source(config.source)}: no source is called {scheme}:")
 
 
 def read_timeout(fps: float) -> float:
     """Return how long a picture may take, seconds, where `fps` are expected."""
     return max(READ_TIMEOUT_S, 3.0 / fps)
-
-
-class FilePicture(NamedTuple):
-    """One picture of a clip.
-
-    Attributes:
-        clip_s: Seconds since the clip's start, growing.
-        image: (H, W, 3) uint8 BGR.
-        key_frames: How many key frames the clip has had so far; None = its pictures stand each
-            for itself.
-    """
-
-    clip_s: float
-    image: Image
-    key_frames: int | None = None
-
-
-def read_file(path: Path, folder_fps: float = 5.0) -> Iterator[FilePicture]:
-    """Read a clip, or a folder of pictures in the order of their names, as fast as it goes.
-
-    Args:
-        path: Video file or folder.
-        folder_fps: Pictures of a folder per second of its time.
-
-    Yields:
-        The pictures, in the order of their time.
-
-    Raises:
-        CameraError: There is nothing that can be read.
-    """
-    frames = _read_folder(path, folder_fps) if path.is_dir() else _read_clip(path)
-    first = next(frames, None)
-    if first is None:
-        kinds = f"holds no picture ({', '.join(sorted(_PICTURES))})"
-        raise CameraError(f"{path}: {kinds if path.is_dir() else _NOTHING}")
-    yield first
-    yield from frames
-
-
-def _read_folder(path: Path, fps: float) -> Iterator[FilePicture]:
-    # A name that begins with a dot is no picture: macOS leaves such beside each that it copies.
-    names = sorted(
-        entry
-        for entry in path.iterdir()
-        if entry.suffix.lower() in _PICTURES and not entry.name.startswith(".")
-    )
-    for index, name in enumerate(names):
-        image = cv2.imread(str(name), cv2.IMREAD_COLOR)
-        if image is None:
-            raise CameraError(f"{name}: is not a picture that can be read")
-        yield FilePicture(index / fps, np.asarray(image, np.uint8))
-
-
-def _read_clip(path: Path) -> Iterator[FilePicture]:
-    capture = _open_file(path, str(path))
-    try:
-        times = _MediaTime(capture)
-        key_frames = 0
-        while capture.grab():
-            seconds = times.of_grabbed()
-            key_frames += _is_key_frame(capture)
-            done, image = capture.retrieve()
-            if done:
-                yield FilePicture(seconds, np.asarray(image, np.uint8), key_frames)
-    finally:
-        capture.release()
-
-
-class _MediaTime:
-    """Time of a file's pictures: their own where it grows, counted by the frame rate otherwise.
-
-    Attributes:
-        interval_s: Between two pictures, by the frame rate.
-    """
-
-    def __init__(self, capture: cv2.VideoCapture) -> None:
-        self._capture = capture
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        self.interval_s = 1.0 / fps if 0.1 <= fps <= 1000.0 else 0.04
-        self._first_s: float | None = None
-        self._last_s = 0.0
-
-    def of_grabbed(self) -> float:
-        """Return seconds since the first picture."""
-        stated_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-        if self._first_s is None:
-            self._first_s = stated_s
-        elif self._last_s < stated_s - self._first_s < self._last_s + _LONGEST_GAP_S:
-            self._last_s = stated_s - self._first_s
-        else:
-            is_elsewhere = abs(stated_s - self._first_s - self._last_s) >= _JUMP_S
-            self._last_s += self.interval_s
-            if is_elsewhere:  # recordings joined, or a pause: from here on it grows again
-                self._first_s = stated_s - self._last_s
-        return self._last_s
-
-
-def _file_path(place: str) -> Path:
-    return Path(place.removeprefix("//"))
-
-
-def _open_file(path: Path, shown: str) -> cv2.VideoCapture:
-    if not path.is_file():
-        raise CameraError(f"{shown}: there is no such file")
-    # Absolute: before a colon in a recording's name, FFmpeg would take it for a protocol's.
-    place = str(path.absolute())
-    capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened():
-        raise CameraError(f"{shown}: is not a video that can be read")
-    return capture
-
-
-def _is_key_frame(capture: cv2.VideoCapture) -> bool:
-    return int(capture.get(cv2.CAP_PROP_FRAME_TYPE)) == ord("I")
 
 
 class _OpenCvSource:
@@ -248,7 +128,7 @@ class _OpenCvSource:
         return np.asarray(image, np.uint8) if done else None
 
     def has_key_frame(self) -> bool:
-        return _is_key_frame(self._capture)
+        return is_key_frame(self._capture)
 
     def release(self) -> None:
         self._capture.release()
@@ -372,23 +252,23 @@ class _FileSource(_OpenCvSource):
     def __init__(
         self, source: str, path: Path, loop: bool, wait: Callable[[float], object]
     ) -> None:
-        super().__init__(_open_file(path, source), source)
+        super().__init__(open_clip(path, source), source)
         self._path = path
         self._loop = loop
         self._wait = wait
-        self._times = _MediaTime(self._capture)
+        self._times = MediaTime(self._capture)
         self._started_s: float | None = None
 
     def grab(self) -> bool:
         if not self._capture.grab():
             if self._started_s is None:
-                raise CameraError(f"{self._shown}: {_NOTHING}")
+                raise CameraError(f"{self._shown}: {NOTHING}")
             if not self._loop:
                 return False
             self._wait(self._times.interval_s)  # the last picture is to be seen, too
             self._capture.release()
-            self._capture = _open_file(self._path, self._shown)
-            self._times, self._started_s = _MediaTime(self._capture), None
+            self._capture = open_clip(self._path, self._shown)
+            self._times, self._started_s = MediaTime(self._capture), None
             return self.grab()
         media_s = self._times.of_grabbed()
         now_s = time.monotonic()

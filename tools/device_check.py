@@ -19,8 +19,8 @@ import numpy as np
 import onnxruntime
 
 import edge_runtime.daemon  # noqa: F401 - that it can be imported is part of the check
-from edge_runtime.capture import read_file
 from edge_runtime.classifier import Classifier
+from edge_runtime.clips import read_file
 from edge_runtime.replay import replay
 from transom.bundle import Bundle, read_bundle
 from transom.config import load_config

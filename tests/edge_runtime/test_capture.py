@@ -19,7 +19,8 @@ import numpy.typing as npt
 import pytest
 
 from edge_runtime import sources
-from edge_runtime.capture import MOST_HELD, CameraProcess, read_file
+from edge_runtime.capture import MOST_HELD, CameraProcess
+from edge_runtime.clips import read_file
 from edge_runtime.delivery import waiter
 from edge_runtime.frame_ring import FrameRing
 from edge_runtime.one_picture import take_picture

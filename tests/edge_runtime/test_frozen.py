@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edge_runtime.clips import read_file
 from edge_runtime.frozen import KEYLESS_S, FreezeWatch
-from edge_runtime.sources import read_file
 
 Image = npt.NDArray[np.uint8]
 Scene = Callable[..., Image]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge_runtime.sources import read_file
+from edge_runtime.clips import read_file
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import CHECK_S, COVERED_S, MOVED_S, RENEWED_S, ViewWatch
 from train.scenes.clip import ClipTruth, generate_clip
