@@ -1,11 +1,17 @@
 """Pictures as they lie in a data set: read whole and upright, or said why not."""
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from transom.crop import Image
+
+# Not those without a length, nor what would be damage in the data behind a start of scan.
+_JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xdf\xe0-\xef\xfe]")
+_JPEG_END = 0xD9
+_HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
 class ImageError(Exception):
@@ -29,12 +35,34 @@ def read_image(path: Path) -> Image:
     except cv2.error as error:
         raise ImageError(f"image {path} cannot be decoded: {error.err}") from error
     if image is None:
-        raise ImageError(f"image {path} is no image that OpenCV reads")
+        raise ImageError(f"image {path} {_unreadable(data)}")
     return np.asarray(image, np.uint8)
 
 
 def _is_cut_off(data: bytes) -> bool:
     """Whether the end is missing; OpenCV fills what it does not find with grey and says nothing."""
     if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return data.startswith(b"\x89PNG") and b"IEND" not in data[-1024:]
+        return not _has_jpeg_end(data)
+    return data.startswith(b"\x89PNG") and b"IEND" not in data
+
+
+def _has_jpeg_end(data: bytes) -> bool:
+    """Whether the picture ends in this file; a phone may have put a film behind its end."""
+    place = 2
+    while found := _JPEG_MARKER.search(data, place):
+        kind = found.group()[-1]
+        if kind == _JPEG_END:
+            return True
+        # What a segment holds may look like a marker: it is passed over by its length.
+        size = data[found.end() : found.end() + 2]
+        place = found.end() + int.from_bytes(size, "big")
+    return False
+
+
+def _unreadable(data: bytes) -> str:
+    """What a file is that OpenCV does not read, and what to do."""
+    if not data:
+        return "is empty; copy it again"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        return "is HEIC, whatever its name, and OpenCV does not read that; save it as JPEG"
+    return "is no image that OpenCV reads"

@@ -208,6 +208,37 @@ def test_an_image_that_is_cut_off_is_refused(tmp_path: Path, suffix: str) -> Non
         read_image(path)
 
 
+@pytest.mark.parametrize("is_progressive", [0, 1])
+def test_a_film_behind_a_phone_s_picture_does_not_make_it_cut_off(
+    tmp_path: Path, is_progressive: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, is_progressive, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
+    whole = cv2.imencode(".jpg", noise, options)[1].tobytes()
+    path = tmp_path / "motion.jpg"
+    path.write_bytes(whole + b"\x00\x00\x00\x18ftypmp42" + b"\xff\xd9\xff\xda" * 9)
+    assert read_image(path).shape == (64, 64, 3)
+    # An end that is only that of the preview in its EXIF is none of the picture's.
+    preview = b"\xff\xe1\x00\x06\xff\xd8\xff\xd9"
+    path.write_bytes(whole[:2] + preview + whole[2 : len(whole) // 2])
+    with pytest.raises(ImageError, match="cut off"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty; copy it again"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(99), "is HEIC.*save it as JPEG"),
+        (b"hello", "is no image that OpenCV reads"),
+    ],
+)
+def test_what_is_no_picture_is_called_what_it_is(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "photo.jpg").write_bytes(data)
+    with pytest.raises(ImageError, match=said):
+        read_image(tmp_path / "photo.jpg")
+
+
 def test_grey_and_transparent_images_become_three_channels(tmp_path: Path) -> None:
     for name, shape in (("grey.png", (8, 9)), ("alpha.png", (8, 9, 4))):
         cv2.imwrite(str(tmp_path / name), np.full(shape, 77, np.uint8))
