@@ -46,6 +46,35 @@ def test_imports_a_folder_for_each_split(tmp_path: Path) -> None:
     assert sorted({row.split for row in dataset.rows}) == ["test", "train", "val"]
 
 
+def test_what_no_person_put_among_the_pictures_is_not_imported(tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    for name in ("open", "shut"):
+        _picture(source / f"train/{name}/a.JFIF.jpg")
+        (source / f"train/{name}/._a.JFIF.jpg").write_bytes(b"\0\5\x16\7")
+        _picture(source / f"train/{name}/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg")
+    _picture(source / ".thumbnails/a.jpg")
+    _picture(source / "__MACOSX/train/open/a.jpg")
+    dataset = import_folders(source, tmp_path / "out")
+    assert dataset.tasks["state"].classes == ("open", "shut")
+    assert sorted((row.image, row.split) for row in dataset.rows) == [
+        ("images/train/open/a.JFIF.jpg", "train"),
+        ("images/train/shut/a.JFIF.jpg", "train"),
+    ]
+    assert dataset.mistakes == ()
+
+
+def test_pictures_of_a_kind_that_is_not_imported_are_named(tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    for name in ("open", "shut"):
+        _picture(source / f"{name}/a.jpg")
+        (source / f"{name}/b.jfif").write_bytes((source / f"{name}/a.jpg").read_bytes())
+    (source / "open/IMG_1.HEIC").write_bytes(b"....ftypheic")
+    dataset = import_folders(source, tmp_path / "out")
+    assert len(dataset.rows) == 4
+    assert [Path(mistake.file).name for mistake in dataset.mistakes] == ["IMG_1.HEIC"]
+    assert "save it as JPEG" in dataset.mistakes[0].what
+
+
 def test_an_import_that_fails_leaves_nothing(tmp_path: Path) -> None:
     _picture(tmp_path / "photos/only/a.jpg")
     with pytest.raises(DatasetError, match="at least 2 classes"):
@@ -92,6 +121,15 @@ def test_reads_class_names_however_they_are_written(tmp_path: Path, yaml: str) -
     dataset = import_yolo(_yolo(tmp_path, "1 0.5 0.5 0.2 0.4\n", yaml), tmp_path / "out")
     assert dataset.tasks["state"].classes == ("closed_door", "open")
     assert dataset.rows[0].labels["state"] == "open"
+
+
+def test_yolo_files_as_editors_of_windows_write_them_are_read(tmp_path: Path) -> None:
+    source = _yolo(tmp_path, "\ufeff0 0.5 0.5 0.5 0.5\r\n", "\ufeffnames: [shut, open]\r\n")
+    dataset = import_yolo(source, tmp_path / "out")
+    assert [row.labels["state"] for row in dataset.rows] == ["shut"]
+    (source / "train").rename(source / "Train")
+    again = import_yolo(source, tmp_path / "again")
+    assert [row.split for row in again.rows] == ["train"]
 
 
 def test_a_yolo_box_past_the_edge_is_cut_and_one_without_area_left_out(tmp_path: Path) -> None:

@@ -12,11 +12,21 @@ import cv2
 
 from train.progress import Progress
 from transom.crop import Image
-from transom.dataset import SPLITS, Dataset, Row, read_dataset, write_dataset
+from transom.dataset import SPLITS, Dataset, Mistake, Row, read_dataset, write_dataset
 from transom.errors import DatasetError
 from transom.tasks import Task, TaskSet
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+)
+
+_OTHER_PICTURES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+)
+"""What a person takes for pictures, too: left out, but not without a word."""
+
+_NOT_OF_PERSONS = frozenset({"__MACOSX", "@eaDir"})
+"""Folders that archives of macOS, and Synology's for its previews, put among a person's own."""
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -90,10 +100,37 @@ def one_task(task: str, classes: Sequence[str]) -> TaskSet:
         raise DatasetError(str(error)) from error
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without those that no person made."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and _is_of_person(path.name))
+
+
 def images_below(folder: Path) -> list[Path]:
-    """Return the pictures at any depth, sorted."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(path for path in found if path.is_file())
+    """Return the pictures at any depth, sorted, without those that no person put there."""
+    return _files_below(folder, IMAGE_SUFFIXES)
+
+
+def other_pictures_below(folder: Path) -> list[Mistake]:
+    """Name the pictures at any depth of a kind that is not imported."""
+    kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+    return [
+        Mistake(str(path), 0, f"is none of {kinds}; save it as JPEG", is_error=False)
+        for path in _files_below(folder, _OTHER_PICTURES)
+    ]
+
+
+def _files_below(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    return sorted(
+        path
+        for path in found
+        if all(map(_is_of_person, path.relative_to(folder).parts)) and path.is_file()
+    )
+
+
+def _is_of_person(name: str) -> bool:
+    """Whether a name may be a person's: macOS leaves a ._NAME beside each file that it copies."""
+    return not name.startswith(".") and name not in _NOT_OF_PERSONS
 
 
 def place_of(path: Path, folder: Path) -> str:
@@ -113,7 +150,7 @@ def read_text(path: Path) -> str:
         DatasetError: It cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
 

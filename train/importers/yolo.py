@@ -11,6 +11,7 @@ from train.importers.writing import (
     copies_of,
     images_below,
     one_task,
+    other_pictures_below,
     place_of,
     read_text,
     require_folder,
@@ -43,7 +44,8 @@ def import_yolo(
         progress: Told how many pictures are copied.
 
     Returns:
-        The data set; its `mistakes` name the boxes that are too small to be a zone.
+        The data set; its `mistakes` name the boxes that are too small to be a zone, and the
+        pictures of a kind that is not imported.
 
     Raises:
         DatasetError: No class names, no labelled picture, or a line that is no box.
@@ -52,12 +54,12 @@ def import_yolo(
     names = [class_name(name) for name in classes or _yolo_classes(source)]
     rows: list[Row] = []
     images: list[Path] = []
-    left_out: list[Mistake] = []
+    left_out = other_pictures_below(source)
     for image in images_below(source):
         labels = _yolo_labels_of(image)
         if labels is None:
             continue
-        folders = image.relative_to(source).parts[:-1]
+        folders = [name.lower() for name in image.relative_to(source).parts[:-1]]
         split = next((SPLIT_NAMES[name] for name in folders if name in SPLIT_NAMES), "")
         boxes = _read_yolo(labels, len(names), left_out)
         if boxes:
