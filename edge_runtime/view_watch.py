@@ -87,11 +87,18 @@ class ViewWatch:
             self._lost_s = None if self._reason is None else self._lost_s
         self._checked_s = now_s
         has_colour = _has_colour(image)
+        # Exposure settles anew whenever the light turns to infra-red or back.
+        self._usable_s.pop(not has_colour, None)
         reference = self._references.get(has_colour)
+        if reference is not None and reference.can_judge:
+            self._compare(reference, Look.at(image), has_colour, now_s)
+            return self._reason
+        if self._lost_s is not None:
+            self._find_in_other_light(Look.at(image), has_colour)
         if reference is None:
             self._take_reference(image, has_colour, now_s)
-        elif reference.can_judge:
-            self._compare(reference, Look.at(image), has_colour, now_s)
+        elif self._reason is None:
+            self._lost_s = None  # no later picture in this light could find it again
         return self._reason
 
     @property
@@ -121,6 +128,18 @@ class ViewWatch:
         reference = Reference.of(Look.at(image), self._zones, self._shift)
         self._references[has_colour] = reference
         self._save()
+
+    def _find_in_other_light(self, look: Look, has_colour: bool) -> None:
+        """End a loss that the last minutes of daylight or of infra-red made, not a push.
+
+        Before a camera turns to infra-red its picture may be so dim that nothing is found in it.
+        """
+        reference = self._references.get(not has_colour)
+        if reference is None or not reference.can_judge:
+            return
+        found = reference.find(look, self._shift)
+        if found is not None and corner_shift(found.shift, reference.size) <= MOST_SHIFT:
+            self._lost_s = self._reason = None
 
     def _compare(self, reference: Reference, look: Look, has_colour: bool, now_s: float) -> None:
         found = reference.find(look, self._recent[-1] if self._recent else self._shift)

@@ -201,6 +201,40 @@ def test_a_camera_that_was_moved_does_not_learn_its_wrong_view_at_nightfall(
     assert set(day.see(infrared(shifted(room, 0.2)), 60.0)) == {"moved"}
 
 
+def test_a_dusk_too_dim_to_find_the_view_in_ends_with_the_infra_red_light(
+    day: Day, room: Image
+) -> None:
+    dim = cv2.GaussianBlur((0.25 * room).astype(np.uint8), (0, 0), 12)
+    assert day.see(noisy(np.asarray(dim, np.uint8)), 40.0)[-1] in ("covered", "moved")
+
+    assert day.see(infrared(room), 20.0)[-1] is None
+    assert not day.watch.is_lost
+    assert day.see(infrared(shifted(room, 0.2)), 30.0)[-1] == "moved"
+
+
+def test_infra_red_light_that_has_flickered_before_settles_all_the_same(
+    day: Day, room: Image
+) -> None:
+    day.see(infrared(room), CHECK_S)  # as a camera's filter clicks at its start
+    day.see(noisy(room), 600.0)
+    glaring = np.clip(infrared(np.zeros_like(room)).astype(np.int16) + 215, 0, 255)
+    day.see(glaring.astype(np.uint8), 2.0)
+
+    assert day.see(infrared(room), 30.0)[-1] is None
+    assert day.see(infrared(shifted(room, 0.2)), 30.0)[-1] == "moved"
+
+
+def test_a_view_lost_in_the_last_of_the_daylight_is_not_lost_for_the_night(
+    day: Day, room: Image
+) -> None:
+    day.see(noisy(np.asarray(cv2.GaussianBlur(room, (0, 0), 30), np.uint8)), 3.0)
+    assert day.watch.is_lost
+
+    wall = np.repeat(np.full((480, 640, 1), 120, np.uint8), 3, axis=2)
+    assert set(day.see(wall, 30.0)) == {None}
+    assert not day.watch.is_lost
+
+
 def test_a_room_that_is_furnished_anew_bit_by_bit_is_the_same_view(day: Day, room: Image) -> None:
     image = room.copy()
     for step in range(8):
