@@ -36,6 +36,8 @@ MOVED_S = 15.0
 COVERED_S = 8.0
 RENEWED_S = 3600.0
 """A place that was not found for so long, while most were, is taken anew: a room changes."""
+RETAKEN_S = 600.0
+"""How often a reference with too few places to judge by is tried to be taken anew."""
 UNSEEN_S = 6.0
 """A longer gap between two usable pictures begins the times above anew."""
 
@@ -63,6 +65,9 @@ class ViewWatch:
         if store is not None and config.fixed:
             self._references = store.read(config).references
         self._found_s: dict[bool, list[float]] = {}
+        self._compared_s: dict[bool, float] = {}
+        self._retaken: dict[bool, Reference] = {}
+        self._retaken_s: dict[bool, float] = {}
         self._shift = no_shift()
         self._recent: deque[Shift] = deque(maxlen=_MEDIAN_OF)
         self._size: Size = (1, 1)
@@ -99,6 +104,7 @@ class ViewWatch:
             self._take_reference(image, has_colour, now_s)
         elif self._reason is None:
             self._lost_s = None  # no later picture in this light could find it again
+            self._retake_reference(image, has_colour, now_s)
         return self._reason
 
     @property
@@ -128,6 +134,25 @@ class ViewWatch:
         reference = Reference.of(Look.at(image), self._zones, self._shift)
         self._references[has_colour] = reference
         self._save()
+
+    def _retake_reference(self, image: Image, has_colour: bool, now_s: float) -> None:
+        """Take a reference anew that was taken when there was too little to see, as by night.
+
+        It must be there at the next try as well: somebody may have stood in the first.
+        """
+        if now_s - self._retaken_s.setdefault(has_colour, now_s) < RETAKEN_S:
+            return
+        self._retaken_s[has_colour] = now_s
+        look = Look.at(image)
+        before = self._retaken.pop(has_colour, None)
+        found = None if before is None else before.find(look, self._shift)
+        if before is not None and found is not None:
+            self._references[has_colour] = before
+            self._save()
+            return
+        reference = Reference.of(look, self._zones, self._shift)
+        if reference.can_judge:
+            self._retaken[has_colour] = reference
 
     def _find_in_other_light(self, look: Look, has_colour: bool) -> None:
         """End a loss that the last minutes of daylight or of infra-red made, not a push.
@@ -166,6 +191,10 @@ class ViewWatch:
         self, reference: Reference, look: Look, found: Found, has_colour: bool, now_s: float
     ) -> None:
         seen_s = self._found_s.setdefault(has_colour, [now_s] * len(reference.points))
+        gap_s = now_s - self._compared_s.get(has_colour, now_s)
+        if gap_s > UNSEEN_S:  # a night of the other light, say, in which nobody looked for them
+            seen_s[:] = [moment_s + gap_s for moment_s in seen_s]
+        self._compared_s[has_colour] = now_s
         for index in np.flatnonzero(found.agreeing):
             seen_s[index] = now_s
         old = np.array([now_s - moment_s > RENEWED_S for moment_s in seen_s])

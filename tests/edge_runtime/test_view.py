@@ -81,6 +81,11 @@ def sprayed(image: Image) -> Image:
     return noisy((0.3 * blurred + 0.7 * np.array([60, 90, 120])).astype(np.uint8))
 
 
+def blurred(image: Image) -> Image:
+    """Usable, but without a corner."""
+    return noisy(np.asarray(cv2.GaussianBlur(image, (0, 0), 40), np.uint8), 1.0)
+
+
 class Day:
     """A watch and its time; what it sees is shown for some seconds."""
 
@@ -235,16 +240,58 @@ def test_a_view_lost_in_the_last_of_the_daylight_is_not_lost_for_the_night(
     assert not day.watch.is_lost
 
 
-def test_a_room_that_is_furnished_anew_bit_by_bit_is_the_same_view(day: Day, room: Image) -> None:
+def test_a_room_that_is_furnished_anew_bit_by_bit_is_the_same_view(
+    day: Day, room: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_runtime.view_watch.RENEWED_S", 30.0)
     image = room.copy()
     for step in range(8):
         part = np.s_[:, step * 80 : step * 80 + 80]
         image[part] = RANDOM.integers(40, 200, (12, 2, 3), np.uint8).repeat(40, 0).repeat(40, 1)
-        for _ in range(3):
-            day.see(noisy(image), 20.0)
-            day.now_s += RENEWED_S / 2
+        day.see(noisy(image), 40.0)
     assert day.see(noisy(image), 30.0)[-1] is None
     assert not day.watch.is_lost
+
+
+def test_what_nobody_looked_for_all_night_is_not_taken_anew_in_the_morning(
+    config: CameraConfig, room: Image, tmp_path: Path
+) -> None:
+    store = ViewStore(tmp_path / "views")
+    day = Day(config, store)
+    day.see(noisy(room), 20.0)
+    before = store.read(config).references[True]
+    day.now_s += 10 * RENEWED_S
+    curtain = room.copy()
+    curtain[:, :160] = noisy(np.full((480, 160, 3), (70, 90, 120), np.uint8), 12.0)
+    day.see(curtain, 5.0)
+
+    assert not day.watch.is_lost
+    assert np.array_equal(store.read(config).references[True].patches, before.patches)
+
+
+@pytest.fixture
+def poor_day(config: CameraConfig, room: Image, monkeypatch: pytest.MonkeyPatch) -> Day:
+    """A camera that was set up when there was hardly anything to see."""
+    monkeypatch.setattr("edge_runtime.view_watch.RETAKEN_S", 20.0)
+    day = Day(config)
+    assert set(day.see(blurred(room), 10.0)) == {None}
+    return day
+
+
+def test_a_view_set_up_when_there_was_little_to_see_is_taken_anew(
+    poor_day: Day, room: Image
+) -> None:
+    poor_day.see(noisy(room), 50.0)
+
+    assert poor_day.see(shifted(room, 0.2), 20.0)[-1] == "moved"
+
+
+def test_what_stands_before_a_view_of_few_corners_for_a_while_is_not_taken_for_it(
+    poor_day: Day, room: Image
+) -> None:
+    poor_day.see(noisy(room), 25.0)
+
+    assert set(poor_day.see(blurred(room), 60.0)) == {None}
 
 
 # What outlives the daemon
