@@ -11,10 +11,11 @@ a warm-up in which the networks' precisions are measured and the views taken dow
 process has for itself (anonymous pages): what it shares with others looks smaller and larger as
 they come and go.
 
-Frames and tensors come and go all the time, and what is freed is given back twice a minute. So what
-the daemon *holds* is each minute's lowest value. The slope is that of a straight line through
-these, per hour of the run; its 95 % interval is from a bootstrap over five minutes at a time, which
-neighbouring values share. The highest value is told beside it.
+Frames and tensors come and go all the time, and what is freed is given back twice a minute, to be
+taken again within a moment. So what the daemon *holds* is each minute's lowest value, of twenty
+looks a second: with one a second the lowest of a minute is some MiB higher, by chance. The slope
+is that of a straight line through these, per hour of the run; its 95 % interval is from a bootstrap
+over five minutes at a time, which neighbouring values share. The highest value is told beside it.
 
 Descriptors are counted apart: those of the main process, and those of each camera's process. One
 that is open for a moment (a file that is replaced, a journal) shows as a highest value and is gone
@@ -51,7 +52,7 @@ from transom.messages import Diagnostics
 from transom.starter import STARTER
 
 CAMERAS, CAMERA_FPS, HOUSE_FPS = 4, 25.0, 5.0
-EVERY_S, WARM_UP_S, BLOCK_MINUTES = 1.0, 180.0, 5
+EVERY_S, LOOKS, WARM_UP_S, BLOCK_MINUTES = 1.0, 20, 180.0, 5
 ROUNDS = 2000
 MOST_SLOPE_MIB_H = 1.0
 FULL_MINUTES = 120
@@ -76,7 +77,7 @@ class Moment:
 
     Attributes:
         minute: Since the end of the warm-up.
-        main_mib: Memory of the main process that is its own.
+        main_mib: Memory of the main process that is its own, the least since the moment before.
         cameras_mib: The same of all cameras' processes.
         main_descriptors: Open in the main process.
         camera_descriptors: Open in each camera's process, by its id.
@@ -130,15 +131,30 @@ class Listener:
 
 def own_mib(process: int) -> float:
     """Return the memory that a process has for itself, MiB."""
-    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Anonymous:"):
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024.0
-    raise AssertionError("every kernel since 4.14 tells it")
+    raise AssertionError("every kernel since 4.5 tells it")
 
 
-def look(process: int, minute: float) -> Moment:
-    """Return what a daemon and its cameras' processes hold now."""
-    own = own_mib(process)
+def least_mib(process: int) -> float:
+    """Return the least memory that a process has for itself within `EVERY_S`, MiB."""
+    least = math.inf
+    for _ in range(LOOKS):
+        least = min(least, own_mib(process))
+        time.sleep(EVERY_S / LOOKS)
+    return least
+
+
+def look(process: int, began_s: float) -> Moment:
+    """Return what a daemon and its cameras' processes hold now.
+
+    Args:
+        process: The daemon's.
+        began_s: When the warm-up was over, monotonic.
+    """
+    own = least_mib(process)
+    minute = (time.monotonic() - began_s) / 60.0
     memory, descriptors, threads = 0.0, {}, _count(process, "task")
     for child in map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()):
         try:
@@ -158,9 +174,13 @@ def watch(daemon: subprocess.Popen[bytes], minutes: float) -> list[Moment]:
     """Return what a daemon holds, every few seconds."""
     began_s = time.monotonic()
     moments: list[Moment] = []
-    while (passed_s := time.monotonic() - began_s) < 60.0 * minutes and daemon.poll() is None:
-        moments.append(look(daemon.pid, passed_s / 60.0))
-        time.sleep(EVERY_S)
+    while time.monotonic() - began_s < 60.0 * minutes:
+        try:
+            moments.append(look(daemon.pid, began_s))
+        except (AssertionError, FileNotFoundError, ProcessLookupError):
+            if daemon.poll() is None:
+                raise
+            break  # it has ended: whoever called says so
     return moments
 
 

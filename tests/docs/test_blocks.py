@@ -146,6 +146,7 @@ def test_every_option_that_a_sentence_names_is_there() -> None:
         "--offline",
         "--seccomp-bpf",
         "--nproc-per-node",
+        "--remove-retained",
         "--strict",
     }
     known = all_options() | others | theirs
