@@ -61,6 +61,7 @@ class _Index(msgspec.Struct, frozen=True):
     kept: list[int]
     failures: list[tuple[int, str]]
     digest: str
+    unopened: list[int] = []
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -104,9 +105,10 @@ def cached_crops(
     form = _Form(size, margin, tuple(steps))
     folder = cache / "crops" / _key(entries, form)
     index = _read_index(folder, size)
-    if index is None:
+    # Permissions may be given, or a share come back, without a change of size or time.
+    if index is None or any(_opens(entries[place][0]) for place in index.unopened):
         try:
-            index = _fill(folder, _jobs(entries), len(entries), form, progress)
+            index = _fill(folder, entries, form, progress)
         except OSError as error:
             raise DatasetError(
                 f"{cache}: the cache of decoded images cannot be written: {error.strerror}; "
@@ -159,9 +161,9 @@ def _jobs(entries: Sequence[tuple[Path, Zone]]) -> list[_Job]:
 
 
 def _fill(
-    folder: Path, jobs: list[_Job], total: int, form: _Form, progress: Progress | None
+    folder: Path, entries: Sequence[tuple[Path, Zone]], form: _Form, progress: Progress | None
 ) -> _Index:
-    size = form.size
+    size, total, jobs = form.size, len(entries), _jobs(entries)
 
     def fill(temporary: Path) -> _Index:
         pixels = temporary / _CROPS
@@ -170,9 +172,18 @@ def _fill(
         failed = {place for place, _ in failures}
         kept = [place for place in range(total) if place not in failed]
         _close_gaps(pixels, kept, total, size)
-        return _Index(kept, failures, _sha256(pixels))
+        unopened = [place for place, _ in failures if not _opens(entries[place][0])]
+        return _Index(kept, failures, _sha256(pixels), unopened)
 
     return fill_entry(folder, fill)
+
+
+def _opens(path: Path) -> bool:
+    try:
+        with path.open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

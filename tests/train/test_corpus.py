@@ -126,6 +126,28 @@ def test_a_changed_image_is_decoded_again(tiny_dataset: Path) -> None:
     assert second.digest != first.digest
 
 
+def test_an_image_that_could_not_be_opened_is_tried_again(
+    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(_load(tiny_dataset))
+    shut = tiny_dataset / read_dataset(tiny_dataset).rows[0].image
+    shut.write_bytes(shut.read_bytes() + b" ")  # not the cached one
+    opened = Path.open
+
+    def refuse(path: Path, *args: object, **options: object):
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        told: list[Mistake] = []
+        assert len(_load(tiny_dataset, report=told.append)) < before
+        assert "Permission denied" in told[0].what
+        assert len(_load(tiny_dataset)) < before
+    assert len(_load(tiny_dataset)) == before
+
+
 def test_a_damaged_cache_entry_is_made_again(tiny_dataset: Path, own_cache: Path) -> None:
     first = np.array(_load(tiny_dataset).crops)
     (pixels,) = own_cache.glob("crops/*/crops.u8")
