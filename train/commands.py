@@ -14,6 +14,7 @@ from train.history import EpochRecord
 from train.progress import Progress, progress_bar
 from train.recipe import Recipe, load_recipe, parse_setting, read_toml
 from transom.dataset import read_dataset
+from transom.errors import RunError
 from transom.starter import STARTER
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def train_command(
             "--resume goes on with the run's own recipe and teachers; leave the others out"
         )
     if resume:
+        if not (out / "recipe.toml").is_file():  # as after a Ctrl-C while pictures are read
+            raise RunError(f"{out}: has nothing to resume yet; leave --resume out")
         recipe = load_recipe(out / "recipe.toml")
     else:
         recipe = resolve_recipe(recipe_file, choose_start(recipe_file, chosen, datasets))

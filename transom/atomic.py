@@ -22,8 +22,18 @@ def write_file(path: Path, data: bytes, mode: int | None = None) -> None:
         mode: Its permissions; None = those of the file that is replaced, 0644 for a new one.
 
     Raises:
-        OSError: The file cannot be written; what was there before is untouched.
+        OSError: The file cannot be written, and is the error's `filename`; what was there before is
+            untouched.
     """
+    try:
+        _replace(path, data, mode)
+    except OSError as error:
+        # A full disk names no file, and a folder that cannot be written one that nobody knows.
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _replace(path: Path, data: bytes, mode: int | None) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,5 +1,6 @@
 """The command `transom`. Each subcommand's module is imported when the command is called."""
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -51,6 +52,8 @@ _EXTRAS = {
     "edge_runtime.web.commands": "web",
 }
 """The extra that a module needs, or else its package."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _LazyGroup(click.Group):
@@ -128,7 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _what_failed(error: OSError) -> str:
     if error.filename is not None and error.strerror is not None:
-        return f"{error.filename}: {error.strerror}"
+        advice = "; make room and try again" if error.errno in _FULL else ""
+        return f"{error.filename}: {error.strerror}{advice}"
     return str(error) or type(error).__name__
 
 

@@ -13,6 +13,7 @@ import base64
 import binascii
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,8 +86,23 @@ def load_private_key(path: Path) -> PrivateKey:
         SignatureError: The file is missing, not PEM, encrypted, or not ECDSA P-256.
     """
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        pem = path.read_bytes()
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        advice = "; make one with: transom keys new" if is_missing else ""
+        raise SignatureError(
+            f"{path}: cannot be read as a private key: {error.strerror}{advice}"
+        ) from error
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except TypeError as error:
+        # Not a new key: the devices trust this one.
+        raise SignatureError(
+            f"{path}: cannot be read as a private key: it has a passphrase, and must have none; "
+            "write it without: "
+            f"openssl pkcs8 -topk8 -nocrypt -in {shlex.quote(str(path))} -out plain.pem"
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise SignatureError(
             f"{path}: cannot be read as a private key: {error}; make one with: transom keys new"
         ) from error

@@ -56,6 +56,11 @@ def test_json_is_what_the_metrics_file_says(data, tmp_path):
     assert set(said["evaluations"]) == {"val", "test"}
 
 
+def test_what_was_stopped_before_it_began_is_told_how_to_begin(data, tmp_path):
+    with pytest.raises(RunError, match=r"run: has nothing to resume yet; leave --resume out"):
+        command(data, "--out", tmp_path / "run", "--resume")
+
+
 def test_a_run_is_read_back_as_it_was_written(folder, data):
     run = read_run(folder)
     assert run.tasks.names == ("kind", "state")

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -82,6 +83,16 @@ def test_a_failure_leaves_the_old_content_and_no_leftovers(tmp_path: Path) -> No
         write_file(tmp_path / "taken", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
     assert (tmp_path / "taken" / "inside").read_bytes() == b"old"
+
+
+def test_a_full_disk_is_said_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_file(tmp_path / "run", b"new")
+    assert caught.value.filename == str(tmp_path / "run")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

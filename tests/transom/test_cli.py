@@ -32,6 +32,10 @@ def unwritable():
     open("/absent/folder/file", "w")
 
 
+def full():
+    raise OSError(28, "No space left on device", "runs/hall/weights.safetensors")
+
+
 def taken():
     raise FileExistsError("house: exists already; a key is never overwritten")
 
@@ -40,8 +44,8 @@ def stop():
     raise KeyboardInterrupt
 
 
-fail, misconfigured, unwritable, taken, stop, fine, three = map(
-    command, (fail, misconfigured, unwritable, taken, stop, lambda: None, lambda: 3)
+fail, misconfigured, unwritable, full, taken, stop, fine, three = map(
+    command, (fail, misconfigured, unwritable, full, taken, stop, lambda: None, lambda: 3)
 )
 """
 
@@ -51,7 +55,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder whose modules hold further commands of `transom`."""
     (tmp_path / "cli_commands_for_tests.py").write_text(COMMANDS)
     monkeypatch.syspath_prepend(tmp_path)
-    names = ("fail", "misconfigured", "unwritable", "taken", "stop", "fine", "three")
+    names = ("fail", "misconfigured", "unwritable", "full", "taken", "stop", "fine", "three")
     for name in names:
         entry = ("cli_commands_for_tests", name, "For tests.")
         monkeypatch.setitem(cli_module._COMMANDS, name, entry)
@@ -90,6 +94,11 @@ def test_what_is_not_a_command_exits_2_and_says_so(
         ("fail", 1, "hall-7.bundle: is damaged; fetch it again\n"),
         ("misconfigured", 78, "a.toml: first\na.toml: second\n"),
         ("unwritable", 1, "/absent/folder/file: No such file or directory\n"),
+        (
+            "full",
+            1,
+            "runs/hall/weights.safetensors: No space left on device; make room and try again\n",
+        ),
         ("taken", 1, "house: exists already; a key is never overwritten\n"),
         ("stop", 130, "stopped\n"),
     ],

@@ -245,8 +245,16 @@ def test_refuses_an_encrypted_key(tmp_path: Path, private_key: PrivateKey) -> No
         serialization.BestAvailableEncryption(b"password"),
     )
     (tmp_path / "key").write_bytes(encrypted)
-    with pytest.raises(SignatureError, match="cannot be read as a private key"):
+    with pytest.raises(
+        SignatureError, match=r"cannot be read as a private key: it has a passphrase.*-nocrypt"
+    ):
         load_private_key(tmp_path / "key")
+
+
+def test_who_may_not_read_a_key_is_not_told_to_make_another(tmp_path: Path) -> None:
+    with pytest.raises(SignatureError) as caught:
+        load_private_key(tmp_path)  # a folder: root may read any file
+    assert str(caught.value) == f"{tmp_path}: cannot be read as a private key: Is a directory"
 
 
 def test_a_private_key_among_the_trusted_ones_is_refused(
