@@ -29,8 +29,7 @@ def write_file(path: Path, data: bytes, mode: int | None = None) -> None:
         _replace(path, data, mode)
     except OSError as error:
         # A full disk names no file, and a folder that cannot be written one that nobody knows.
-        error.filename, error.filename2 = str(path), None
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _replace(path: Path, data: bytes, mode: int | None) -> None:
