@@ -37,6 +37,11 @@ class Pace:
         self._interval_ns = int(1e9 / fps)
         self._due_ns = 0
 
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two that are delivered."""
+        return self._interval_ns / 1e9
+
     def is_due(self, now_ns: int) -> bool:
         """Return whether to deliver the picture that came at `now_ns`."""
         # A picture a little early is taken: the next one would be late.
@@ -86,6 +91,7 @@ def deliver(
     """
     damaged_until_ns = key_frames = 0
     useless_ns: int | None = None
+    most_useless_s = max(USELESS_S, 3.0 * pace.interval_s)
     while not stopping.is_set():
         if not source.grab():
             return False
@@ -106,9 +112,9 @@ def deliver(
         if image is None:
             # It is alive, so nobody else finds out that it delivers nothing.
             useless_ns = now_ns if useless_ns is None else useless_ns
-            if now_ns - useless_ns > USELESS_S * 1e9:
+            if now_ns - useless_ns > most_useless_s * 1e9:
                 raise CameraError(
-                    f"none of its pictures could be decoded whole for {USELESS_S:g} s; is its "
+                    f"none of its pictures could be decoded whole for {most_useless_s:g} s; is its "
                     "codec H.264, H.265 or JPEG, is its picture progressive (not interlaced), and "
                     "the network to it fast enough?"
                 )

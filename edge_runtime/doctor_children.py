@@ -115,6 +115,8 @@ def _what_to_do(camera: CameraConfig, fault: str) -> str:
             "let this machine trust the camera's certificate (update-ca-certificates), or use "
             "http: where the network is trusted"
         )
+    if "key frame" in fault or "interlaced" in fault:
+        return "mend that in the camera's own settings, or its path in source"
     return "check that it is on and in this network, and its address and path in source"
 
 

@@ -66,17 +66,20 @@ class ToldFile:
         """
         try:
             before = self._read()
-            topics = [topic for topic in before.topics if topic not in now.topics]
-            gone = {k: v for k, v in before.components.items() if k not in now.components}
-            ever = Told(
-                topics=(*topics, *now.topics)[-_MOST:],
-                components=dict([*gone.items(), *now.components.items()][-_MOST:]),
-            )
+        except OSError as error:  # and not written over: it may be there another time
+            _log.warning("what was told before is not known path=%s reason=%s", self._path, error)
+            return now
+        topics = [topic for topic in before.topics if topic not in now.topics]
+        gone = {k: v for k, v in before.components.items() if k not in now.components}
+        ever = Told(
+            topics=(*topics, *now.topics)[-_MOST:],
+            components=dict([*gone.items(), *now.components.items()][-_MOST:]),
+        )
+        try:
             if ever != before:
                 write_file(self._path, msgspec.json.encode(ever), mode=0o600)
         except OSError as error:
-            _log.warning("what was told before is not known path=%s reason=%s", self._path, error)
-            return now
+            _log.warning("what is told cannot be written path=%s reason=%s", self._path, error)
         return ever
 
     def _read(self) -> Told:

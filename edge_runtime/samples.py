@@ -63,13 +63,7 @@ class SampleStore:
         self._index = SampleIndex()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._begin()
-            except (sqlite3.DatabaseError, ValueError) as error:
-                if not _is_damage(error):
-                    raise
-                _set_aside(path, error)
-                self._begin()
+            self._begin_or_anew()
         except (sqlite3.Error, OSError) as error:
             raise SampleError(
                 f"{path}: cannot be opened: {error}; its folder must be writable"
@@ -246,10 +240,20 @@ class SampleStore:
         self._index.fill(kept)
         self._is_open = True
 
+    def _begin_or_anew(self) -> None:
+        """Open the store, or an empty one in place of a file that is damaged."""
+        try:
+            self._begin()
+        except (sqlite3.DatabaseError, ValueError) as error:
+            if not _is_damage(error):
+                raise
+            _set_aside(self._path, error)
+            self._begin()
+
     def _begin_late(self) -> bool:
         """Open what could not be opened in place of a damaged file; return whether it is open."""
-        with suppress(sqlite3.Error, OSError):
-            self._begin()
+        with suppress(sqlite3.Error, OSError, ValueError):
+            self._begin_or_anew()
         return self._is_open
 
     def _attempt(self, *queries: Any) -> bool:

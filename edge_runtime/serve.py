@@ -114,7 +114,7 @@ def _read_again(config: Config, config_file: Path) -> Config:
     """Return what the file says now; what it said before, where that cannot be used.
 
     The page changes nothing but zones. Whatever else somebody has begun to change in the file comes
-    with them, and must not be the end of a sensor that worked.
+    with them, and a mistake in it must not be the end of a sensor that worked.
     """
     try:
         new = load_config(config_file)

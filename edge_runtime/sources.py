@@ -161,7 +161,8 @@ class _RtspSource(_OpenCvSource):
         shown = shown_source(source)
         url = _with_credentials(source, username, secret)
         first_s = max(FIRST_PICTURE_S, read_timeout_s)
-        self._first_until_s: float | None = time.monotonic() + OPEN_TIMEOUT_S + first_s
+        self._began_s = time.monotonic()
+        self._first_until_s: float | None = self._began_s + OPEN_TIMEOUT_S + first_s
         self._read_timeout_s = read_timeout_s
         capture = self._opened(url, shown, OPEN_TIMEOUT_S, printed)
         if not _is_known(capture):
@@ -186,7 +187,7 @@ class _RtspSource(_OpenCvSource):
             if self._first_until_s is None:
                 raise CameraError(f"{self._shown}: {no_picture(self._read_timeout_s)}")
             if now_s >= self._first_until_s:
-                raise CameraError(f"{self._shown}: {_no_key_frame(FIRST_PICTURE_S)}")
+                raise CameraError(f"{self._shown}: {_no_key_frame(now_s - self._began_s)}")
 
     def _opened(
         self, url: str, shown: str, timeout_s: float, printed: Callable[[], str]
@@ -219,8 +220,8 @@ def no_picture(timeout_s: float) -> str:
 
 def _no_key_frame(timeout_s: float) -> str:
     return (
-        f"it answers, but no key frame came in {timeout_s:g} s; set the interval of its key frames "
-        "(I frames) to a few seconds"
+        f"it answers, but no picture or no key frame came in {timeout_s:.0f} s; is its path right, "
+        "and the interval of its key frames (I frames) a few seconds?"
     )
 
 

@@ -39,8 +39,11 @@ def check_state_format(folder: Path) -> None:
     except OSError:
         return
     if not text.isdecimal() or len(text) > _MOST_DIGITS:
-        _log.warning("the state's format is damaged, and is written anew path=%s holds=%s", path,
-                     ascii(text)[:40])  # fmt: skip
+        _log.warning(
+            "the state's format is damaged and taken for the first path=%s holds=%s",
+            path,
+            ascii(text)[:40],
+        )
         return
     if int(text) > FORMAT:
         raise ConfigurationError(

@@ -27,7 +27,7 @@ from edge_runtime.memory import give_back_memory
 from edge_runtime.models import serving_bundle
 from edge_runtime.precision import Opened, PrecisionFile, open_classifier
 from edge_runtime.probation import Probation, Verdict
-from edge_runtime.refusals import Refusals
+from edge_runtime.refusal_pause import RefusalPause
 from edge_runtime.shadow import SharedLooks, share
 from edge_runtime.sqlite_file import is_full
 from edge_runtime.staging import Staging, UnfitError
@@ -108,7 +108,7 @@ class Updater:
         )
         self._wish: Desired | None = None  # what is being carried out
         self._next: Desired | None = None  # what comes after it
-        self._refusals = Refusals()
+        self._refusal_pause = RefusalPause()
         self._step: Step = "accepted"
         self._is_asked = False
         self._probation = Probation(self._terms.healthy_s, clock.monotonic_s())
@@ -210,10 +210,10 @@ class Updater:
             except Exception:
                 # Nobody but this thread could ever bring a better bundle, or a mended Transom's.
                 _log.exception("an update met what it did not expect")
-                self._refusals.note(time.monotonic())
+                self._refusal_pause.note(time.monotonic())
 
     def _pause_s(self) -> float:
-        return self._refusals.pause_s(time.monotonic())
+        return self._refusal_pause.pause_s(time.monotonic())
 
     def _take_up(self, wish: Desired) -> None:
         ledger = self._handover.ledger
@@ -326,7 +326,7 @@ class Updater:
         self.wants_restart = True
 
     def _refuse(self, error: Exception) -> None:
-        self._refusals.note(time.monotonic())
+        self._refusal_pause.note(time.monotonic())
         wish = self._wish
         if wish is None:
             raise AssertionError("only a wish is refused")

@@ -3,7 +3,7 @@
 The first usable picture after set-up is the reference. A small drift is followed, and the zones
 with it; a camera that looks elsewhere, or sees nothing of what it saw, is a problem until the view
 is back. Cameras turn to infra-red at night, where everything looks otherwise: pictures without
-colour have a reference of their own, taken when they come first.
+colour have a reference of their own, taken when exposure has settled in them for the first time.
 """
 
 from collections import deque

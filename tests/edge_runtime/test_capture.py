@@ -653,7 +653,7 @@ def test_a_camera_that_sends_no_key_frame_at_all_is_told_to(
     server = RtspServer(clip, key_frame_s=60.0)
     try:
         source = open_source(camera_config(server.url), None)
-        with pytest.raises(CameraError, match=r"it answers, but no key frame came in 2\.5 s; set"):
+        with pytest.raises(CameraError, match=r"or no key frame came in [345] s; is its path"):
             source.grab()
         source.release()
     finally:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from edge_runtime import delivery
@@ -21,6 +22,7 @@ from tests.edge_runtime.cameras import (
     whole,
 )
 from transom.config import CameraConfig
+from transom.crop import Image
 from transom.errors import CameraError
 
 SECRET = "geheim/ü@:&?"
@@ -120,6 +122,42 @@ def test_a_camera_of_whose_pictures_none_can_be_decoded_is_gone_and_says_so(
     server.part = lambda index: whole(jpeg(index % 40))
     next_frame(camera)
     assert camera.status() == "online"
+
+
+def test_a_camera_that_is_looked_at_rarely_is_not_gone_for_two_damaged_pictures() -> None:
+    written: list[Image] = []
+
+    class Source:
+        """Its first picture can be decoded; two more are looked at before it ends."""
+
+        def __init__(self) -> None:
+            self.count = 0
+
+        def grab(self) -> bool:
+            self.count += 1
+            time.sleep(0.02)
+            return self.count < 40
+
+        def retrieve(self) -> Image | None:
+            return np.zeros((2, 2, 3), np.uint8) if self.count == 1 else None
+
+        def has_key_frame(self) -> bool:
+            return True
+
+        def release(self) -> None:
+            return
+
+    class Sink:
+        def mark_alive(self, now_ns: int) -> None:
+            return
+
+        def write(self, image: Image, taken_ns: int, key_frames: int) -> None:
+            written.append(image)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delivery, "USELESS_S", 0.1)
+        assert not delivery.deliver(Source(), Sink(), delivery.Pace(4.0), threading.Event())
+    assert len(written) == 1
 
 
 def test_a_wrong_password_is_told_without_it(

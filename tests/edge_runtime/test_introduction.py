@@ -1,5 +1,6 @@
 """What a device says first, and takes back of what it said under other names."""
 
+import errno
 import json
 import logging
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from edge_runtime import introduction
 from edge_runtime.introduction import FILE_NAME, ToldFile, introduce
 from tests.edge_runtime.conftest import tiny_manifest
 from tests.edge_runtime.homeassistant_schema import find_mistakes
@@ -106,6 +108,20 @@ def test_a_disk_that_fails_keeps_nothing_from_being_told(
     with caplog.at_level(logging.WARNING):
         assert list(said(tmp_path, config_of())) == [DISCOVERY]
     assert "what was told before is not known" in caplog.text
+
+
+def test_what_is_gone_is_taken_back_from_a_full_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said(tmp_path, config_of(camera_config(zone="door")))
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(introduction, "write_file", full)
+    told = said(tmp_path, config_of(camera_config(zone="front")))
+    assert told["transom/pi/door/state"] == b""
+    assert "what is told cannot be written" in caplog.text
 
 
 def test_many_names_over_the_years_do_not_grow_without_end(tmp_path: Path) -> None:

@@ -75,6 +75,15 @@ def test_pictures_of_a_kind_that_is_not_imported_are_named(tmp_path: Path) -> No
     assert "save it as JPEG" in dataset.mistakes[0].what
 
 
+def test_where_there_are_pictures_of_other_kinds_only_they_are_named(tmp_path: Path) -> None:
+    for number in range(2):
+        file = tmp_path / f"photos/open/IMG_{number}.HEIC"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"....ftypheic")
+    with pytest.raises(DatasetError, match=r"; 2 are of other kinds, as .*IMG_0.HEIC: save them"):
+        import_folders(tmp_path / "photos", tmp_path / "out")
+
+
 def test_an_import_that_fails_leaves_nothing(tmp_path: Path) -> None:
     _picture(tmp_path / "photos/only/a.jpg")
     with pytest.raises(DatasetError, match="at least 2 classes"):

@@ -10,6 +10,7 @@ from train.importers.writing import (
     copies_of,
     folders_in,
     images_below,
+    of_other_kinds,
     one_task,
     other_pictures_below,
     place_of,
@@ -52,6 +53,7 @@ def import_folders(
         raise DatasetError(
             f"{source}: holds no picture in a folder of a class (CLASS/picture.jpg or "
             f"SPLIT/CLASS/picture.jpg; {', '.join(sorted(IMAGE_SUFFIXES))})"
+            f"{of_other_kinds(left_out)}"
         )
     tasks = one_task(task, sorted({name for _, name, _ in found}))
     rows = [

@@ -119,6 +119,13 @@ def other_pictures_below(folder: Path) -> list[Mistake]:
     ]
 
 
+def of_other_kinds(left_out: Sequence[Mistake]) -> str:
+    """Return the end of an error's sentence where only such pictures were found, or nothing."""
+    if not left_out:
+        return ""
+    return f"; {len(left_out)} are of other kinds, as {left_out[0].file}: save them as JPEG"
+
+
 def _files_below(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     return sorted(

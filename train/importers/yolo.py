@@ -10,6 +10,7 @@ from train.importers.writing import (
     class_name,
     copies_of,
     images_below,
+    of_other_kinds,
     one_task,
     other_pictures_below,
     place_of,
@@ -72,6 +73,7 @@ def import_yolo(
         raise DatasetError(
             f"{source}: holds no picture with a label file that has a box "
             "(images/NAME.jpg with labels/NAME.txt, or both in one folder)"
+            f"{of_other_kinds(left_out)}"
         )
     tasks = one_task(task, list(dict.fromkeys(names)))
     dataset = write_copies(out, tasks, rows, copies_of(images, source), progress)

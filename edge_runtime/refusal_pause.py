@@ -12,17 +12,17 @@ _FORGOTTEN_S = 600.0
 """After so long without a refusal the next one is the first again."""
 
 
-class Refusals:
+class RefusalPause:
     """Waits a second after each refusal, and longer and longer after many, up to a minute.
 
     Of the wishes that come in a pause the newest is taken up, the others were taken back.
 
     Examples:
-        >>> refusals = Refusals()
-        >>> refusals.pause_s(0.0)
+        >>> pause = RefusalPause()
+        >>> pause.pause_s(0.0)
         0.0
-        >>> refusals.note(1.0)
-        >>> refusals.pause_s(1.5)
+        >>> pause.note(1.0)
+        >>> pause.pause_s(1.5)
         0.5
     """
 
