@@ -91,7 +91,7 @@ def work_on_models(store: Path, keys: Path, new: Path) -> None:
         bundle: Bundle
 
     def start(config: ModelsConfig) -> Started:
-        handover = Started(config, Reports(), LedgerFile(store))  # type: ignore[arg-type]
+        handover = Started(config, Reports(), LedgerFile(store), "")  # type: ignore[arg-type]
         handover.bundle = handover.begin()
         tell(f"serves {handover.bundle.manifest.name} {handover.bundle.manifest.sequence}")
         return handover

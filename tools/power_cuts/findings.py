@@ -43,7 +43,7 @@ def records(accounts: Sequence[Account], found: Counter[str]) -> list[Record]:
         "full": FULL,
         "has_passed": True,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "test": "tools/power_cuts",
+        "test": "tools/power_cuts/__main__.py",
     }
     return [
         Record(
