@@ -121,6 +121,14 @@ class Play:
         return [(e["event_type"], e["previous"], e["state"]) for e in found]
 
 
+def restarted(first: Play, bundle: Bundle, config: Config, camera_type: Any, frames: Any,
+              **more: Any) -> Play:  # fmt: skip
+    """Start a daemon in the place of one before, on its clock and with its outbox."""
+    return Play(
+        bundle, config, camera_type, frames, clock=first.clock, outbox=first.recorder, **more
+    )
+
+
 def test_a_door_that_opens_and_closes_gives_one_event_each(
     bundle: Bundle, pictures: Any, play_list_camera: Any
 ) -> None:
@@ -320,10 +328,7 @@ def test_the_time_that_a_door_was_open_counts_on_over_a_restart(
     first = Play(bundle, config, play_list_camera, pictures(CLOSED, 4) + pictures(OPEN, 6))
     first.turn(10)
     first.clock.now_ns += int(downtime_s * 1e9)
-    second = Play(
-        bundle, config, play_list_camera, pictures(OPEN, 20), clock=first.clock,
-        outbox=first.recorder,
-    )  # fmt: skip
+    second = restarted(first, bundle, config, play_list_camera, pictures(OPEN, 20))
     began_s = first.clock.monotonic_s()
     second.turn(20)
     events = [e for e in first.payloads("door/event") if e["monotonic_ns"] / 1e9 > began_s]
@@ -339,10 +344,7 @@ def test_restarts_that_come_more_often_than_repetitions_do_not_put_them_off(
     first = Play(bundle, config, play_list_camera, pictures(CLOSED, 4) + pictures(OPEN, 8))
     first.turn(12)
     for _ in range(4):
-        again = Play(
-            bundle, config, play_list_camera, pictures(OPEN, 20), clock=first.clock,
-            outbox=first.recorder,
-        )  # fmt: skip
+        again = restarted(first, bundle, config, play_list_camera, pictures(OPEN, 20))
         again.turn(20)
     open_s = [e["open_s"] for e in first.payloads("door/event") if e["event_type"] == "left_open"]
     assert open_s == pytest.approx([5.0, 35.0, 65.0], abs=0.7)
@@ -354,10 +356,7 @@ def test_a_repetition_that_was_told_before_a_restart_is_not_told_again_early(
     config = config_of(camera_config(left_open_after_s=5.0, left_open_repeat_s=30.0))
     first = Play(bundle, config, play_list_camera, pictures(CLOSED, 4) + pictures(OPEN, 8))
     first.turn(12)
-    second = Play(
-        bundle, config, play_list_camera, pictures(OPEN, 40), clock=first.clock,
-        outbox=first.recorder,
-    )  # fmt: skip
+    second = restarted(first, bundle, config, play_list_camera, pictures(OPEN, 40))
     second.turn(40)
     told = [e["open_s"] for e in first.payloads("door/event") if e["event_type"] == "left_open"]
     assert told == pytest.approx([5.0, 35.0], abs=0.5)
@@ -369,10 +368,7 @@ def test_a_door_that_was_closed_before_a_restart_and_is_open_after_it_has_opened
     first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
     first.turn(4)
     last_known = first.payloads("door/state")[-1]["since"]
-    second = Play(
-        bundle, config_of(), play_list_camera, pictures(OPEN, 6), clock=first.clock,
-        outbox=first.recorder,
-    )  # fmt: skip
+    second = restarted(first, bundle, config_of(), play_list_camera, pictures(OPEN, 6))
     starting = second.payloads("door/state")[0]
     assert (starting["state"], starting["last_known"]) == ("unknown", "closed")
     assert starting["last_known_at"] == last_known
@@ -392,10 +388,14 @@ def test_a_zone_keeps_its_state_while_another_bundle_takes_over(
     first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
     first.turn(4)
     told = first.payloads("door/state")[-1]
-    second = Play(
-        newer, config_of(), play_list_camera, pictures(CLOSED, 2) + pictures(OPEN, 6),
-        clock=first.clock, outbox=first.recorder, beliefs=first.daemon.beliefs,
-    )  # fmt: skip
+    second = restarted(
+        first,
+        newer,
+        config_of(),
+        play_list_camera,
+        pictures(CLOSED, 2) + pictures(OPEN, 6),
+        beliefs=first.daemon.beliefs,
+    )
     assert second.payloads("door/state") == []  # it has not looked yet: nothing of its own to tell
     assert second.daemon.watches[0].zones[0].told.state == "closed"
     second.turn(2)
@@ -411,10 +411,9 @@ def test_a_door_that_is_open_when_another_bundle_takes_over_has_opened(
 ) -> None:
     first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
     first.turn(4)
-    second = Play(
-        newer, config_of(), play_list_camera, pictures(OPEN, 6), clock=first.clock,
-        outbox=first.recorder, beliefs=first.daemon.beliefs,
-    )  # fmt: skip
+    second = restarted(
+        first, newer, config_of(), play_list_camera, pictures(OPEN, 6), beliefs=first.daemon.beliefs
+    )
     second.turn(6)
     told = [(state["state"], state["sequence"]) for state in second.payloads("door/state")]
     assert told == [("open", 2)]
@@ -427,10 +426,9 @@ def test_a_state_that_another_bundle_cannot_confirm_becomes_unknown(
     first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
     first.turn(4)
     unlike = pictures(255.0, 20)
-    second = Play(
-        newer, config_of(), play_list_camera, unlike, clock=first.clock,
-        outbox=first.recorder, beliefs=first.daemon.beliefs,
-    )  # fmt: skip
+    second = restarted(
+        first, newer, config_of(), play_list_camera, unlike, beliefs=first.daemon.beliefs
+    )
     second.turn(20)
     (told,) = second.payloads("door/state")
     assert (told["state"], told["last_known"], told["sequence"]) == ("unknown", "closed", 2)

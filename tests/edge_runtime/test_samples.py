@@ -265,6 +265,27 @@ def test_a_store_that_could_not_be_begun_anew_at_once_is_begun_later(
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
+def test_a_damaged_file_that_could_not_be_moved_at_once_is_moved_later(
+    open_store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    assert store.add(sample(1.0, 0.0)) == 1
+    damage = sqlite3.DatabaseError("malformed")
+    damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    def held(path: Path) -> Path:
+        raise PermissionError(errno.EACCES, "not now", str(path))
+
+    with monkeypatch.context() as card:
+        card.setattr("edge_runtime.samples.set_aside", held)
+        store._meet(damage)
+        for file in (tmp_path / "state").glob("samples.sqlite3*"):
+            file.write_bytes(b"no database" * 500)
+        assert store.add(sample(0.0, 1.0)) is None  # and nothing comes out of it
+    assert store.add(sample(0.0, 1.0)) == 1
+    assert store.counts().samples == 1
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 from tests.edge_runtime.broker import Broker, wait_until
@@ -23,6 +24,20 @@ class WaitForEvents(Protocol):
     """Waits until a device has accepted so many more events, or the time is up."""
 
     def __call__(self, count: int, within_s: float) -> None: ...
+
+
+def start_broker(folder: Path, cable: Cable, refused: str) -> Broker:
+    """Start a broker at its end of a cable, which keeps all over restarts but refuses a topic."""
+    with cable.at_broker():
+        broker = Broker(
+            folder,
+            access=("topic readwrite #", f"topic deny {refused}"),
+            persistence=True,
+            options=("max_queued_messages 1000000",),
+            address=cable.broker_address,
+        )
+        broker.start()
+    return broker
 
 
 class Outages:

@@ -19,12 +19,11 @@ from tests.edge_runtime.broker import Broker, Subscriber, wait_until
 from tests.faults.event_source import REFUSED_EACH, TOPICS, topic_of
 from tests.faults.ledger import WINDOW, Ledger
 from tests.faults.network import Cable
-from tests.faults.outages import Outages
+from tests.faults.outages import Outages, start_broker
 from tests.faults.proof import Proof
 from transom.config import OutboxConfig
 
 PER_ROUND = 1_000_000
-ACCESS = ("topic readwrite #", f"topic deny {TOPICS.event('refused_door')}")
 
 
 @dataclass
@@ -139,15 +138,7 @@ def test_no_event_is_lost_by_kills_under_load_with_a_broker_that_fails_too(
     )
     dice = random.Random(11)
     with Cable() as cable:
-        with cable.at_broker():
-            broker = Broker(
-                tmp_path / "broker",
-                access=ACCESS,
-                persistence=True,
-                options=("max_queued_messages 1000000",),
-                address=cable.broker_address,
-            )
-            broker.start()
+        broker = start_broker(tmp_path / "broker", cable, TOPICS.event("refused_door"))
         outages = Outages(broker, cable, dice)
         with contextlib.ExitStack() as stack:
             stack.callback(broker.kill)

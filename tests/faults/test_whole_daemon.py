@@ -13,12 +13,12 @@ import pytest
 
 from edge_runtime.ledger import ALLOWED_STARTS
 from edge_runtime.outbox import FILE_NAME, Outbox
-from tests.edge_runtime.broker import Broker, Subscriber, wait_until
+from tests.edge_runtime.broker import Subscriber, wait_until
 from tests.edge_runtime.conftest import TinyBundle
 from tests.edge_runtime.updating import Offer, rewrite, wait_for_step
 from tests.faults.ledger import WINDOW, Ledger, Verdict
 from tests.faults.network import Cable
-from tests.faults.outages import Outages
+from tests.faults.outages import Outages, start_broker
 from tests.faults.place import ROOT, Place, event_ids, payloads
 from tests.faults.proof import Proof
 from transom.config import OutboxConfig
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.timeout(400)  # many starts, on a machine that others u
 
 
 REFUSED = f"{ROOT}/door_5/event"
-ACCESS = ("topic readwrite #", f"topic deny {REFUSED}")
 SIDE_BY_SIDE = 4
 """Houses at most: a daemon that waits for its door leaves the processor to others."""
 
@@ -83,16 +82,9 @@ def kill_in_a_house(folder: Path, tiny: TinyBundle, kills: int, seed: int) -> Ki
     ledger = Ledger()
     with contextlib.ExitStack() as stack:
         cable = stack.enter_context(Cable())
+        broker = start_broker(folder / "broker", cable, REFUSED)
+        stack.callback(broker.kill)
         with cable.at_broker():
-            broker = Broker(
-                folder / "broker",
-                access=ACCESS,
-                persistence=True,
-                options=("max_queued_messages 1000000",),
-                address=cable.broker_address,
-            )
-            broker.start()
-            stack.callback(broker.kill)
             heard = stack.enter_context(broker.subscriber(f"{ROOT}/#", is_lasting=True))
         place = Place(folder, tiny, broker=broker, host=cable.broker_address)
         daemon = KilledDaemon(place, cable)
