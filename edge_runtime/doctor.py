@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,15 +19,18 @@ from edge_runtime.diagnostics import SINCE_BOOT, UNDERVOLTAGE, Machine, in_words
 from edge_runtime.doctor_broker import check_broker
 from edge_runtime.doctor_children import check_camera, check_network, check_onnxruntime
 from edge_runtime.finding import Check
-from edge_runtime.outbox import FILE_NAME, Outbox
-from edge_runtime.outbox_file import DeadLetter
+from edge_runtime.misfits import misfits
+from edge_runtime.outbox import FILE_NAME, why_unusable
+from edge_runtime.outbox_file import DeadLetter, OutboxFile, is_damage
+from edge_runtime.sqlite_file import is_in_use
+from edge_runtime.state_format import check_state_format
 from transom import __version__
 from transom.config import Config, ModelsConfig, load_config
 from transom.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     ConfigurationError,
-    OutboxError,
+    PageError,
     TransomError,
 )
 from transom.messages import Message, ZoneEvent
@@ -96,13 +100,14 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
     yield Check(check="configuration", ok=True, what=f"device {config.device}, cameras {cameras}")
     yield check_disk(Path(config.state_directory))
     yield check_keys(config.models, takes_updates=config.updates is not None)
-    yield check_outbox(config, clock)
+    yield check_state(config, clock)
     bundle = check_bundle(config)
     yield bundle
     if bundle.ok:
         yield from check_network(config)
     told = told_discovery(config) if bundle.ok and config.homeassistant.discovery else None
     yield from check_broker(config, config_file, clock, told)
+    yield from check_page(config, config_file)
     for camera in config.cameras:
         yield check_camera(camera, config_file)
 
@@ -173,20 +178,32 @@ def check_disk(folder: Path) -> Check:
     return Check(check="disk", ok=ok, what=what, do=do)
 
 
+def check_state(config: Config, clock: Clock) -> Check:
+    """Return whether the daemon can go on with what lies in the state directory."""
+    try:
+        check_state_format(Path(config.state_directory))
+    except ConfigurationError as error:  # nor is anything in there this version's to open
+        do = "install the later version, or move that folder away"
+        return Check(check="state", ok=False, what=str(error), do=do)
+    return check_outbox(config, clock)
+
+
 def check_outbox(config: Config, clock: Clock) -> Check:
     """Return whether events wait or were lost of late; not while the daemon holds them."""
     path = Path(config.state_directory) / FILE_NAME
     if not path.exists():
         return Check(check="outbox", ok=True, what="no event was ever stored here")
     try:
-        outbox = Outbox(path, config.outbox)
-    except OutboxError as error:
-        if "another process" in str(error):
-            return Check(check="outbox", ok=True, what="in use by the daemon, whose figures count")
-        return Check(check="outbox", ok=False, what=str(error), do="run as the daemon's user")
-    counts, letters = outbox.counts(), outbox.dead_letters()
-    outbox.close()
-    what = f"{counts.queued} events wait, {counts.dropped} dropped, {counts.refused} refused"
+        # Not the store that the daemon makes of it: that moves a damaged file out of the way.
+        file = OutboxFile(path, config.outbox)
+        try:
+            letters = file.dead_letters()
+        finally:
+            file.close()
+    except (sqlite3.Error, OSError) as error:
+        return _unusable(path, error)
+    dropped, refused = (file.counters.get(name, 0) for name in ("dropped", "refused"))
+    what = f"{file.queued} events wait, {dropped} dropped, {refused} refused"
     if not letters:
         return Check(check="outbox", ok=True, what=what)
     newest, at = letters[-1], _time_of(letters[-1])
@@ -196,6 +213,16 @@ def check_outbox(config: Config, clock: Clock) -> Check:
     when = "" if at is None else f" of {at:%Y-%m-%d %H:%M} UTC"
     what = f"{what}; the newest refused{when}: {newest.message.topic}: {newest.reason}"
     return Check(check="outbox", ok=is_old, what=what, do=do)
+
+
+def _unusable(path: Path, error: sqlite3.Error | OSError) -> Check:
+    if is_in_use(error):
+        return Check(check="outbox", ok=True, what="in use by the daemon, whose figures count")
+    what, do = why_unusable(path, error), "run as the daemon's user, or as root"
+    if is_damage(error):
+        what = f"{path}: damaged: {error}"
+        do = "look after the card; the daemon keeps this beside a new one that it begins"
+    return Check(check="outbox", ok=False, what=what, do=do)
 
 
 def _time_of(letter: DeadLetter) -> datetime | None:
@@ -225,7 +252,7 @@ def check_keys(models: ModelsConfig, *, takes_updates: bool) -> Check:
 
 
 def check_bundle(config: Config) -> Check:
-    """Return whether a trusted bundle is there, and has the tasks that the zones ask for."""
+    """Return whether a trusted bundle is there, and has what the zones ask for."""
     from edge_runtime.models import serving_bundle
 
     try:
@@ -233,13 +260,33 @@ def check_bundle(config: Config) -> Check:
     except TransomError as error:
         do = "copy a bundle that transom export wrote into models.store"
         return Check(check="bundle", ok=False, what=str(error), do=do)
-    tasks = {spec.name for spec in manifest.tasks}
-    wanted = {zone.task for camera in config.cameras for zone in camera.zones}
-    if missing := sorted(wanted - tasks):
-        what = f"{manifest.name} has tasks {', '.join(sorted(tasks))}, not {', '.join(missing)}"
-        return Check(check="bundle", ok=False, what=what, do="mend task in the zones")
+    if mistakes := list(misfits(config, manifest)):
+        do = "mend these zones, or take a bundle that has what they ask for"
+        return Check(check="bundle", ok=False, what="; ".join(mistakes), do=do)
     what = f"{manifest.name} sequence {manifest.sequence}, {manifest.precision}"
     return Check(check="bundle", ok=True, what=what)
+
+
+def check_page(config: Config, config_file: Path) -> Iterator[Check]:
+    """Yield whether the page can be served, where the configuration has one."""
+    from edge_runtime.web.certificate import check_certificate
+    from edge_runtime.web.running import check_libraries, find_certificate
+
+    if config.page is None:
+        return
+    try:
+        check_libraries()
+        certificate = find_certificate(config.page, config_file)
+        if certificate is not None:
+            check_certificate(certificate)
+    except ConfigurationError as error:
+        yield Check(check="page", ok=False, what=str(error), do="mend [page]")
+    except PageError as error:
+        yield Check(check="page", ok=False, what=str(error), do="mend that, or take out [page]")
+    else:
+        how = "https" if config.page.uses_tls else "http"
+        what = f"{how}, at {config.page.host}:{config.page.port}"
+        yield Check(check="page", ok=True, what=what)
 
 
 def told_discovery(config: Config) -> Message:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.outbox_file import DeadLetter, Entry, OutboxFile, is_damage
-from edge_runtime.sqlite_file import Ballast, error_code, is_full, is_unread, set_aside
+from edge_runtime.sqlite_file import Ballast, error_code, is_full, is_in_use, is_unread, set_aside
 from transom.config import OutboxConfig
 from transom.errors import OutboxError
 from transom.messages import Message
@@ -271,7 +271,7 @@ class Outbox:
                     continue
                 if self._is_of_the_disk(error):
                     return
-                raise OutboxError(self._why_unusable(error)) from error
+                raise OutboxError(why_unusable(self._path, error)) from error
             else:
                 return
 
@@ -283,11 +283,6 @@ class Outbox:
         if code == sqlite3.SQLITE_CANTOPEN:  # its log beside it
             return os.access(self._path.parent, os.W_OK)
         return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
-
-    def _why_unusable(self, error: sqlite3.Error | OSError) -> str:
-        if error_code(error) & 0xFF == sqlite3.SQLITE_BUSY:
-            return f"{self._path}: another process has it open; stop the other transom run first"
-        return f"{self._path}: cannot be opened: {error}; its folder must be writable"
 
     def _open(self) -> OutboxFile:
         self._open_at_s = time.monotonic() + _OPEN_AGAIN_S
@@ -342,3 +337,10 @@ class Outbox:
         if self._in_trouble and self._ballast.lay():
             self._in_trouble = False
             _log.info("outbox can be written again path=%s", self._path)
+
+
+def why_unusable(path: Path, error: sqlite3.Error | OSError) -> str:
+    """Say of a store's file why it cannot be opened."""
+    if is_in_use(error):
+        return f"{path}: another process has it open; stop the other transom run first"
+    return f"{path}: cannot be opened: {error}; its folder must be writable"

@@ -38,6 +38,11 @@ def is_full(error: sqlite3.Error | OSError) -> bool:
     return error_code(error) & 0xFF == sqlite3.SQLITE_FULL
 
 
+def is_in_use(error: sqlite3.Error | OSError) -> bool:
+    """Return whether another process holds the file."""
+    return error_code(error) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def is_unread(error: sqlite3.Error | OSError) -> bool:
     """Return whether the disk did not give what is there, which it may do the next time."""
     return error_code(error) in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS)

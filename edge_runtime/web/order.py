@@ -1,8 +1,11 @@
-"""What the daemon tells the page's process at its start."""
+"""What the daemon tells the page's process at its start, and that one at its end."""
 
 import msgspec
 
 from edge_runtime.web.access import Access
+
+HAS_NEW_CERTIFICATE = 3
+"""Exit status of a process whose certificate was replaced: the next one shows the new one."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,14 +10,11 @@ process.
 
 import os
 import socket
-import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import msgspec
 import uvicorn
@@ -26,12 +23,11 @@ from starlette.types import ASGIApp
 from edge_runtime.child import die_with
 from edge_runtime.web.app import make_app
 from edge_runtime.web.call import Call, Reply, refusal
-from edge_runtime.web.order import Order
+from edge_runtime.web.certificate import wait_for_another
+from edge_runtime.web.order import HAS_NEW_CERTIFICATE, Order
 from edge_runtime.web.patience import MOST_TAKEN_AT_ONCE, ImpatientProtocol
 
 _NICER = 10
-_LOOK_S = 60.0
-"""Between two looks whether the certificate was replaced."""
 _GONE = refusal(503, "the daemon is starting or stopping; try again")
 
 
@@ -88,37 +84,10 @@ def make_server(app: ASGIApp, certificate: tuple[str, str] | None = None) -> uvi
     return uvicorn.Server(config)
 
 
-def wait_for_another(certificate: tuple[str, str], wait: Callable[[float], None]) -> None:
-    """Return when a certificate and its key were replaced, and the new ones fit each other.
-
-    Args:
-        certificate: Their files.
-        wait: Waits so many seconds.
-    """
-    before = _stamps(certificate)
-    while _stamps(certificate) == before or not _fit(certificate):
-        wait(_LOOK_S)
-
-
-def _stamps(files: tuple[str, str]) -> list[tuple[int, int, int]]:
-    with suppress(OSError):  # one is being replaced
-        found = [Path(file).stat() for file in files]
-        return [(stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in found]
-    return []
-
-
-def _fit(certificate: tuple[str, str]) -> bool:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*certificate, password=lambda: b"")
-    except OSError:
-        return False
-    return True
-
-
 def _end_with(certificate: tuple[str, str]) -> None:
     """End the process when its certificate was replaced: the next one begins with the new one."""
     wait_for_another(certificate, time.sleep)
-    os._exit(0)
+    os._exit(HAS_NEW_CERTIFICATE)
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ class Page:
 
 @contextmanager
 def serving_page(config: PageConfig, folder: Path, config_file: Path) -> Iterator[Page | None]:
-    """Listen for as long as this lasts; a page that cannot be served does not stop the daemon.
+    """Serve for as long as this lasts; a page that cannot be served does not stop the daemon.
 
     Args:
         config: The page.
@@ -72,9 +72,9 @@ def serving_page(config: PageConfig, folder: Path, config_file: Path) -> Iterato
     Raises:
         ConfigurationError: There is no such certificate.
     """
-    certificate = _certificate(config, config_file)
+    certificate = find_certificate(config, config_file)
     try:
-        _check_libraries()
+        check_libraries()
         server = PageServer(config, folder, certificate)
     except PageError as error:
         _log.error("page is not served: %s", error)
@@ -86,7 +86,12 @@ def serving_page(config: PageConfig, folder: Path, config_file: Path) -> Iterato
         server.close()
 
 
-def _certificate(config: PageConfig, config_file: Path) -> tuple[str, str] | None:
+def find_certificate(config: PageConfig, config_file: Path) -> tuple[str, str] | None:
+    """Return the files of the page's certificate and of its key; None = no https.
+
+    Raises:
+        ConfigurationError: One of them is not there.
+    """
     if config.certificate_file is None or config.key_file is None:
         return None
     return (
@@ -95,7 +100,12 @@ def _certificate(config: PageConfig, config_file: Path) -> tuple[str, str] | Non
     )
 
 
-def _check_libraries() -> None:
+def check_libraries() -> None:
+    """Look whether what the page needs is installed.
+
+    Raises:
+        PageError: It is not.
+    """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise PageError(f"{', '.join(missing)} is not installed: pip install 'transom[web]'")

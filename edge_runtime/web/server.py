@@ -4,6 +4,9 @@ HTTP is spoken in a process of its own (`process`), with a low priority; only wh
 token asks comes here, one call at a time, and after each the thread rests for as long as the answer
 took. What takes time in an answer (encoding a picture, reading the store) lets the daemon's loop
 run beside it. The process is replaced when it ends, and is no part of what the watchdog watches.
+
+What keeps the page from being served may pass: a device has its address some seconds after its
+start, a certificate and its key are replaced one after the other. So it is tried again.
 """
 
 import logging
@@ -19,11 +22,12 @@ from pathlib import Path
 
 import msgspec
 
-from edge_runtime.web.access import Access
 from edge_runtime.web.address import access_of, environment, link_to, listen_at, read_token
 from edge_runtime.web.call import Call, Desk
-from edge_runtime.web.order import Order
+from edge_runtime.web.certificate import check_certificate
+from edge_runtime.web.order import HAS_NEW_CERTIFICATE, Order
 from transom.config import PageConfig
+from transom.errors import PageError
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ class PageServer:
         certificate: File of the certificate and of its key, for https.
 
     Raises:
-        PageError: Nobody can listen at the address, or the token cannot be used.
+        PageError: The token cannot be used.
     """
 
     def __init__(
@@ -48,9 +52,12 @@ class PageServer:
     ) -> None:
         self._config = config
         self._certificate = certificate
-        token = read_token(folder)
-        self._listener = listen_at(config)
-        self._access: Access = access_of(config, token, self.port)
+        self._token = read_token(folder)
+        self._listener: socket.socket | None = None
+        with suppress(PageError):  # told, and tried again, once there is something to serve
+            self._listener = listen_at(config)
+        self._obstacle: str | None = None  # as it was told
+        self._is_told = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +66,9 @@ class PageServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Where it listens, or will."""
+        if self._listener is None:
+            return self._config.port
         return int(self._listener.getsockname()[1])
 
     @property
@@ -68,12 +77,14 @@ class PageServer:
         return self._process.pid if self._process is not None else None
 
     def start(self, desk: Desk) -> None:
-        """Serve what a desk answers."""
+        """Serve what a desk answers, at once or as soon as that can be done."""
         self._stopping.clear()
+        self._is_told = False
+        if self._listener is not None:
+            self._can_serve()
         # The thread makes the process: the kernel ends a process with the thread that made it.
         self._thread = threading.Thread(target=self._serve, args=(desk,), name="page", daemon=True)
         self._thread.start()
-        _log.info("page is served address=%s", link_to(self._config, self.port))
 
     def stop(self) -> None:
         """Answer no more; those who ask wait until it is started again."""
@@ -87,18 +98,45 @@ class PageServer:
     def close(self) -> None:
         """Stop, and listen no more."""
         self.stop()
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    def _can_serve(self) -> socket.socket | None:
+        """Return what listens, where the page can be served; tell what has changed of that."""
+        try:
+            if self._listener is None:
+                self._listener = listen_at(self._config)
+            if self._certificate is not None:
+                check_certificate(self._certificate)
+        except PageError as error:
+            if self._obstacle != str(error):
+                _log.error("page is not served, and is tried again: %s", error)
+            self._obstacle, self._is_told = str(error), False
+            return None
+        if not self._is_told:
+            _log.info("page is served address=%s", link_to(self._config, self.port))
+        self._obstacle, self._is_told = None, True
+        return self._listener
 
     def _serve(self, desk: Desk) -> None:
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
-            began_s = time.monotonic()
+            listener = self._can_serve()
+            if listener is None:
+                pause_s = _AGAIN_S
+                continue
+            began_s, status = time.monotonic(), None
             try:
-                why = self._serve_once(desk)
+                status = self._serve_once(desk, listener.fileno())
+                why = f"status {status}"
             except OSError as error:  # no memory for a process, no descriptor for it: that passes
                 why = f"it cannot be started: {error}"
             if self._stopping.is_set():
                 return
+            if status == HAS_NEW_CERTIFICATE:
+                _log.info("page's certificate was replaced and the new one is shown")
+                pause_s = 0.0
+                continue
             level = logging.DEBUG if pause_s else logging.WARNING
             _log.log(level, "page's process ended and is started again reason=%s", why)
             # One that ends by chance is replaced at once, one that cannot work after a while.
@@ -106,14 +144,14 @@ class PageServer:
             pause_s = _AGAIN_S if self._has_failed and not lasted else 0.0
             self._has_failed = not lasted
 
-    def _serve_once(self, desk: Desk) -> str:
-        """Answer one process until it ends; return why it did."""
+    def _serve_once(self, desk: Desk, listener: int) -> int:
+        """Answer one process until it ends; return its status."""
         ours, theirs = socket.socketpair()
         self._channel = ours
         with ours:
             with theirs:
-                order = self._order(theirs.fileno())
-                process = self._start_process(theirs.fileno())
+                order = self._order(listener, theirs.fileno())
+                process = self._start_process(listener, theirs.fileno())
             self._process = process
             try:
                 _say(process, order)
@@ -126,21 +164,21 @@ class PageServer:
             finally:
                 self._process = None
                 _end(process)
-        return f"status {process.returncode}"
+        return process.returncode
 
-    def _start_process(self, channel: int) -> "subprocess.Popen[bytes]":
+    def _start_process(self, listener: int, channel: int) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "edge_runtime.web.process"],
             stdin=subprocess.PIPE,
-            pass_fds=(self._listener.fileno(), channel),
+            pass_fds=(listener, channel),
             env=environment(),
             start_new_session=True,  # Ctrl-C is for the daemon
         )
 
-    def _order(self, channel: int) -> bytes:
+    def _order(self, listener: int, channel: int) -> bytes:
         order = Order(
-            access=self._access,
-            listener=self._listener.fileno(),
+            access=access_of(self._config, self._token, self.port),
+            listener=listener,
             channel=channel,
             certificate=self._certificate,
             parent=os.getpid(),

@@ -16,22 +16,36 @@ from edge_runtime import doctor, doctor_children
 from edge_runtime.clock import Clock, iso
 from edge_runtime.diagnostics import Machine
 from edge_runtime.doctor import (
+    check_bundle,
     check_clock,
     check_disk,
     check_heat,
     check_keys,
     check_outbox,
+    check_page,
+    check_state,
     check_word_size,
 )
 from edge_runtime.doctor_children import check_camera, check_network, check_onnxruntime
 from edge_runtime.finding import Check
-from edge_runtime.outbox import FILE_NAME, Outbox
+from edge_runtime.outbox import FILE_NAME as OUTBOX
+from edge_runtime.outbox import Outbox
 from edge_runtime.replay import ClipClock
+from edge_runtime.state_format import FILE_NAME as FORMAT_FILE
 from tests.edge_runtime.broker import Broker, free_port, make_certificates
 from tests.edge_runtime.cameras import MjpegServer, camera_config
 from tests.edge_runtime.disk import SmallDisk, disk
 from tests.edge_runtime.rtsp import RtspServer
-from transom.config import CameraConfig, Config, ModelsConfig, MqttConfig, ZoneConfig
+from transom.config import (
+    CameraConfig,
+    Config,
+    ContactConfig,
+    ModelsConfig,
+    MqttConfig,
+    PageConfig,
+    SamplesConfig,
+    ZoneConfig,
+)
 from transom.messages import Message, ZoneEvent, encode
 
 __all__ = ["disk"]
@@ -187,7 +201,89 @@ def test_a_zone_that_asks_for_a_task_that_the_bundle_lacks_is_found(
 ) -> None:
     with Broker(tmp_path / "broker", users={"pi": CANARY}, access=RIGHTS) as broker:
         wrong = failed(examine(broker.port, code=1, task="colour"))
-    assert "not colour" in wrong["bundle"].what
+    assert "task 'colour' is not in bundle" in wrong["bundle"].what
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"ajar_is_open": True, "task": "kind"}, "ajar_is_open needs a task with ajar, open"),
+        (
+            {"contact": ContactConfig(topic="zigbee2mqtt/door"), "task": "kind"},
+            "contact needs a task with the class closed",
+        ),
+    ],
+)
+def test_a_zone_that_asks_for_classes_that_the_bundle_lacks_is_found(
+    tmp_path: Path, tiny_bundle: Any, changes: dict[str, Any], what: str
+) -> None:
+    config = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0)
+    (camera,) = config.cameras
+    zones = (msgspec.structs.replace(camera.zones[0], **changes),)
+    cameras = (msgspec.structs.replace(camera, zones=zones),)
+    check = check_bundle(msgspec.structs.replace(config, cameras=cameras, samples=SamplesConfig()))
+    assert not check.ok
+    assert f"zone door: {what}" in check.what
+
+
+def test_a_state_of_a_later_version_is_found_and_left_alone(
+    tmp_path: Path, tiny_bundle: Any
+) -> None:
+    config = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0)
+    Outbox(tmp_path / OUTBOX, config.outbox).close()
+    before = (tmp_path / OUTBOX).stat()
+    assert check_state(config, SetClock()).ok
+    (tmp_path / FORMAT_FILE).write_text("999\n")
+    check = check_state(config, SetClock())
+    assert (check.check, check.ok) == ("state", False)
+    assert "a later Transom has written it, in format 999" in check.what
+    assert "install the later version" in check.do
+    assert (tmp_path / OUTBOX).stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_damaged_outbox_is_found_and_not_moved_out_of_the_way(
+    tmp_path: Path, tiny_bundle: Any
+) -> None:
+    config = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0)
+    (tmp_path / OUTBOX).write_bytes(b"no store of anything" * 500)
+    check = check_outbox(config, SetClock())
+    assert not check.ok
+    assert "outbox.sqlite3: damaged: file is not a database" in check.what
+    assert "look after the card" in check.do
+    assert [path.name for path in tmp_path.glob("outbox*")] == [OUTBOX]
+
+
+def test_an_outbox_of_another_user_is_told_from_a_damaged_one(
+    tmp_path: Path, tiny_bundle: Any
+) -> None:
+    config = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0)
+    (tmp_path / OUTBOX).mkdir()
+    check = check_outbox(config, SetClock())
+    assert not check.ok
+    assert "cannot be opened" in check.what
+    assert "run as the daemon's user" in check.do
+
+
+def test_a_page_that_cannot_be_served_is_found(tmp_path: Path, tiny_bundle: Any) -> None:
+    def check(page: PageConfig | None) -> list[Check]:
+        config = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0)
+        changed = msgspec.structs.replace(config, page=page)
+        return list(check_page(changed, tmp_path / "transom.toml"))
+
+    assert check(None) == []
+    (plain,) = check(PageConfig())
+    assert (plain.ok, plain.what) == (True, "http, at 127.0.0.1:8380")
+    with_tls = PageConfig(certificate_file="server.pem", key_file="server_key.pem")
+    (missing,) = check(with_tls)
+    assert not missing.ok
+    assert "certificate 'server.pem' is neither a credential of the unit nor" in missing.what
+    files = make_certificates(tmp_path)
+    (right,) = check(with_tls)
+    assert (right.ok, right.what) == (True, "https, at 127.0.0.1:8380")
+    files.server_key.write_bytes(files.client_key.read_bytes())
+    (of_another,) = check(with_tls)
+    assert not of_another.ok
+    assert "must be a certificate and its unencrypted key" in of_another.what
 
 
 def test_a_configuration_that_cannot_be_used_is_a_finding(tmp_path: Path) -> None:
@@ -404,7 +500,7 @@ def test_what_the_broker_refused_lately_is_a_finding(
 ) -> None:
     config, clock = tiny_config(tmp_path, tiny_bundle.path, tiny_bundle.keys, 5.0), SetClock()
     assert check_outbox(config, clock).ok
-    outbox = Outbox(tmp_path / FILE_NAME, config.outbox)
+    outbox = Outbox(tmp_path / OUTBOX, config.outbox)
     outbox.put(message, "a")
     assert check_outbox(config, clock).what == "in use by the daemon, whose figures count"
     outbox.refuse(outbox.pending(1)[0].id, "Not authorized")

@@ -2,11 +2,15 @@
 
 import errno
 import json
+import logging
 import os
 import signal
+import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +19,19 @@ import numpy as np
 import pytest
 
 from edge_runtime.sample import Sample
-from edge_runtime.web.call import Call
-from edge_runtime.web.process import _end_with, wait_for_another
+from edge_runtime.web.call import Call, Reply, refusal
+from edge_runtime.web.certificate import wait_for_another
+from edge_runtime.web.order import HAS_NEW_CERTIFICATE
+from edge_runtime.web.process import _end_with
+from edge_runtime.web.server import PageServer
 from tests.edge_runtime.broker import make_certificates
+from tests.edge_runtime.cameras import wait_for
 from tests.edge_runtime.conftest import PlayListCamera
 from tests.edge_runtime.page import CONFIGURATION, Client, ServedDaemon
 from tests.edge_runtime.test_daemon import AJAR, CLOSED, OPEN
 from tests.faults.proof import Proof
 from transom.bundle import Bundle, read_bundle
-from transom.config import load_config
+from transom.config import PageConfig, load_config
 from transom.crop import Image
 from transom.geometry import Zone
 
@@ -598,7 +606,78 @@ def test_a_certificate_that_is_replaced_is_shown_by_the_next_process(
         lambda _seconds: old.server.write_bytes(new.server.read_bytes()),
     )
     _end_with(files)
-    assert ended == [0]
+    assert ended == [HAS_NEW_CERTIFICATE]
+
+
+class Refuser:
+    """A desk that knows nothing."""
+
+    def answer(self, call: Call) -> Reply:
+        return refusal(404, call.of)
+
+
+@contextmanager
+def serving_nothing(server: PageServer) -> Iterator[None]:
+    server.start(Refuser())
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def test_a_certificate_that_is_replaced_is_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = subprocess.Popen
+    ends = [f"import sys; sys.stdin.readline(); sys.exit({HAS_NEW_CERTIFICATE})"]
+
+    def end_first(command: list[str], **more: Any) -> Any:
+        return start([sys.executable, "-c", ends.pop()] if ends else command, **more)
+
+    monkeypatch.setattr("edge_runtime.web.server.subprocess.Popen", end_first)
+    server = PageServer(PageConfig(port=0), tmp_path)
+    with caplog.at_level(logging.INFO), serving_nothing(server):
+        assert Client(server.port).get("/").status == 200
+    assert "page's certificate was replaced and the new one is shown" in caplog.text
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+def test_an_address_that_comes_after_the_daemons_start_is_listened_at_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge_runtime.web.server._AGAIN_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        port = another.getsockname()[1]
+        server = PageServer(PageConfig(port=port), tmp_path)
+        with caplog.at_level(logging.INFO), serving_nothing(server):
+            wait_for(lambda: "page is not served, and is tried again" in caplog.text, 10.0)
+            assert "page is served" not in caplog.text
+            assert server.process_id is None
+            another.close()
+            wait_for(
+                lambda: f"page is served address=http://127.0.0.1:{port}/" in caplog.text, 10.0
+            )
+            assert Client(port).get("/").status == 200
+    assert caplog.text.count("cannot listen at 127.0.0.1") == 1
+
+
+def test_a_certificate_without_its_key_is_told_once_and_shown_when_they_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge_runtime.web.server._AGAIN_S", 0.05)
+    files = make_certificates(tmp_path / "right")
+    key = files.server_key.read_bytes()
+    files.server_key.write_bytes(files.client_key.read_bytes())
+    config = PageConfig(port=0, certificate_file="right/server.pem", key_file="right/key.pem")
+    server = PageServer(config, tmp_path, (str(files.server), str(files.server_key)))
+    with caplog.at_level(logging.INFO), serving_nothing(server):
+        wait_for(lambda: "must be a certificate and its unencrypted key" in caplog.text, 10.0)
+        assert str(files.server_key) in caplog.text
+        assert server.process_id is None
+        files.server_key.write_bytes(key)
+        wait_for(lambda: "page is served address=https://" in caplog.text, 10.0)
+        wait_for(lambda: server.process_id is not None, 10.0)
+    assert caplog.text.count("page is not served") == 1
 
 
 def test_stopping_leaves_no_process_and_nothing_listening(served: ServedDaemon) -> None:
