@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edge_runtime.camera_set import CameraSet
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import STOP_S, Daemon
@@ -16,6 +18,7 @@ from edge_runtime.introduction import ToldFile
 from edge_runtime.ledger import LedgerFile
 from edge_runtime.link import read_access
 from edge_runtime.memory import give_back_memory
+from edge_runtime.misfits import misfits
 from edge_runtime.models import serving_bundle
 from edge_runtime.mqtt import Publisher
 from edge_runtime.notify import Notifier
@@ -32,7 +35,7 @@ from edge_runtime.zone_watch import Belief
 from transom.atomic import clear_unfinished
 from transom.bundle import Bundle
 from transom.config import Config, load_config
-from transom.errors import ClassifierError, ConfigurationError, SampleError
+from transom.errors import ClassifierError, ConfigurationError, SampleError, TransomError
 from transom.messages import Topics
 
 if TYPE_CHECKING:
@@ -114,16 +117,27 @@ def _read_again(config: Config, config_file: Path) -> Config:
     """Return what the file says now; what it said before, where that cannot be used.
 
     The page changes nothing but zones. Whatever else somebody has begun to change in the file comes
-    with them, and a mistake in it must not be the end of a sensor that worked.
+    with them, and a mistake in it must not be the end of a sensor that worked. Where the state is,
+    and the page, which has its token there, stay as they are until the daemon is started again.
     """
     try:
         new = load_config(config_file)
         read_access(new.mqtt, config_file)
         CameraSet(new, config_file)  # for its passwords; it starts nothing
-    except ConfigurationError as error:
+        if new.models != config.models:
+            _check_bundle(new)
+    except TransomError as error:
         _log.error("configuration is not used, the one before is: %s", error)
         return config
-    return new
+    stays = {key: getattr(config, key) for key in ("state_directory", "page")}
+    if later := [key for key, value in stays.items() if getattr(new, key) != value]:
+        _log.warning("taken from the next start on: %s", ", ".join(later))
+    return msgspec.structs.replace(new, **stays)
+
+
+def _check_bundle(config: Config) -> None:
+    if mistakes := list(misfits(config, serving_bundle(config.models).manifest)):
+        raise ConfigurationError(mistakes)
 
 
 def _outbox(config: Config) -> Outbox:

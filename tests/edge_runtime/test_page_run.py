@@ -122,23 +122,37 @@ def test_zones_drawn_on_the_page_are_watched_soon_and_the_link_goes_on_working(
     assert capsys.readouterr().out == f"http://127.0.0.1:8391/#{token}\n"
 
 
+@pytest.mark.parametrize(
+    ("begin", "by_hand", "why"),
+    [
+        (
+            'host = "localhost"',
+            'host = "localhost"\nusername = "pi"\npassword_file = "not-there-yet"',
+            "configuration is not used, the one before is: .*not-there-yet",
+        ),
+        (
+            'trusted_keys = "',
+            'trusted_keys = "/nowhere',
+            "configuration is not used, the one before is: /nowhere",
+        ),
+        ('state_directory = "', 'state_directory = "/proc', "next start on: state_directory$"),
+    ],
+)
 def test_zones_drawn_beside_what_cannot_be_used_yet_do_not_end_the_daemon(
-    configuration: Path,
+    configuration: Path, begin: str, by_hand: str, why: str
 ) -> None:
     configuration.write_text(configuration.read_text() + "[page]\nport = 0\n")
     with running(configuration) as (process, log):
         (address,) = set(re.findall(r"address=http://127\.0\.0\.1:(\d+)/", log.read_text()))
         token = (configuration.parent / "state" / "page-token").read_text().strip()
-        text = configuration.read_text()
-        by_hand = 'host = "localhost"\nusername = "pi"\npassword_file = "not-there-yet"'
-        configuration.write_text(text.replace('host = "localhost"', by_hand))
+        configuration.write_text(configuration.read_text().replace(begin, by_hand))
         zones = [{"name": "door", "polygon": [[0.7, 0.1], [0.9, 0.1], [0.9, 0.4], [0.7, 0.4]]}]
         client = Client(int(address), token)
         assert client.ask("PUT", "/api/cameras/hall/zones", {"zones": zones}).json["saved"] is True
         wait_for(lambda: log.read_text().count("started device=pi") == 2, 30.0)
+        assert client.get("/api/status").status == 200
         assert process.poll() is None
-        assert "configuration is not used, the one before is: " in log.read_text()
-        assert "not-there-yet" in log.read_text()
+        assert re.search(why, log.read_text(), re.MULTILINE)
 
 
 def test_a_link_is_not_made_for_a_page_that_is_off(
