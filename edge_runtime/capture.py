@@ -36,6 +36,10 @@ SILENCE_S = 5.0
 MOST_HELD = 3
 """Killed processes of a camera that have not ended, beyond which none is added. A driver that holds
 one, in the kernel, will hold the next one too, each with its memory."""
+_HELD = (
+    f"{MOST_HELD} of its processes were killed and do not end, so that a driver holds them; when "
+    "one ends the camera is opened again, else start the machine anew"
+)
 FILE_ENDED = "the file was played to its end"
 
 _MEMORY_CHECK_S = 2.0
@@ -194,8 +198,12 @@ class CameraProcess:
         if not self._is_wanted:
             return
         if self._child is None:
-            if self.presence.is_retry_due(now_ns) and len(self._dying) < MOST_HELD:
+            if not self.presence.is_retry_due(now_ns):
+                return
+            if len(self._dying) < MOST_HELD:
                 self._start_child(now_ns)
+            else:
+                self.presence.waits(_HELD)
             return
         has_ended = self._child.process.poll() is not None
         why = self._read_reports(self._child)
@@ -284,11 +292,6 @@ class CameraProcess:
         child.process.kill()
         self._dying.append(child.process)
         self._let_go(child)
-        if len(self._dying) == MOST_HELD:
-            fault = (
-                f"{MOST_HELD} of its processes were killed and do not end, so that a driver holds "
-                "them; when one ends the camera is opened again, else start the machine anew"
-            )
         secrets = (self._secret,) if self._secret else ()
         self.presence.went(redact(fault, secrets), now_ns, had_come=child.has_delivered)
 

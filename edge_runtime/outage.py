@@ -39,6 +39,7 @@ class Presence:
         self._gone_ns: int | None = None
         self._retry_ns = 0
         self._pause_s = RETRY_FIRST_S
+        self._is_waiting = False
 
     def opening(self, shown: str) -> None:
         """Take in that a first attempt is under way; `shown` is the source without secrets."""
@@ -51,6 +52,15 @@ class Presence:
             _log.info("camera back camera=%s away_s=%.1f", self._name, away_s)
         self.status, self.detail = "online", shown
         self._gone_ns = None
+        self._is_waiting = False
+
+    def waits(self, why: str) -> None:
+        """Take in what keeps the next attempt off, beside what ended the one before."""
+        if not self.detail.endswith(why):
+            self.detail = f"{self.detail}; {why}"
+        if not self._is_waiting:
+            _log.warning("camera is not opened again camera=%s reason=%s", self._name, why)
+        self._is_waiting = True
 
     def went(self, fault: str, now_ns: int, *, had_come: bool) -> None:
         """Take in that an attempt has ended.

@@ -443,7 +443,9 @@ class Held(subprocess.Popen[bytes]):
 
 
 def test_a_driver_that_holds_processes_is_not_given_more_and_more_of_them(
-    start: Callable[..., CameraProcess], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., CameraProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     now_ns = time.monotonic_ns()
     monkeypatch.setattr("edge_runtime.capture.subprocess.Popen", Held)
@@ -456,6 +458,8 @@ def test_a_driver_that_holds_processes_is_not_given_more_and_more_of_them(
         assert len(held) == MOST_HELD
         assert camera.status() == "gone"
         assert "a driver holds them" in camera.detail
+        assert camera.detail.startswith("no picture for ")
+        assert caplog.text.count("a driver holds them") == 1
 
         held[0].let_go()
         camera.status()
