@@ -8,8 +8,14 @@ import click
 import msgspec
 
 from transom.bundle import Bundle, read_bundle
-from transom.errors import ExportError
-from transom.signing import load_private_key, load_public_key, new_key, public_half
+from transom.errors import ExportError, SignatureError
+from transom.signing import (
+    PublicKey,
+    load_private_key,
+    load_public_key,
+    new_key,
+    public_half,
+)
 from transom.starter import bundle_path
 
 if TYPE_CHECKING:
@@ -193,10 +199,21 @@ def keys_show_command(path: Path, as_json: bool) -> None:
     is_private = b"PRIVATE KEY" in path.read_bytes()
     public = public_half(load_private_key(path)) if is_private else load_public_key(path)
     if as_json:
-        found = _key_json(str(path), public.fingerprint, path if is_private else None)
+        half = _public_beside(path, public) if is_private else str(path)
+        found = _key_json(half, public.fingerprint, path if is_private else None)
         click.echo(msgspec.json.encode(found).decode())
     else:
         click.echo(f"{path}: {'private' if is_private else 'public'}, {public.fingerprint}")
+
+
+def _public_beside(path: Path, public: PublicKey) -> str | None:
+    """Return the file of a private key's public half where `transom keys new` puts it, if any."""
+    beside = path.with_suffix(".pub")
+    try:
+        is_its = load_public_key(beside).fingerprint == public.fingerprint
+    except SignatureError:
+        return None
+    return str(beside) if is_its else None
 
 
 def _recipe(path: Path | None, values: dict[str, object]) -> "ExportRecipe":
@@ -325,7 +342,7 @@ def _bench_notes(found: "Benchmark") -> list[str]:
     ]
 
 
-def _key_json(public: str, fingerprint: str, private: Path | None) -> dict[str, str | None]:
+def _key_json(public: str | None, fingerprint: str, private: Path | None) -> dict[str, str | None]:
     return {
         "private": None if private is None else str(private),
         "public": public,

@@ -15,6 +15,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ def new_key(path: Path) -> PublicKey:
 
     Raises:
         FileExistsError: One of the two files is there already; a key is never overwritten.
+        OSError: One of them cannot be written; neither is there then.
         SignatureError: `path` ends in `.pub`, which is the public half's name.
     """
     if path.suffix == ".pub":
@@ -64,19 +66,36 @@ def new_key(path: Path) -> PublicKey:
             "leave the ending away"
         )
     public_path = path.with_suffix(".pub")
-    for existing in (path, public_path):
-        if existing.exists():
-            raise FileExistsError(f"{existing}: exists already; a key is never overwritten")
     key = ec.generate_private_key(ec.SECP256R1())
-    path.parent.mkdir(parents=True, exist_ok=True)
     private_pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    write_file(path, private_pem, mode=0o600)
-    write_file(public_path, _pem(key.public_key()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_pair({path: (private_pem, 0o600), public_path: (_pem(key.public_key()), 0o644)})
     return PublicKey(key.public_key(), str(public_path))
+
+
+def _write_pair(halves: Mapping[Path, tuple[bytes, int]]) -> None:
+    """Write new files, their content and mode by path: all of them or none."""
+    made: list[Path] = []
+    try:
+        for path in halves:
+            try:
+                path.touch(mode=0o600, exist_ok=False)
+            except FileExistsError as error:
+                raise FileExistsError(
+                    f"{path}: exists already; a key is never overwritten"
+                ) from error
+            made.append(path)
+        for path, (pem, mode) in halves.items():
+            write_file(path, pem, mode)
+    except BaseException:
+        for path in made:
+            with suppress(OSError):
+                path.unlink()
+        raise
 
 
 def load_private_key(path: Path) -> PrivateKey:

@@ -134,6 +134,17 @@ def test_keys_show_gives_both_halves_the_same_fingerprint(key: Path) -> None:
     assert [item["private"] is None for item in found] == [False, True]
 
 
+def test_keys_show_never_calls_a_private_key_its_public_half(tmp_path: Path) -> None:
+    path = tmp_path / "home.pem"
+    made = json.loads(call(keys_group, "new", path, "--json").stdout)
+    assert json.loads(call(keys_group, "show", path, "--json").stdout) == made
+    call(keys_group, "new", tmp_path / "other.pem")
+    (tmp_path / "other.pub").replace(tmp_path / "home.pub")
+    assert json.loads(call(keys_group, "show", path, "--json").stdout)["public"] is None
+    (tmp_path / "home.pub").unlink()
+    assert json.loads(call(keys_group, "show", path, "--json").stdout)["public"] is None
+
+
 @pytest.mark.parametrize("command", [export_command, bench_command, keys_group])
 def test_help_has_an_example_on_lines_of_its_own(command: object) -> None:
     lines = [line.strip() for line in call(command, "--help").output.splitlines()]

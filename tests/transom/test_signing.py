@@ -1,6 +1,8 @@
 import base64
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,34 @@ def test_a_key_is_never_overwritten(tmp_path: Path, taken: str) -> None:
     with pytest.raises(FileExistsError, match=f"{taken}: exists already; a key is never overwri"):
         new_key(tmp_path / "house")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [(taken, b"precious")]
+
+
+def test_a_link_that_leads_nowhere_is_not_replaced_by_a_key(tmp_path: Path) -> None:
+    (tmp_path / "house").symlink_to(tmp_path / "stick" / "house")  # not plugged in
+    with pytest.raises(FileExistsError, match="exists already"):
+        new_key(tmp_path / "house")
+    assert [path.name for path in tmp_path.iterdir()] == ["house"]
+    assert (tmp_path / "house").is_symlink()
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_a_disk_that_fills_in_the_middle_leaves_no_half_of_a_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def refuse_one(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == failing + 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_one)
+    with pytest.raises(OSError, match=r"No space left.*house"):
+        new_key(tmp_path / "house")
+    assert list(tmp_path.iterdir()) == []
+    assert new_key(tmp_path / "house").origin == str(tmp_path / "house.pub")
 
 
 def test_refuses_to_write_both_halves_into_one_file(tmp_path: Path) -> None:
