@@ -140,22 +140,25 @@ class Handover:
         Raises:
             OSError: The store cannot be written; the bundle that serves is not left.
         """
-        return self._leave(reason, wish or self.ledger.wish, self._write)
+        return self._leave(reason, wish, self._write)
 
     def give_up(self, reason: str) -> bool:
         """Leave a bundle that cannot serve; return whether there is one from before.
 
         Where the store cannot be written this is known until the process ends.
         """
-        return self._leave(reason, self.ledger.wish, self._note)
+        return self._leave(reason, None, self._note)
 
-    def _leave(self, reason: str, told: Desired | None, write: Callable[[Ledger], None]) -> bool:
+    def _leave(self, reason: str, asked: Desired | None, write: Callable[[Ledger], None]) -> bool:
         ledger = self.ledger
-        if told is None or ledger.serving is None or ledger.previous is None:
+        if (asked or ledger.wish) is None or ledger.serving is None or ledger.previous is None:
             return False
         _log.warning("bundle rolled back digest=%s reason=%s", ledger.serving[:12], reason)
-        write(ledger.rolled_back(reason))
-        self._reports.step("rolled_back", told, reason)
+        write(ledger.rolled_back(reason, None if asked is None else asked.request))
+        # Who brought a bundle that is still on probation waits for an answer too.
+        for told in (ledger.wish if asked is None else ledger.probation, asked):
+            if told is not None:
+                self._reports.step("rolled_back", told, reason)
         return True
 
     def remember(self, **changes: Any) -> None:

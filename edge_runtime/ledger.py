@@ -110,10 +110,16 @@ class Ledger(Payload, frozen=True, kw_only=True):
             answered=self.probation.request if self.probation else self.answered,
         )
 
-    def rolled_back(self, reason: str) -> "Ledger":
-        """Return this, with the bundle before serving and the one that served refused."""
+    def rolled_back(self, reason: str, asked: str | None = None) -> "Ledger":
+        """Return this, with the bundle before serving and the one that served refused.
+
+        Args:
+            reason: Why.
+            asked: Request of the wish that this answers; None = that of the bundle on probation.
+        """
         refused = self if self.serving is None else self.refusing(self.serving, reason)
         answered = self.probation.request if self.probation else self.answered
+        answered = answered if asked is None else asked
         return msgspec.structs.replace(
             refused,
             serving=self.previous,

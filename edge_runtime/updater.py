@@ -221,7 +221,7 @@ class Updater:
             return  # delivered once more
         self._wish = wish
         try:
-            while self._handover.ledger.probation is not None and not self._is_on_probation(wish):
+            while self._must_wait_for(wish):
                 self._inbox.wait(None)
             self._carry_out(wish)
         except _Superseded:
@@ -241,9 +241,12 @@ class Updater:
         finally:
             self._wish = None
 
-    def _is_on_probation(self, wish: Desired) -> bool:
+    def _must_wait_for(self, wish: Desired) -> bool:
+        """Return whether the bundle that serves must be kept or left before another may come."""
         probation = self._handover.ledger.probation
-        return probation is not None and _is_same(wish, probation)
+        if probation is None or isinstance(wish, Rollback):
+            return False
+        return not _is_same(wish, probation)
 
     def _carry_out(self, wish: Desired) -> None:
         if isinstance(wish, Rollback):
@@ -276,7 +279,6 @@ class Updater:
                 f"serves {self._serving.name} {self._serving.sequence}, not {wish.name} "
                 f"{wish.sequence}, which is to be left"
             )
-        self._handover.remember(answered=wish.request)
         if not self._handover.roll_back("asked to go back", wish):
             raise UpdateError("has no bundle from before to go back to")
         self._restart()

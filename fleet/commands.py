@@ -20,6 +20,7 @@ from fleet.console import (
     device_options,
     json_option,
     progress_line,
+    say,
 )
 from fleet.deploy import Deployment
 from fleet.depot import GRACE, Depot
@@ -98,7 +99,7 @@ def deploy_command(
             def show(course: Course) -> None:
                 progress(_counted(deployment))
                 if course.standing == "failed" and not as_json:
-                    click.echo(f"{course.device}: {course.step or 'failed'}: {course.reason}")
+                    say(f"{course.device}: {course.step or 'failed'}: {course.reason}")
 
             deployment.run(show)
     told = deployment.as_json() | {"seconds": round(time.monotonic() - began_s, 3)}
@@ -137,7 +138,7 @@ def rollback_command(
         click.echo(msgspec.json.encode(ways))
     else:
         for way in ways:
-            click.echo(f"{way.device}: {way.outcome}{': ' if way.reason else ''}{way.reason}")
+            say(f"{way.device}: {way.outcome}{': ' if way.reason else ''}{way.reason}")
     return EXIT_FAILED if any(way.outcome == "failed" for way in ways) else EXIT_DONE
 
 
@@ -244,7 +245,7 @@ def tidy_command(older_h: float, as_json: bool, config_file: Path | None, **brok
         click.echo(msgspec.json.encode(gone))
     else:
         for entry in gone:
-            click.echo(f"{entry.name} {entry.sequence}: {entry.chunks} chunks taken away")
+            say(f"{entry.name} {entry.sequence}: {entry.chunks} chunks taken away")
 
 
 @fleet_group.command("trust")
@@ -303,7 +304,7 @@ def trust_command(
     else:
         for answer in answers:
             keys = ", ".join(f"{name[:12]}…" for name in answer.trusted)
-            click.echo(f"{answer.device}: {answer.outcome}: {answer.reason or keys}".rstrip(": "))
+            say(f"{answer.device}: {answer.outcome}: {answer.reason or keys}".rstrip(": "))
     return EXIT_FAILED if any(a.outcome == "failed" for a in answers) else EXIT_DONE
 
 

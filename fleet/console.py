@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from transom.printable import printable
+
 Command = Callable[..., Any]
 
 answer_option = click.option(
@@ -35,6 +37,11 @@ def check_devices(devices: tuple[str, ...], *, everyone: bool) -> None:
     """
     if everyone == bool(devices):
         raise click.UsageError("name devices, or say --all")
+
+
+def say(text: str) -> None:
+    """Print what devices and others at the broker have said, a line at a time."""
+    click.echo(printable(text))
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from edge_runtime.clock import Clock
 from edge_runtime.link import Received
 from fleet.depot import Depot, removal
 from fleet.rollout import Course, Plan, Rollout
-from fleet.roster import Member
+from fleet.roster import Member, read_roster
 from fleet.session import Session
 from transom.bundle import read_bundle
 from transom.errors import MessageError
 from transom.messages import Message, Topics, decode
-from transom.updates import Install, ModelReport
+from transom.updates import Desired, Install, ModelReport
 
 Show = Callable[[Course], None]
 """Called with a device's course whenever it has changed."""
@@ -68,6 +68,7 @@ class Deployment:
             size_bytes=len(self._data),
             url=url,
         )
+        self._requests = {self._wish.request}
         online = {member.device: member.is_online for member in members}
         self.rollout = Rollout(online, bundle.digest, plan)
 
@@ -97,7 +98,8 @@ class Deployment:
             received = self._session.receive(_TURN_S)
             if received is not None:
                 self._take(received, show)
-            self.rollout.check_time(self._clock.monotonic_s())
+            for course in self.rollout.check_time(self._clock.monotonic_s()):
+                show(course)
             if self._session.outages != outages:  # what was told meanwhile nobody has heard
                 outages = self._session.outages
                 self._ask_again()
@@ -131,6 +133,7 @@ class Deployment:
 
     def _ask_again(self) -> None:
         self._wish = msgspec.structs.replace(self._wish, request=secrets.token_hex(8))
+        self._requests.add(self._wish.request)
         self._ask(list(self.rollout.undecided()))
 
     def _take(self, received: Received, show: Show) -> None:
@@ -148,13 +151,36 @@ class Deployment:
             show(course)
 
     def _tidy(self) -> None:
-        """Take back what must not or need not lie at the broker any more."""
+        """Take back what must not or need not lie at the broker any more.
+
+        Others may have asked the same devices for something else meanwhile, or other devices for
+        the same bundle.
+        """
+        wishes = self._depot.wishes()
         for course in self.rollout.let_be():
-            self._session.publish(removal(self._desired(course)))
-        if not list(self.rollout.undecided()):
+            if self._is_ours(wishes.get(course.device)):
+                del wishes[course.device]
+                self._session.publish(removal(self._desired(course)))
+        members = read_roster(self._session)
+        if not any(self._may_fetch(members.get(name), name, wishes[name]) for name in wishes):
             self._depot.remove(self._wish.digest, self._wish.chunks)
         for _ in self._session.flush():
             continue
+
+    def _is_ours(self, wish: Desired | None) -> bool:
+        return wish is not None and wish.request in self._requests
+
+    def _may_fetch(self, member: Member | None, device: str, wish: Desired | None) -> bool:
+        """Return whether a device may still want the bundle from the broker."""
+        if wish is None:
+            return True
+        if not isinstance(wish, Install) or wish.digest != self._wish.digest:
+            return False
+        if self._is_ours(wish):
+            return any(course.device == device for course in self.rollout.undecided())
+        model = None if member is None else member.model
+        served = None if model is None else (model.title, model.installed_version)
+        return served != (wish.name, str(wish.sequence))
 
     def _desired(self, course: Course) -> str:
         return Topics(self._session.prefix, course.device).model_desired

@@ -5,16 +5,26 @@ goes last, so that what a workstation has left behind in the middle is known wit
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from edge_runtime.clock import Clock, iso
 from fleet.session import Session
 from transom.errors import MessageError
 from transom.messages import Message, Topics, decode, encode
-from transom.updates import DepotEntry, Install, cut, depot_topic, entry_topic, read_desired
+from transom.updates import (
+    DepotEntry,
+    Desired,
+    Install,
+    cut,
+    depot_topic,
+    entry_topic,
+    read_desired,
+)
 
 GRACE = timedelta(hours=6)
 """So long a bundle may lie there unwished for: its first wave is asked when all of it is there."""
+
+_DESIRED = "/model/desired"
 
 
 class Depot:
@@ -60,6 +70,24 @@ class Depot:
             self._session.publish(removal(depot_topic(self._session.prefix, digest, chunk)))
         self._session.publish(removal(entry_topic(self._session.prefix, digest)))
 
+    def wishes(self) -> dict[str, Desired | None]:
+        """Return what is desired by device; None = of a version that this one does not know.
+
+        Raises:
+            TransomError: The broker refuses something.
+        """
+        prefix = self._session.prefix
+        found = self._session.retained(Topics(prefix, "+").model_desired)
+        wishes: dict[str, Desired | None] = {}
+        for topic, payload in found.items():
+            if topic.endswith(_DESIRED):
+                device = topic.split("/")[prefix.count("/") + 1]
+                try:
+                    wishes[device] = read_desired(payload, topic)
+                except MessageError:
+                    wishes[device] = None
+        return wishes
+
     def tidy(self, grace: timedelta = GRACE) -> list[DepotEntry]:
         """Take away what no device is asked to install and has lain there; return what that was.
 
@@ -87,13 +115,21 @@ class Depot:
         stale = {
             digest: entry
             for digest, entry in entries.items()
-            if digest not in wished and datetime.fromisoformat(entry.since) <= before
+            if digest not in wished and _moment(entry.since) <= before
         }
         for digest, entry in stale.items():
             self.remove(digest, entry.chunks)
         for _ in self._session.flush():
             continue
         return list(stale.values())
+
+
+def _moment(since: str) -> datetime:
+    """Return when a bundle was brought; long ago where there is no such day."""
+    try:
+        return datetime.fromisoformat(since)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def removal(topic: str) -> Message:

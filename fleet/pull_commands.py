@@ -10,7 +10,7 @@ import msgspec
 
 from edge_runtime.broker_options import broker_access, broker_options
 from edge_runtime.clock import Clock
-from fleet.console import check_devices, device_options, json_option, progress_line
+from fleet.console import check_devices, device_options, json_option, progress_line, say
 from fleet.pull import Outcome, Pull
 from fleet.pulled import PulledDataset
 from fleet.roster import choose, read_roster
@@ -66,7 +66,7 @@ def pull_command(
                 outcomes.append(outcome)
                 if not as_json:
                     for line in _lines(outcome):
-                        click.echo(line)
+                        say(line)
     rows = pulled.rows.values()
     labelled = sum(bool(row.labels) for row in rows)
     if as_json:

@@ -8,10 +8,11 @@ import msgspec
 
 from edge_runtime.clock import Clock
 from edge_runtime.link import Received
+from fleet.depot import Depot, removal
 from fleet.roster import Member
 from fleet.session import Session
 from transom.errors import MessageError
-from transom.messages import Message, Topics, decode
+from transom.messages import Message, ModelState, Topics, decode
 from transom.updates import FINAL, ModelReport, Rollback
 
 
@@ -44,6 +45,7 @@ def roll_back(
     for member in members:
         _ask(session, request, member, ways[member.device])
     until_s = clock.monotonic_s() + answer_s
+    silent: list[str] = []
     while any(way.outcome == "asked" for way in ways.values()):
         received = session.receive(0.5)
         if received is not None:
@@ -51,7 +53,12 @@ def roll_back(
         if clock.monotonic_s() > until_s:
             for way in ways.values():
                 if way.outcome == "asked":
-                    way.outcome, way.reason = "failed", f"no answer within {answer_s:.0f} s"
+                    way.outcome, way.reason = (
+                        "failed",
+                        (f"no answer within {answer_s:g} s; is [updates] in its configuration?"),
+                    )
+                    silent.append(way.device)
+    _take_back(session, clock, request, silent)
     for _ in session.flush():
         continue
     return list(ways.values())
@@ -59,14 +66,37 @@ def roll_back(
 
 def _ask(session: Session, request: str, member: Member, way: WayBack) -> None:
     model = member.model
-    if model is None or not model.installed_version.isdecimal():
+    wish = None if model is None else _way_back_from(model, request)
+    if wish is None:
         way.outcome, way.reason = "failed", "has never told which bundle it serves"
         return
-    wish = Rollback(request=request, name=model.title, sequence=int(model.installed_version))
     topic = Topics(session.prefix, member.device).model_desired
     session.publish(Message(topic, msgspec.json.encode(wish), qos=1, retain=True))
     if not member.is_online:
         way.outcome = "away"
+
+
+def _way_back_from(model: ModelState, request: str) -> Rollback | None:
+    """Return what a device is asked for; None = what it has told is no bundle."""
+    said = {
+        "action": "rollback",
+        "request": request,
+        "name": model.title,
+        "sequence": model.installed_version,
+    }
+    try:
+        return msgspec.convert(said, Rollback, strict=False)
+    except msgspec.ValidationError:
+        return None
+
+
+def _take_back(session: Session, clock: Clock, request: str, devices: list[str]) -> None:
+    """Withdraw what nobody has answered, so that it is not carried out weeks later."""
+    wishes = Depot(session, clock).wishes() if devices else {}
+    for device in devices:
+        wish = wishes.get(device)
+        if wish is not None and wish.request == request:
+            session.publish(removal(Topics(session.prefix, device).model_desired))
 
 
 def _take(session: Session, request: str, received: Received, ways: dict[str, WayBack]) -> None:
@@ -81,5 +111,5 @@ def _take(session: Session, request: str, received: Received, ways: dict[str, Wa
         way = ways[device]
         way.outcome = "done" if report.step == "rolled_back" else "failed"
         way.reason = "" if way.outcome == "done" else report.reason
-        topic = Topics(session.prefix, device).model_desired
-        session.publish(Message(topic, b"", qos=1, retain=True))  # it is carried out
+        if report.step != "withdrawn":  # else what somebody else asks for lies there by now
+            session.publish(removal(Topics(session.prefix, device).model_desired))

@@ -126,19 +126,27 @@ class Rollout:
         course.standing = _STANDINGS.get(step, "underway")
         return course
 
-    def check_time(self, now_s: float) -> None:
-        """Count devices that have not said anything, or not decided, in time as failed."""
+    def check_time(self, now_s: float) -> list[Course]:
+        """Count devices that have not said anything, or not decided, in time as failed.
+
+        Returns:
+            The courses of those that have failed by it now.
+        """
         plan = self._plan
+        late = []
         for course in self.courses.values():
             passed_s = now_s - course.asked_s
             if course.standing == "asked" and passed_s > plan.answer_s:
                 course.standing = "failed"
                 course.reason = (
-                    f"no answer within {plan.answer_s:.0f} s; is [updates] in its configuration?"
+                    f"no answer within {plan.answer_s:g} s; is [updates] in its configuration?"
                 )
+                late.append(course)
             elif course.standing == "underway" and passed_s > plan.decide_s:
                 course.standing = "failed"
-                course.reason = f"not decided within {plan.decide_s:.0f} s"
+                course.reason = f"not decided within {plan.decide_s:g} s"
+                late.append(course)
+        return late
 
     @property
     def failed_percent(self) -> float:

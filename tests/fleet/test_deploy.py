@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,14 @@ from edge_runtime.clock import Clock, iso
 from fleet.rollout import Plan, Rollout
 from tests.edge_runtime.broker import Broker, wait_until
 from tests.edge_runtime.terminal import Terminal
-from tests.edge_runtime.updating import Offer, TinyBundle, rewrite, wait_for_step, wish_for
+from tests.edge_runtime.updating import (
+    TOPICS,
+    Offer,
+    TinyBundle,
+    rewrite,
+    wait_for_step,
+    wish_for,
+)
 from tests.fleet.conftest import Household
 from transom.bundle import read_bundle
 from transom.cli import main
@@ -35,6 +44,19 @@ def say(broker: Broker, capsys: pytest.CaptureFixture[str]) -> Any:
         return code, json.loads(output.out)
 
     return say
+
+
+class Meanwhile:
+    """Does something in a thread of its own for as long as a block lasts, and waits for it."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=do)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
 
 
 def retained(broker: Broker, topic: str) -> list[str]:
@@ -196,6 +218,137 @@ def test_a_device_that_is_offline_finds_the_bundle_when_it_is_back(
     assert told["counts"] == {"away": 1}
     household.add("late-pi")
     wait_until(lambda: household.serves() == {"late-pi": 2}, 30.0)
+
+
+def test_a_device_that_is_offline_finds_the_bundle_though_it_was_deployed_to_others_since(
+    tmp_path: Path, broker: Broker, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    broker.publish("transom/late-pi/status", "offline", retain=True)
+    household.add("hall-pi")
+    wait_until(lambda: online(say, 1), 20.0)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2)
+    assert say("deploy", new, "--all")[1]["counts"] == {"done": 1, "away": 1}
+    assert say("deploy", new, "hall-pi")[1]["counts"] == {"done": 1}
+    household.add("late-pi")
+    wait_until(lambda: household.serves() == {"hall-pi": 2, "late-pi": 2}, 30.0)
+    wait_until(lambda: online(say, 2), 20.0)
+    assert say("deploy", new, "hall-pi")[0] == 0
+    assert retained(broker, "transom/depot/#") == []  # everybody has it
+
+
+def test_a_deployment_that_fails_leaves_what_somebody_else_has_asked_for_meanwhile(
+    tmp_path: Path, broker: Broker, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    broker.publish("transom/hall-pi/status", "online", retain=True)
+    other = wish_for(rewrite(tiny_bundle, tmp_path / "other.bundle", sequence=3))
+    with broker.subscriber(TOPICS.model_desired) as heard:
+
+        def ask_for_another() -> None:
+            heard.wait_for(TOPICS.model_desired)
+            Offer(broker).wish(other)
+
+        with Meanwhile(ask_for_another):
+            code, told = say("deploy", tiny_bundle.path, "hall-pi", "--answer-s", "2")
+        assert (code, told["counts"]) == (1, {"failed": 1})
+        left = json.loads(heard.copies()[-1].payload)
+    assert left["request"] == other.request
+    assert retained(broker, TOPICS.model_desired) == [TOPICS.model_desired]
+
+
+def test_says_in_words_which_device_did_not_answer_and_what_to_look_at(
+    broker: Broker, tiny_bundle: TinyBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker.publish("transom/mute-pi/status", "online", retain=True)
+    where = ["--host", "localhost", "--port", str(broker.port), "--no-tls"]
+    assert main(["deploy", str(tiny_bundle.path), "mute-pi", "--answer-s", "0.5", *where]) == 1
+    told = capsys.readouterr().out
+    assert "mute-pi: failed: no answer within 0.5 s; is [updates] in its configuration?" in told
+
+
+def test_what_devices_say_reaches_no_terminal_as_it_stands(
+    broker: Broker, tiny_bundle: TinyBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker.publish("transom/hall-pi/status", "online", retain=True)
+    where = ["--host", "localhost", "--port", str(broker.port), "--no-tls"]
+    digest = read_bundle(tiny_bundle.path, None).digest
+    report = {"request": "a", "step": "refused", "name": "tiny", "sequence": 1, "digest": digest}
+    report |= {"at": "", "reason": "no\x1b[2J\nhall-pi: committed"}
+    with broker.subscriber(TOPICS.model_desired) as heard:
+
+        def refuse() -> None:
+            heard.wait_for(TOPICS.model_desired)
+            broker.publish(TOPICS.model_report, json.dumps(report))
+
+        with Meanwhile(refuse):
+            assert main(["deploy", str(tiny_bundle.path), "hall-pi", *where]) == 1
+    assert "hall-pi: refused: no\\x1b[2J\\nhall-pi: committed\n" in capsys.readouterr().out
+
+
+def test_what_lies_there_since_a_day_that_there_is_not_is_taken_away(
+    broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    since = "2026-13-01T00:00:00.000Z"
+    entry = DepotEntry(name="ti\x1b[2Jny", sequence=2, chunks=1, since=since)
+    Offer(broker).send(Message(entry_topic("transom", "ab" * 32), encode(entry), retain=True))
+    where = ["--host", "localhost", "--port", str(broker.port), "--no-tls"]
+    assert main(["fleet", "tidy", *where]) == 0
+    assert capsys.readouterr().out == "ti\\x1b[2Jny 2: 1 chunks taken away\n"
+    assert retained(broker, "transom/depot/#") == []
+
+
+def test_a_bundle_on_probation_is_left_at_once_and_who_deploys_it_hears_of_it(
+    tmp_path: Path, broker: Broker, household: Household, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    household.add("hall-pi", healthy_s=3600.0)
+    wait_until(lambda: online(say, 1), 20.0)
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2)
+    command = [sys.executable, "-m", "transom", "deploy", str(new), "hall-pi", "--json", "--no-tls"]
+    command += ["--host", "localhost", "--port", str(broker.port)]
+    with broker.subscriber("transom/hall-pi/#") as heard:
+        deploying = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        wait_for_step(heard, "started")
+        wait_until(lambda: say("fleet")[1][0]["installed"] == "2", 20.0)
+        code, told = say("rollback", "hall-pi")
+        assert (code, told[0]["outcome"]) == (0, "done")
+        heard_of, _ = deploying.communicate(timeout=60.0)
+    device = json.loads(heard_of)["devices"]["hall-pi"]
+    assert (device["step"], device["reason"]) == ("rolled_back", "asked to go back")
+    wait_until(lambda: household.serves() == {"hall-pi": 1}, 20.0)
+    asked = [copy.payload for copy in heard.copies(TOPICS.model_desired) if copy.payload]
+    ledger = household.devices["hall-pi"].handover.ledger
+    assert ledger.answered == json.loads(asked[-1])["request"]  # it is not asked once more
+
+
+def test_a_way_back_that_nobody_answers_is_not_gone_weeks_later(broker: Broker, say: Any) -> None:
+    for device, served in (("mute-pi", "1"), ("odd-pi", "9" * 5000)):
+        state = {"installed_version": served, "latest_version": "1", "title": "tiny"}
+        broker.publish(f"transom/{device}/model/state", json.dumps(state), retain=True)
+        broker.publish(f"transom/{device}/status", "online", retain=True)
+    code, told = say("rollback", "--all", "--answer-s", "0.5")
+    assert code == 1
+    assert "no answer within 0.5 s" in told[0]["reason"]
+    assert told[1]["reason"] == "has never told which bundle it serves"
+    assert retained(broker, "transom/+/model/desired") == []
+
+
+def test_a_way_back_that_somebody_else_replaces_leaves_what_they_ask_for(
+    tmp_path: Path, broker: Broker, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    state = {"installed_version": "1", "latest_version": "1", "title": "tiny"}
+    broker.publish(TOPICS.model_state, json.dumps(state), retain=True)
+    broker.publish(TOPICS.status, "online", retain=True)
+    report = {"step": "withdrawn", "name": "tiny", "sequence": 1, "digest": "", "at": ""}
+    with broker.subscriber(TOPICS.model_desired) as heard:
+
+        def ask_for_another() -> None:
+            asked = json.loads(heard.wait_for(TOPICS.model_desired).payload)
+            Offer(broker).wish(wish_for(tiny_bundle.path))
+            answer = report | {"request": asked["request"]}
+            broker.publish(TOPICS.model_report, json.dumps(answer))
+
+        with Meanwhile(ask_for_another):
+            assert say("rollback", "hall-pi")[1][0]["outcome"] == "failed"
+    assert retained(broker, TOPICS.model_desired) == [TOPICS.model_desired]
 
 
 def test_sends_devices_back_and_says_where_there_is_no_way_back(
