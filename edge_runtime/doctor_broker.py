@@ -1,26 +1,19 @@
 """`transom doctor`: is the broker there, does it let this device in, and may it do its work."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.clock import Clock
+from edge_runtime.conversation import Conversation
 from edge_runtime.finding import Check
-from edge_runtime.link import (
-    Access,
-    Acknowledged,
-    Connected,
-    Link,
-    Received,
-    Subscribed,
-    read_access,
-)
+from edge_runtime.link import Access, Link, read_access
 from edge_runtime.loss import Called, Lost
 from transom.config import Config
 from transom.errors import ConfigurationError
 from transom.messages import Message, Topics
 
-_BROKER_TIMEOUT_S = 15.0
+_ECHO_S = 5.0
 
 
 def check_broker(
@@ -59,10 +52,8 @@ def _probe(
     link: Link, config: Config, called: Called, clock: Clock, discovery: Message | None
 ) -> Iterator[Check]:
     where = f"{config.mqtt.host}:{config.mqtt.tcp_port}"
-    conversation = _Conversation(link, clock)
-    link.open()
-    answer = conversation.wait_for(lambda h: isinstance(h, Connected))
-    if answer is None:
+    conversation = Conversation(link, clock)
+    if not conversation.begin():
         loss = conversation.loss or Lost("unreachable", f"{where} does not answer")
         do = loss.do or f"check {called.host} and {called.port}"
         yield Check(check="broker", ok=False, what=loss.reason, do=do)
@@ -70,35 +61,28 @@ def _probe(
     how = "encrypted" if config.mqtt.uses_tls else "not encrypted"
     yield Check(check="broker", ok=True, what=f"{where}, MQTT {config.mqtt.protocol}, {how}")
     topic = f"{Topics(config.mqtt.prefix, config.device).root}/doctor/{secrets.token_hex(4)}"
-    yield _check_subscription(link, conversation, topic)
-    yield _check_publication(link, conversation, topic)
+    yield _check_subscription(conversation, topic)
+    yield _check_publication(conversation, topic)
     if config.homeassistant.discovery:
-        yield _check_subscription(link, conversation, f"{config.homeassistant.prefix}/status")
+        yield _check_subscription(conversation, f"{config.homeassistant.prefix}/status")
     if discovery is not None:
-        yield _check_discovery(link, conversation, discovery)
+        yield _check_discovery(conversation, discovery)
 
 
-def _check_subscription(link: Link, conversation: "_Conversation", topic: str) -> Check:
-    mid = link.subscribe(topic)
-    answer = conversation.wait_for(lambda h: isinstance(h, Subscribed) and h.mid == mid)
-    refusal = answer.refusal if isinstance(answer, Subscribed) else "no answer"
+def _check_subscription(conversation: Conversation, topic: str) -> Check:
+    refusal = conversation.subscribe(topic)
     do = f"let this user read {topic} in the broker's access list" if refusal else ""
     what = f"{topic}: {refusal}" if refusal else f"may subscribe to {topic}"
     return Check(check="broker rights", ok=refusal is None, what=what, do=do)
 
 
-def _check_publication(link: Link, conversation: "_Conversation", topic: str) -> Check:
+def _check_publication(conversation: Conversation, topic: str) -> Check:
     payload = secrets.token_hex(8).encode()
-    mid = link.publish(Message(topic, payload, qos=1))
-    answer = conversation.wait_for(lambda h: isinstance(h, Acknowledged) and h.mid == mid)
-    refusal = answer.refusal if isinstance(answer, Acknowledged) else "no answer"
+    refusal = conversation.publish(Message(topic, payload, qos=1))
     if refusal is not None:
         do = f"let this user write {topic.rpartition('/doctor')[0]}/# in the broker's access list"
         return Check(check="broker rights", ok=False, what=f"{topic}: {refusal}", do=do)
-    heard = conversation.wait_for(
-        lambda h: isinstance(h, Received) and h.payload == payload, timeout_s=5.0
-    )
-    if heard is None:
+    if conversation.hear(lambda received: received.payload == payload, _ECHO_S) is None:
         # Protocol 3.1.1 acknowledges what it throws away, so only the echo proves anything.
         do = "let this user write and read its own topics in the broker's access list"
         what = f"{topic}: acknowledged, but nothing came back"
@@ -106,37 +90,10 @@ def _check_publication(link: Link, conversation: "_Conversation", topic: str) ->
     return Check(check="broker rights", ok=True, what=f"published to {topic} and heard it")
 
 
-def _check_discovery(link: Link, conversation: "_Conversation", message: Message) -> Check:
+def _check_discovery(conversation: Conversation, message: Message) -> Check:
     """Return whether discovery may be published, by publishing it: it says what it always says."""
-    mid = link.publish(Message(message.topic, message.payload, qos=1))
-    answer = conversation.wait_for(lambda h: isinstance(h, Acknowledged) and h.mid == mid)
-    refusal = answer.refusal if isinstance(answer, Acknowledged) else "no answer"
+    refusal = conversation.publish(Message(message.topic, message.payload, qos=1))
     if refusal is None:
         return Check(check="broker rights", ok=True, what=f"may publish to {message.topic}")
     do = f"let this user write {message.topic} in the broker's access list"
     return Check(check="broker rights", ok=False, what=f"{message.topic}: {refusal}", do=do)
-
-
-class _Conversation:
-    """What a link said, so that answers may come in any order."""
-
-    def __init__(self, link: Link, clock: Clock) -> None:
-        self._link = link
-        self._clock = clock
-        self._heard: list[object] = []
-        self.loss: Lost | None = None
-
-    def wait_for(
-        self, is_it: Callable[[object], bool], timeout_s: float = _BROKER_TIMEOUT_S
-    ) -> object | None:
-        """Return the first happening that `is_it`; None where the link ends or stays silent."""
-        until_s = self._clock.monotonic_s() + timeout_s
-        while True:
-            found = next(filter(is_it, self._heard), None)
-            left_s = until_s - self._clock.monotonic_s()
-            if found is not None or self.loss is not None or left_s <= 0:
-                return found
-            for happening in self._link.turn(min(left_s, 1.0)):
-                self._heard.append(happening)
-                if isinstance(happening, Lost):
-                    self.loss = happening

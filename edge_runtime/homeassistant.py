@@ -59,7 +59,12 @@ def discovery(
 
 def discovery_topic(config: Config) -> str:
     """Return where a device is described."""
-    return f"{config.homeassistant.prefix}/device/{_device_id(config)}/config"
+    return discovery_topic_below(config.homeassistant.prefix, config.device)
+
+
+def discovery_topic_below(prefix: str, device: str) -> str:
+    """Return where a device of that name is described, below Home Assistant's prefix."""
+    return f"{prefix}/device/transom_{device}/config"
 
 
 def components(config: Config, manifest: Manifest) -> dict[str, Component]:

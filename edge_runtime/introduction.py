@@ -6,16 +6,16 @@ keeps an entity in the same way, until its component comes once with nothing but
 device remembers what it has ever told, and takes back what it tells no more: at each connection,
 as a broker may have been set back to an older day.
 
-What lies below another name of the device, or another prefix, is left: the device may not be
-allowed to write there any more, and there are brokers that end a connection over that. It is not
-taken for the present, as the status beside it is `offline`.
+What lies below another name of the device, or another prefix, is not taken back here: it is
+another's business by now, and perhaps another device's; see `former_name`.
 
 References:
     https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -36,6 +36,8 @@ FILE_NAME = "told.json"
 _MOST = 300
 """Topics, and components, that are remembered: the newest."""
 
+_MOST_NAMES = 8
+
 
 class Told(Payload, frozen=True, kw_only=True):
     """What was told, of what the configuration decides.
@@ -43,14 +45,16 @@ class Told(Payload, frozen=True, kw_only=True):
     Attributes:
         topics: Of retained messages.
         components: Home Assistant's, their platform by their key.
+        roots: Where all topics of the device began, by the names and the prefixes that it has had.
     """
 
     topics: tuple[str, ...] = ()
     components: Mapping[str, str] = {}
+    roots: tuple[str, ...] = ()
 
 
 class ToldFile:
-    """What a device has ever told, over restarts.
+    """What a device has ever told, over restarts. Safe to use from several threads.
 
     Args:
         state: The state directory.
@@ -58,29 +62,64 @@ class ToldFile:
 
     def __init__(self, state: Path) -> None:
         self._path = state / FILE_NAME
+        self._lock = threading.Lock()
 
     def extend(self, now: Told) -> Told:
         """Return all that was ever told, what is told now included; it is remembered.
 
         A disk that does not take or give it is no reason to tell nothing.
         """
+        with self._lock:
+            before = self._read_or_none()
+            if before is None:  # and it is not written over: it may be there another time
+                return now
+            topics = [topic for topic in before.topics if topic not in now.topics]
+            gone = {k: v for k, v in before.components.items() if k not in now.components}
+            roots = [root for root in before.roots if root not in now.roots]
+            ever = Told(
+                topics=(*topics, *now.topics)[-_MOST:],
+                components=dict([*gone.items(), *now.components.items()][-_MOST:]),
+                roots=(*roots, *now.roots)[-_MOST_NAMES:],
+            )
+            self._write(ever, before)
+            return ever
+
+    def ever(self) -> Told:
+        """Return all that was ever told; nothing where that cannot be read."""
+        with self._lock:
+            return self._read_or_none() or Told()
+
+    def forget(self, topics: Collection[str], root: str | None = None) -> None:
+        """Remember no more that something was told.
+
+        Args:
+            topics: Of what was retained.
+            root: Of a name of the device that is done with.
+        """
+        with self._lock:
+            before = self._read_or_none()
+            if before is None:
+                return
+            after = msgspec.structs.replace(
+                before,
+                topics=tuple(topic for topic in before.topics if topic not in topics),
+                roots=tuple(one for one in before.roots if one != root),
+            )
+            self._write(after, before)
+
+    def _write(self, told: Told, before: Told) -> None:
         try:
-            before = self._read()
-        except OSError as error:  # and not written over: it may be there another time
-            _log.warning("what was told before is not known path=%s reason=%s", self._path, error)
-            return now
-        topics = [topic for topic in before.topics if topic not in now.topics]
-        gone = {k: v for k, v in before.components.items() if k not in now.components}
-        ever = Told(
-            topics=(*topics, *now.topics)[-_MOST:],
-            components=dict([*gone.items(), *now.components.items()][-_MOST:]),
-        )
-        try:
-            if ever != before:
-                write_file(self._path, msgspec.json.encode(ever), mode=0o600)
+            if told != before:
+                write_file(self._path, msgspec.json.encode(told), mode=0o600)
         except OSError as error:
             _log.warning("what is told cannot be written path=%s reason=%s", self._path, error)
-        return ever
+
+    def _read_or_none(self) -> Told | None:
+        try:
+            return self._read()
+        except OSError as error:
+            _log.warning("what was told before is not known path=%s reason=%s", self._path, error)
+            return None
 
     def _read(self) -> Told:
         try:
@@ -124,9 +163,10 @@ def _told_now(config: Config, manifest: Manifest) -> Told:
             if zone.snapshot:
                 retained.append(topics.snapshot(zone.name))
     if not config.homeassistant.discovery:
-        return Told(topics=tuple(retained))
+        return Told(topics=tuple(retained), roots=(topics.root,))
     described = components(config, manifest)
     return Told(
         topics=(*retained, discovery_topic(config)),
         components={key: component["platform"] for key, component in described.items()},
+        roots=(topics.root,),
     )

@@ -194,6 +194,11 @@ class Publisher:
         connection = self._connection
         return connection is not None and connection.link.is_connected
 
+    @property
+    def access(self) -> Access:
+        """How the broker is reached, by what was read last."""
+        return self._access
+
     def counters(self) -> PublisherCounters:
         """Return what became of the connection so far."""
         refusals = self._refusals

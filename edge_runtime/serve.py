@@ -13,6 +13,7 @@ import msgspec
 from edge_runtime.camera_set import CameraSet
 from edge_runtime.clock import Clock
 from edge_runtime.daemon import STOP_S, Daemon
+from edge_runtime.former_name import FormerNames
 from edge_runtime.handover import Handover
 from edge_runtime.introduction import ToldFile
 from edge_runtime.ledger import LedgerFile
@@ -172,7 +173,7 @@ def _run(
     clock = Clock()
     state = Path(config.state_directory)
     topics = Topics(config.mqtt.prefix, config.device)
-    samples = _samples(config, state)
+    samples, told = _samples(config, state), ToldFile(state)
     try:
         reports = UpdateReports(topics, outbox, publisher, clock)
         handover = (
@@ -194,7 +195,7 @@ def _run(
                 Notifier(),
                 processes=lambda: _processes(cameras, page),
                 views=ViewStore(state / VIEWS),
-                told=ToldFile(state),
+                told=told,
                 samples=samples,
                 wake=cameras.wake,
                 is_shown=page is not None,
@@ -208,6 +209,7 @@ def _run(
             with (
                 ended_by_signals(daemon.ask_to_stop),
                 nullcontext() if page is None else page.showing(config, daemon, samples, clock),
+                FormerNames(config, told, publisher, clock),
                 _sharing(config, topics, publisher, samples, bundle),
                 _measuring(config, bundle, daemon, precisions, measured),
             ):

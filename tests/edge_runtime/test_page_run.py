@@ -43,13 +43,15 @@ def configuration(tmp_path: Path, tiny_bundle: Any, scene: Callable[..., Image])
 
 
 @contextmanager
-def running(configuration: Path) -> Iterator["tuple[subprocess.Popen[bytes], Path]"]:
+def running(
+    configuration: Path, device: str = "pi"
+) -> Iterator["tuple[subprocess.Popen[bytes], Path]"]:
     """Run the daemon; yield its process and what it logs."""
     log = configuration.with_name("log")
     command = [sys.executable, "-m", "transom", "run", "--config", str(configuration)]
     with log.open("wb") as out, subprocess.Popen(command, stderr=out) as process:
         try:
-            wait_for(lambda: "started device=pi" in log.read_text(), 60.0)
+            wait_for(lambda: f"started device={device}" in log.read_text(), 60.0)
             yield process, log
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
