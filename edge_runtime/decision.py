@@ -247,8 +247,8 @@ class StateFilter:
         self._newest = probabilities.tolist()
         if not all(map(math.isfinite, self._newest)):
             return self._without_picture(now_s, "unsure")
-        if self._known is None:
-            motion = None  # there is no state yet that somebody could hide
+        if self._known is None or self._observed_s is None:
+            motion = None  # no state yet that somebody could hide, or no picture to have moved from
         self._observe(self._newest, now_s, motion)
         self._unusable_since_s = None
         if self._is_believed or self._believed_s is None:
@@ -272,15 +272,18 @@ class StateFilter:
         """When a picture last showed the state without doubt, monotonic seconds."""
         return self._believed_s
 
-    def resume(self, state: str, seen_s: float) -> None:
+    def resume(self, state: str) -> None:
         """Go on from a state of an earlier run: another one must reach the budget to be entered.
+
+        How long nobody looked is not known, but for the last event's time, which may be days before
+        the last look. So that time counts for nothing: a change then needs some looks more than it
+        might, where otherwise the first picture would be enough for one, and a camera's first is
+        not its best.
 
         Args:
             state: A class of the task.
-            seen_s: When it was seen last, seconds of the monotonic clock of this run.
         """
         self._known = self._classes.index(state)
-        self._observed_s = seen_s
 
     def take_over(self, before: "StateFilter") -> None:
         """Go on where the filter of another bundle ends: what it knows is of the door.
@@ -318,6 +321,7 @@ class StateFilter:
             self._shown = (top, now_s)
         if motion == "unusual" and now_s - self._shown[1] >= self._passed_s:
             motion = "usual"
+        is_first = self._observed_s is None
         elapsed_s = math.inf if self._observed_s is None else max(now_s - self._observed_s, 0.0)
         self._observed_s = now_s
         likely_s = self._likely_s(elapsed_s, motion)
@@ -325,7 +329,8 @@ class StateFilter:
         blank = OUTLIER_SHARE / size
         seen = [((1.0 - OUTLIER_SHARE) * p + blank) ** weight for p in probabilities]
         if self._known is not None:
-            share_s, current = likely_s / (size - 1), seen[self._known]
+            share_s = 0.0 if is_first else likely_s / (size - 1)
+            current = seen[self._known]
             self._changes_s = [
                 min((change_s + share_s) * q / current, _MOST_S)
                 for change_s, q in zip(self._changes_s, seen, strict=True)

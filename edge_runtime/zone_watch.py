@@ -148,8 +148,7 @@ class ZoneWatch:
             age_s = self._announcer.age_s(memory)
             self._timer.resume(now_ns, memory, age_s or 0.0)
             self._last_known = (memory.state, datetime.fromisoformat(memory.at))
-            if age_s is not None:
-                self._filter.resume(memory.state, now_ns / 1e9 - age_s)
+            self._filter.resume(memory.state)
         if before is not None and before.filter.classes == self._classes:
             self._take_over(before)
         else:

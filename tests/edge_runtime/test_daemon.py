@@ -376,6 +376,24 @@ def test_a_door_that_was_closed_before_a_restart_and_is_open_after_it_has_opened
     assert first.events()[-1] == ("opened", "unknown", "open")
 
 
+@pytest.mark.parametrize("boot", ["replay", "another"])
+def test_a_bad_first_picture_after_a_restart_is_no_change_of_a_door_long_closed(
+    bundle: Bundle, pictures: Any, play_list_camera: Any, boot: str
+) -> None:
+    class Boot(ClipClock):
+        def boot_id(self) -> str:
+            return boot
+
+    first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4))
+    first.turn(4)
+    clock = Boot()
+    clock.now_ns = int(2 * 86400e9)  # of which it was watched for all but a moment
+    frames = pictures(OPEN, 1 / FPS) + pictures(CLOSED, 10)
+    second = Play(bundle, config_of(), play_list_camera, frames, clock=clock, outbox=first.recorder)
+    second.turn(10)
+    assert first.events() == [("known", "unknown", "closed")] * 2
+
+
 @pytest.fixture
 def newer(bundle: Bundle) -> Bundle:
     """The same network under the next sequence."""

@@ -202,7 +202,7 @@ def test_answers_that_are_no_numbers_are_no_picture(closed_zone: Zone) -> None:
 def test_a_state_of_an_earlier_run_must_be_outweighed_and_is_back_at_once() -> None:
     same, other = Zone(), Zone()
     for zone in (same, other):
-        zone.filter.resume("closed", zone.now_s - 60.0)
+        zone.filter.resume("closed")
     assert same.look(seen("closed")).state == "closed"
     assert other.look(seen("open")).state == UNKNOWN
     assert other.seconds_until("open", seen("open")) < 2.0
