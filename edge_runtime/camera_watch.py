@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edge_runtime.announcer import Announcer
 from edge_runtime.capture import Camera, CameraStatus, Frame
-from edge_runtime.decision import GRACE_S
+from edge_runtime.decision import grace_s
 from edge_runtime.picture import PictureHealth
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.zone_watch import Belief, ZoneWatch
@@ -67,6 +67,7 @@ class CameraWatch:
         self._view = view
         self._shift = view.shift
         self._patience_s = max(patience_s, 3.0 / config.fps)
+        self._grace_s = grace_s(1.0 / config.fps)
         self._status: CameraStatus = "starting"
         self._frame_s: float | None = None
         self._frames = 0
@@ -164,7 +165,7 @@ class CameraWatch:
             return
         if self._unusable is None or self._unusable[0] != reason:
             self._unusable = (reason, now_s)
-        if now_s - self._unusable[1] >= GRACE_S:
+        if now_s - self._unusable[1] >= self._grace_s:
             self._tell_problem(reason)
 
     def _tell_online(self, is_online: bool) -> None:

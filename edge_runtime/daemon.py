@@ -178,6 +178,7 @@ class Daemon:
                 self._announcer,
                 self._sampling.zone(zone) if self._sampling is not None else None,
                 ZoneHistory() if self._is_shown else None,
+                1.0 / camera.fps,
             )
             for zone in camera.zones
         ]

@@ -66,7 +66,8 @@ somebody who looks like an open door from an open door, but by how long it lasts
 one than the last known must have reached the budget's R_j as well, also after a spell of `unknown`,
 while the first after the start, or the same one again, need no more. A state is left for `unknown`
 when no believed picture has come for `unknown_after_s` (a doubt that passes is not news), or when
-the picture itself is unusable (`HARD_REASONS`) for longer than `GRACE_S`.
+the picture itself is unusable (`HARD_REASONS`) for longer than `GRACE_S`; for longer where pictures
+are rare, so that one of them is no news either.
 
 References:
     Rabiner, A tutorial on hidden Markov models, Proc. IEEE 77 (1989).
@@ -83,6 +84,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.motion import Motion
+from edge_runtime.picture import HEAL_S
 from transom.config import DecisionConfig
 from transom.manifest import TaskSpec
 from transom.messages import Reason
@@ -94,7 +96,7 @@ OUTLIER_SHARE = 0.03
 GRACE_S = 2.0
 """How long a picture may be unusable before the state is `unknown`: a headlight, a damaged frame.
 
-Longer than `picture.HEAL_S`, so that one bad picture is no news."""
+Longer than `picture.HEAL_S`, so that one bad picture is no news; see `grace_s`."""
 
 MOTION_RATIO: dict[Motion, float] = {"none": 1.0, "usual": 5.0, "unusual": 50.0}
 """How much likelier a change begins in a second with such motion than in a second of rest.
@@ -115,6 +117,9 @@ DOUBTS: frozenset[Reason | None] = frozenset({"unlike", "unsure"})
 
 DAY_S = 86400.0
 
+_PATIENT_LOOKS = 3
+"""How many intervals without a believed class are no news, however few looks there are."""
+
 _BLIND_FACTOR = 2.0
 """How much longer errors last where motion is not told from rest or never ends: some pass by."""
 
@@ -124,6 +129,16 @@ _PASSED_FACTOR = 5.0
 _LOOKS_AT_REST = 100
 _FLOOR = 1e-12
 _MOST_S = 1e30
+
+
+def grace_s(interval_s: float) -> float:
+    """Return `GRACE_S`, or more where pictures are so rare that healing takes longer.
+
+    Args:
+        interval_s: Between two pictures that are judged.
+    """
+    # One picture to be the first good one, and some of another for those that come late.
+    return max(GRACE_S, HEAL_S + 1.5 * interval_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +166,10 @@ class StateFilter:
     Args:
         spec: The task whose class is the state, with its thresholds.
         config: Budget, dwell and patience.
+        interval_s: Seconds between two frames, which bounds how short patience can be.
     """
 
-    def __init__(self, spec: TaskSpec, config: DecisionConfig) -> None:
+    def __init__(self, spec: TaskSpec, config: DecisionConfig, interval_s: float = 0.0) -> None:
         self._spec = spec
         self._classes = spec.classes
         self._thresholds = spec.thresholds
@@ -161,7 +177,8 @@ class StateFilter:
         self._rate = len(spec.classes) / ((len(spec.classes) - 1) * config.settle_s)
         self._change_at_s = DAY_S / config.false_changes_per_day
         self._passed_s = _PASSED_FACTOR * config.passing_s
-        self._grace_s = min(GRACE_S, config.unknown_after_s)
+        self._patience_s = max(config.unknown_after_s, _PATIENT_LOOKS * interval_s)
+        self._grace_s = min(grace_s(interval_s), self._patience_s)
         self._posterior = [1.0 / len(spec.classes)] * len(spec.classes)
         self._changes_s = [0.0] * len(spec.classes)  # R_j of the module's derivation
         self._state: int | None = None
@@ -258,7 +275,7 @@ class StateFilter:
             return self._enter(top)
         if self._state is None:
             return self._leave("unsure")
-        if now_s - self._believed_s >= self._config.unknown_after_s:
+        if now_s - self._believed_s >= self._patience_s:
             return self._leave("unsure")
         return self._stay()
 
@@ -379,7 +396,7 @@ class StateFilter:
         is_unusable = (
             self._unusable_since_s is not None and now_s - self._unusable_since_s >= self._grace_s
         )
-        is_overdue = now_s - self._believed_s >= self._config.unknown_after_s
+        is_overdue = now_s - self._believed_s >= self._patience_s
         if is_unusable or is_overdue:
             return self._leave(reason or "unsure")
         return self._stay()

@@ -39,8 +39,10 @@ RENEWED_S = 3600.0
 RETAKEN_S = 600.0
 """How often a reference with too few places to judge by is tried to be taken anew."""
 UNSEEN_S = 6.0
-"""A longer gap between two usable pictures begins the times above anew."""
+"""A longer gap between two usable pictures begins the times above anew, but for a camera that gives
+no more of them."""
 
+_MISSED_LOOKS = 3
 _MEDIAN_OF = 5
 _FOLLOWED_STEP = 0.0015  # of the frame's width; less is not worth other crops
 _RENEWING_SHARE = 0.5
@@ -61,6 +63,7 @@ class ViewWatch:
         self._zones = [zone.zone for zone in config.zones]
         self._store = store
         self._config = config
+        self._unseen_s = max(UNSEEN_S, _MISSED_LOOKS / config.fps)
         self._references: dict[bool, Reference] = {}  # by: has the picture colour
         if store is not None and config.fixed:
             self._references = store.read(config).references
@@ -87,7 +90,7 @@ class ViewWatch:
             return None
         if self._checked_s is not None and now_s - self._checked_s < CHECK_S:
             return self._reason
-        if self._checked_s is None or now_s - self._checked_s > UNSEEN_S:
+        if self._checked_s is None or now_s - self._checked_s > self._unseen_s:
             self._usable_s.clear()
             self._lost_s = None if self._reason is None else self._lost_s
         self._checked_s = now_s
@@ -192,7 +195,9 @@ class ViewWatch:
     ) -> None:
         seen_s = self._found_s.setdefault(has_colour, [now_s] * len(reference.points))
         gap_s = now_s - self._compared_s.get(has_colour, now_s)
-        if gap_s > UNSEEN_S:  # a night of the other light, say, in which nobody looked for them
+        if (
+            gap_s > self._unseen_s
+        ):  # a night of the other light, say, in which nobody looked for them
             seen_s[:] = [moment_s + gap_s for moment_s in seen_s]
         self._compared_s[has_colour] = now_s
         for index in np.flatnonzero(found.agreeing):

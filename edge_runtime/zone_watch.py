@@ -53,6 +53,7 @@ class ZoneWatch:
         announcer: Told of every change.
         samples: What is kept of the zone, and what it is taught; None = neither.
         history: Where the last hour is kept for those who look; None = nowhere.
+        interval_s: Seconds between two frames of its camera.
 
     Raises:
         ValueError: The bundle has not the task, or the task not the classes, that the zone needs.
@@ -66,6 +67,7 @@ class ZoneWatch:
         announcer: Announcer,
         samples: ZoneSamples | None = None,
         history: ZoneHistory | None = None,
+        interval_s: float = 0.0,
     ) -> None:
         self.name = config.name
         self.samples = samples
@@ -77,7 +79,7 @@ class ZoneWatch:
         self._gate = MotionGate()
         told = told_spec(manifest, config)
         self._classes = told.classes
-        self._filter = StateFilter(told, decision)
+        self._filter = StateFilter(told, decision, interval_s)
         self._announcer = announcer
         self._told = Decision(UNKNOWN, 0.0, False, UNKNOWN, "starting")
         self._lessons: tuple[Taught | None, Contact | None] = (None, None)

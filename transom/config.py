@@ -124,7 +124,7 @@ class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         settle_s: Seconds that a state lasts, typically, before it changes; the expectation with
             which the filter starts.
         unknown_after_s: Seconds without a usable picture or a believed class, after which the
-            state is `unknown`.
+            state is `unknown`; three intervals of the camera's `fps` at least.
         known_above: Probability above which a state is entered.
         correlation_s: Seconds over which errors of the network resemble each other while nothing
             moves in the zone: light, noise. Frames within twice that count as one.

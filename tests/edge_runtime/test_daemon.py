@@ -298,6 +298,23 @@ def test_a_slow_camera_is_not_a_silent_one(
     assert play.events() == [("known", "unknown", "open")]
 
 
+@pytest.mark.parametrize("fps", [1.4, 1.0, 0.5, 0.2, 0.1])
+@pytest.mark.parametrize("bad", [0.0, 255.0])
+def test_one_bad_picture_is_no_news_however_rare_pictures_are(
+    bundle: Bundle, pictures: Any, play_list_camera: Any, fps: float, bad: float
+) -> None:
+    zones = (ZoneConfig(name="door", polygon=DOOR),)
+    camera = CameraConfig(name="hall", source="file:a.mp4", fps=fps, zones=zones)
+    (spoilt,) = [np.zeros_like(pictures(OPEN, 1)[0])] if bad == 0.0 else pictures(bad, 1 / FPS)
+    good = pictures(OPEN, 4)
+    shown = [*good[:10], spoilt, *good[10:]]
+    rare = [picture for one in shown for picture in [one] + [None] * (round(FPS / fps) - 1)]
+    play = Play(bundle, config_of(camera), play_list_camera, rare)
+    play.turn(len(rare) / FPS)
+    assert play.events() == [("known", "unknown", "open")]
+    assert play.payloads("camera/hall/problem") == [{"problem": False, "reason": None}]
+
+
 def test_a_picture_unlike_training_is_unknown(
     bundle: Bundle, pictures: Any, play_list_camera: Any
 ) -> None:

@@ -167,6 +167,13 @@ def test_a_camera_that_was_moved_is_told_and_heals_when_it_is_put_back(
     assert set(day.see(noisy(room), 10.0)) == {None}
 
 
+def test_a_move_is_told_however_rare_pictures_are(config: CameraConfig, room: Image) -> None:
+    watch, every_s = ViewWatch(msgspec.structs.replace(config, fps=0.1)), 10.0
+    assert {watch.judge(noisy(room), look * every_s) for look in range(6)} == {None}
+    moved = [watch.judge(shifted(room, 0.2), look * every_s) for look in range(6, 12)]
+    assert moved[-1] == "moved"
+
+
 def test_the_view_counts_as_lost_with_the_first_picture_that_shows_another(
     day: Day, room: Image
 ) -> None:
