@@ -18,6 +18,10 @@ those of one state two seconds apart 0.885 and 0.981 (`benchmarks/few_shot.py`, 
 REDUNDANT = 0.9
 """Likeness below which no picture is redundant: then the oldest goes first."""
 
+_MOST_COMPARED = 1000
+"""Pictures of which each is compared with each other, the oldest: the time and the memory for that
+grow with the square, and the loop that watches doors waits for it."""
+
 
 @dataclass(slots=True)
 class Kept:
@@ -66,7 +70,7 @@ class SampleIndex:
         self._versions.update(kept.zone for kept in self._kept.values())
 
     def fill(self, kept: Iterable[Kept]) -> None:
-        """Hold what a store holds, and nothing else."""
+        """Hold what a store holds, the oldest first, and nothing else."""
         self._kept = {one.id: one for one in kept}
 
     def get(self, id_: int) -> Kept | None:
@@ -99,17 +103,33 @@ class SampleIndex:
         best = int(alike.argmax())
         return same[best] if alike[best] >= ALIKE else None
 
+    def surplus(self, most: int, most_bytes: int) -> list[Kept]:
+        """Return what goes, the oldest, those with a label last, for so much to be left.
+
+        Args:
+            most: Pictures.
+            most_bytes: What they take.
+        """
+        left, left_bytes, gone = len(self), self.stored_bytes, []
+        for kept in sorted(self._kept.values(), key=lambda one: (one.label is not None, one.id)):
+            if left <= most and left_bytes <= most_bytes:
+                break
+            left, left_bytes = left - 1, left_bytes - kept.stored_bytes
+            gone.append(kept)
+        return gone
+
     def victim(self) -> Kept:
         """Return what goes first: of the two that are most alike the older, else the oldest.
 
-        What has a label goes after what has none. Drawn ones are no more than the others' equals in
+        Where there are many, only the oldest thousand are compared. What has a label goes after
+        what has none. Drawn ones are no more than the others' equals in
         age: taken out for being alike, they would no longer be a random share.
 
         Raises:
             ValueError: There is no picture.
         """
         free = [kept for kept in self._kept.values() if kept.label is None]
-        candidates = free or list(self._kept.values())
+        candidates = (free or list(self._kept.values()))[:_MOST_COMPARED]
         alike: list[tuple[float, Kept]] = []
         for place in {(kept.zone, kept.model) for kept in candidates}:
             same = [k for k in candidates if (k.zone, k.model) == place and not k.drawn]

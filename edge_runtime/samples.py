@@ -9,6 +9,7 @@ Pictures lie in a table of their own, so that a start reads none of them and a l
 They can be lost without harm, so a store that cannot be written is a warning, and no error.
 """
 
+import json
 import logging
 import sqlite3
 import threading
@@ -239,6 +240,22 @@ class SampleStore:
         self._store, kept = _open(self._path)
         self._index.fill(kept)
         self._is_open = True
+        self._shrink()
+
+    def _shrink(self) -> None:
+        """Delete all that is too much by now: the bounds were larger when it was kept."""
+        config = self._config
+        ids = [one.id for one in self._index.surplus(config.max_count, config.max_bytes)]
+        which = (json.dumps(ids),)
+        if ids and self._attempt(
+            "DELETE FROM samples WHERE id IN (SELECT value FROM json_each(?))",
+            which,
+            "DELETE FROM pictures WHERE id IN (SELECT value FROM json_each(?))",
+            which,
+        ):
+            for id_ in ids:
+                self._index.remove(id_)
+            _log.info("kept pictures are too many for the bounds and deleted count=%d", len(ids))
 
     def _begin_or_anew(self) -> None:
         """Open the store, or an empty one in place of a file that is damaged."""
@@ -336,6 +353,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, list[Kept]]:
         quick_check(store, "samples")
         rows = store.execute(
             "SELECT id, zone, model, label, drawn, picture_bytes, embedding FROM samples"
+            " ORDER BY id"
         )
         return store, list(map(_kept, rows))
     except BaseException:

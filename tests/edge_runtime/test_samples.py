@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from edge_runtime.picking import TRANSITION_S, Picker
-from edge_runtime.sample import Sample, Why
+from edge_runtime.sample import Sample, Why, likeness
+from edge_runtime.sample_index import Kept, SampleIndex
 from edge_runtime.samples import SampleStore
 from tests.edge_runtime.test_daemon import CLOSED, OPEN, Play, camera_config, config_of
 from transom.bundle import Bundle, read_bundle
@@ -184,6 +185,49 @@ def test_labelled_pictures_go_last(open_store: Any) -> None:
         store.add(sample(*direction))
     assert first in {s.id for s in store.samples()}
     assert store.counts().labelled == 1
+
+
+def test_bounds_that_were_made_smaller_are_kept_at_the_next_start_the_oldest_goes(
+    open_store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store()
+    for number, direction in enumerate(apart(40)):
+        store.add(sample(*direction, label="closed" if number < 5 else None))
+    store.close()
+    with caplog.at_level("INFO"):
+        fewer = open_store(max_count=10)
+    assert [one.id for one in fewer.samples()] == [40, 39, 38, 37, 36, 5, 4, 3, 2, 1]
+    assert fewer.counts().samples == 10
+    assert "too many for the bounds and deleted count=30" in caplog.text
+    fewer.close()
+    caplog.clear()
+    store = open_store(max_count=10)
+    assert store.counts().samples == 10
+    assert "too many" not in caplog.text
+    with closing(sqlite3.connect(store._path)) as file:
+        assert file.execute("SELECT count(*) FROM pictures").fetchone()[0] == 10
+
+
+def test_of_many_pictures_the_oldest_thousand_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[int] = []
+
+    def count(first: Any, second: Any) -> Any:
+        compared.append(len(first) * len(second))
+        return likeness(first, second)
+
+    monkeypatch.setattr("edge_runtime.sample_index.likeness", count)
+    index = SampleIndex()
+    embeddings = np.random.default_rng(0).normal(size=(3000, 32)).astype(np.float32)
+    embeddings[700] = embeddings[300]
+    embeddings[2000] = embeddings[100]
+    index.fill(
+        Kept(number + 1, ("door", "hatch")[number % 2], "m", None, 0, 9, embedding)
+        for number, embedding in enumerate(embeddings)
+    )
+    assert index.victim().id == 301
+    assert sum(compared) <= 1000 * 1000
 
 
 def test_what_is_taken_back_is_gone_from_the_file(open_store: Any, tmp_path: Path) -> None:
