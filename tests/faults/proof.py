@@ -170,6 +170,8 @@ class _Recorder:
     def __init__(self, config: pytest.Config) -> None:
         self._is_wanted = bool(config.getoption("--faults-record"))
         self._store = _store(config)
+        if self._is_wanted:  # now, and not after the first hour
+            self._store.parent.mkdir(parents=True, exist_ok=True)
         self._outcomes: dict[str, bool] = {}
         self._claims: dict[str, list[dict[str, Any]]] = {}
         self._seconds: dict[str, float] = {}

@@ -130,11 +130,12 @@ def test_is_quick(proof):
 def test_a_full_run_that_fails_and_is_interrupted_keeps_what_it_found_the_quickest_first(
     tmp_path: Path,
 ) -> None:
+    kept_in = tmp_path / "not" / "yet"
     (tmp_path / "test_a_long.py").write_text(_RUN)
     (tmp_path / "test_b_quick.py").write_text(_QUICK)
     command = [sys.executable, "-m", "pytest", "-p", "tests.faults.proof", "-p", "no:randomly",
                "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", "/dev/null",
-               "--faults-record", "--faults-folder", str(tmp_path)]  # fmt: skip
+               "--faults-record", "--faults-folder", str(kept_in)]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
@@ -145,11 +146,11 @@ def test_a_full_run_that_fails_and_is_interrupted_keeps_what_it_found_the_quicke
     run("test_b_quick.py", "--faults", "fast")
     done = run("--faults", "full")
     assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
-    kept = {record.method: record for record in read_records(tmp_path / STORE.name)}
+    kept = {record.method: record for record in read_records(kept_in / STORE.name)}
     assert {name: one.has_passed for name, one in kept.items()} == {
         "quick": True, "failing": False, "holding": True,
     }  # fmt: skip
     assert kept["holding"].runs == 7
     assert kept["holding"].seconds is not None
     assert done.stdout.index("test_b_quick.py") < done.stdout.index("test_a_long.py")
-    assert "**FAILED**" in (tmp_path / PAGE.name).read_text("utf-8")
+    assert "**FAILED**" in (kept_in / PAGE.name).read_text("utf-8")
