@@ -315,7 +315,7 @@ def _environment() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",  # each of its threads would keep memory
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
-        "OPENCV_FFMPEG_LOGLEVEL": "16",  # errors: its word is what tells a damaged picture
+        "OPENCV_FFMPEG_LOGLEVEL": "24",  # warnings: its word is what tells a damaged picture
     }
     inherited = {k: v for k, v in os.environ.items() if k not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
     return inherited | own | ENVIRONMENT

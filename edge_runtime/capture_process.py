@@ -27,6 +27,7 @@ CLEAN_END_S = 0.4
 """How long a source may take to close before the process ends without it."""
 
 _DAMAGE = (
+    b"RTP: missed",
     b"error while decoding",
     b"corrupt",
     b"concealing",

@@ -37,8 +37,14 @@ INTERLACED = "Cannot convert interlaced"
 """What FFmpeg says where OpenCV gives whatever lies in its memory for an interlaced picture."""
 ENVIRONMENT = {
     # UDP loses packets, and H.264 without them is grey or smeared. Left alone, FFmpeg opens one
-    # after twenty pictures, to learn a rate that nobody asks for, and waits 5 s for a key frame.
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_transport;tcp|fpsprobesize;0|analyzeduration;15000000",
+    # after twenty pictures, to learn a rate that nobody asks for, and waits 5 s for a key frame;
+    # for the first sound, too, which never comes where a microphone is off. A camera that cannot
+    # send as fast as it films leaves packets out, by TCP as well: FFmpeg sees that such are missing
+    # only where it may wait for them, for so many others.
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": (
+        "rtsp_transport;tcp|fpsprobesize;0|analyzeduration;15000000|allowed_media_types;video"
+        "|reorder_queue_size;2"
+    ),
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",
     "OPENCV_LOG_LEVEL": "ERROR",
 }

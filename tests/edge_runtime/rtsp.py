@@ -45,6 +45,11 @@ class RtspServer(socketserver.ThreadingTCPServer):
             None = JPEG, each a key frame.
         tells_parameters: Whether H.264's parameters are told before the stream, as most cameras
             do; otherwise they come with its key frames only.
+        lost_s: From when until when no packet of the stream leaves the camera, though it counts
+            them, in seconds since its first; None = all do.
+
+    Attributes:
+        asked_for: The parts of the stream that were asked for, of each client.
     """
 
     allow_reuse_address = True
@@ -60,8 +65,11 @@ class RtspServer(socketserver.ThreadingTCPServer):
         refusal: str | None = None,
         key_frame_s: float | None = None,
         tells_parameters: bool = True,
+        lost_s: tuple[float, float] | None = None,
     ) -> None:
         self.clip = clip
+        self.lost_s = lost_s
+        self.asked_for: list[str] = []
         self.key_frame_s = key_frame_s
         self.media = _media(clip, key_frame_s, tells_parameters=tells_parameters)
         self.grain = grain
@@ -97,11 +105,13 @@ class RtspSession(socketserver.StreamRequestHandler):
 
     def _converse(self, receiving: socket.socket) -> None:
         while (line := self.rfile.readline().decode()).strip():
-            method = line.split()[0]
+            method, url = line.split()[:2]
             headers = {}
             while line := self.rfile.readline().decode().strip():
                 key, _, value = line.partition(":")
                 headers[key.lower()] = value.strip()
+            if method == "SETUP":
+                self.server.asked_for.append(url.rpartition("/")[2])
             self._answer(method, headers)
             if method == "PLAY":
                 self._play(receiving)
@@ -135,13 +145,15 @@ class RtspSession(socketserver.StreamRequestHandler):
         command += ["-vf", noise, "-f", "rtp", address]
         packing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         receiving.settimeout(5.0)
-        missed_until_s = None
+        missed_s = 0.5 if self.server.key_frame_s else 0.0
+        lost_from_s, lost_until_s = self.server.lost_s or (0.0, 0.0)
+        began_s = None
         try:
             while True:
                 packet = receiving.recv(2000)
-                if missed_until_s is None:
-                    missed_until_s = time.monotonic() + (0.5 if self.server.key_frame_s else 0.0)
-                if time.monotonic() < missed_until_s:
+                began_s = time.monotonic() if began_s is None else began_s
+                passed_s = time.monotonic() - began_s
+                if passed_s < missed_s or lost_from_s <= passed_s < lost_until_s:
                     continue
                 self.wfile.write(b"$\x00" + len(packet).to_bytes(2, "big") + packet)
         finally:
@@ -158,10 +170,14 @@ def _encoder(key_frame_s: float | None) -> list[str]:
     return f"-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p {keys}".split()
 
 
+_SOUND = "m=audio 0 RTP/AVP 0\r\na=control:sound\r\n"
+"""What a camera says whose microphone is switched off: not one packet of it ever comes."""
+
+
 def _media(clip: Path, key_frame_s: float | None, *, tells_parameters: bool) -> str:
     """Return what an answer to DESCRIBE says of the stream."""
     if key_frame_s is None:
-        return "m=video 0 RTP/AVP 26\r\na=control:track\r\na=framerate:10\r\n"
+        return f"m=video 0 RTP/AVP 26\r\na=control:track\r\na=framerate:10\r\n{_SOUND}"
     told = ""
     if tells_parameters:
         command = ["ffmpeg", "-v", "quiet", "-i", str(clip), "-frames:v", "1"]
@@ -172,7 +188,7 @@ def _media(clip: Path, key_frame_s: float | None, *, tells_parameters: bool) -> 
         told = f"; sprop-parameter-sets={','.join(sets)}"
     return (
         "m=video 0 RTP/AVP 96\r\na=control:track\r\na=rtpmap:96 H264/90000\r\n"
-        f"a=fmtp:96 packetization-mode=1{told}\r\n"
+        f"a=fmtp:96 packetization-mode=1{told}\r\n{_SOUND}"
     )
 
 

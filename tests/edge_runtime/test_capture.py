@@ -633,6 +633,18 @@ def test_reads_rtsp_over_tcp_and_heals_from_a_killed_process(
     assert next_frame(camera).number > frame.number
 
 
+def test_only_pictures_are_asked_for_so_that_no_sound_is_waited_for(
+    clip: Path, start: Callable[..., CameraProcess]
+) -> None:
+    require_ffmpeg()
+    server = RtspServer(clip)
+    try:
+        next_frame(start(camera_config(server.url)))
+    finally:
+        server.close()
+    assert server.asked_for == ["track"]
+
+
 @pytest.mark.parametrize("tells_parameters", [True, False])
 def test_a_camera_that_sends_a_key_frame_every_seven_seconds_is_waited_for(
     clip: Path, start: Callable[..., CameraProcess], *, tells_parameters: bool
@@ -744,6 +756,24 @@ def test_pictures_that_the_decoder_calls_damaged_are_not_delivered(
     assert sum(decoded) >= 20  # without the decoder's word they would all have been used
     assert sum(delivered) <= sum(decoded) // 10
     assert len(delivered) >= 40
+
+
+def test_after_packets_that_a_camera_left_out_a_key_frame_is_waited_for(
+    clip: Path, start: Callable[..., CameraProcess]
+) -> None:
+    require_ffmpeg()
+    server = RtspServer(clip, grain=6, key_frame_s=3.0, lost_s=(4.0, 4.4))
+    try:
+        camera = start(camera_config(server.url))
+        frames = [next_frame(camera)]
+        while frames[-1].key_frames == frames[0].key_frames:
+            frames.append(next_frame(camera))
+    finally:
+        server.close()
+
+    assert len(frames) > 5  # the first key frame came after 3 s, the next after 6 s
+    assert (frames[-1].taken_ns - frames[-2].taken_ns) / 1e9 > 1.2
+    assert camera.presence.failures == 0
 
 
 def shrunk(image: Image) -> npt.NDArray[np.int16]:
