@@ -5,6 +5,7 @@ meanwhile, and after `HANG_S` the whole daemon ends with an error: then the serv
 one that kills and starts anew.
 """
 
+import fcntl
 import os
 import threading
 import time
@@ -16,7 +17,7 @@ from edge_runtime.delivery import Pace, deliver, waiter
 from edge_runtime.frame_ring import Frame
 from edge_runtime.outage import CameraStatus, Presence
 from edge_runtime.redaction import redact, shown_source
-from edge_runtime.sources import ENVIRONMENT, open_source
+from edge_runtime.sources import ENVIRONMENT, INTERLACED, Source, open_source
 from edge_runtime.wake import Wake
 from transom.config import CameraConfig
 from transom.crop import Image
@@ -25,8 +26,57 @@ from transom.errors import CameraError
 HANG_S = 30.0
 """How long a thread may be stuck beyond its own timeouts before the daemon ends."""
 
-# What FFmpeg prints goes to the daemon's own standard error, where nobody redacts it.
-_QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8"}
+_ERRORS_OF_FFMPEG = {"OPENCV_FFMPEG_LOGLEVEL": "16"}
+
+
+class _Prints:
+    """What OpenCV prints of FFmpeg, to standard output, where the daemon itself says nothing.
+
+    It is shown to nobody, as there may be passwords in it. Nothing else tells that a picture could
+    not be converted, and that what OpenCV gives for it is whatever lay in its memory.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._file: int | None = None
+
+    def catch(self) -> None:
+        """Have standard output lead here, in the whole process and for good."""
+        with self._lock:
+            if self._file is None:
+                self._file = os.memfd_create("prints")
+                fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)
+            os.dup2(self._file, 1)
+
+    def retrieve(self, source: Source) -> Image | None:
+        """Return the picture of a source; None = it is damaged, or could not be converted."""
+        with self._lock:  # a line does not say which camera it is about
+            self._take()
+            image = source.retrieve()
+            return None if INTERLACED.encode() in self._take() else image
+
+    def _take(self) -> bytes:
+        if self._file is None:
+            return b""
+        data = os.pread(self._file, 65536, 0)
+        os.ftruncate(self._file, 0)
+        return data
+
+
+_prints = _Prints()
+
+
+class _ConvertedSource:
+    """What FFmpeg reads, without pictures that it could not convert; a `sources.Source`."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.grab, self.has_key_frame = source.grab, source.has_key_frame
+        self.release = source.release
+
+    def retrieve(self) -> Image | None:
+        """Return the picture that `grab` took, (H, W, 3) uint8 BGR; None = it is of no use."""
+        return _prints.retrieve(self._source)
 
 
 class LatestFrame:
@@ -117,7 +167,8 @@ class CameraThread:
         """Start the camera's thread, once; frames come when it has opened the source."""
         if self._is_wanted:
             return
-        os.environ.update(ENVIRONMENT | _QUIET)
+        os.environ.update(ENVIRONMENT | _ERRORS_OF_FFMPEG)
+        _prints.catch()
         self._is_wanted = True
         self.presence.opening(self._shown)
         self._begin(self._monotonic_ns())
@@ -209,6 +260,8 @@ class CameraThread:
             source = open_source(
                 self._config, self._secret, waiter(attempt.latest, attempt.stopping)
             )
+            if self._config.source.startswith(("rtsp", "file:")):
+                source = _ConvertedSource(source)
             try:
                 deliver(source, attempt.latest, Pace(self._config.fps), attempt.stopping)
             finally:

@@ -1,5 +1,6 @@
 """Cameras read by threads of the daemon: the same promises but for the kill."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from edge_runtime.capture_thread import HANG_S, CameraThread
 from tests.edge_runtime.cameras import (
     MjpegServer,
     camera_config,
+    encoded,
     jpeg,
     next_frame,
     numbered,
@@ -122,6 +124,26 @@ def test_a_camera_of_whose_pictures_none_can_be_decoded_is_gone_and_says_so(
     server.part = lambda index: whole(jpeg(index % 40))
     next_frame(camera)
     assert camera.status() == "online"
+
+
+def test_no_interlaced_picture_is_delivered_by_a_thread_either(tmp_path: Path) -> None:
+    how = "-flags +ildct+ilme -c:v libx264 -preset ultrafast -g 10"
+    path = encoded(tmp_path / "interlaced.ts", how, 3.0)
+    # In a process of its own: how much FFmpeg says is settled when it is first used.
+    code = (
+        "import sys; from edge_runtime import delivery;"
+        "from edge_runtime.capture_thread import CameraThread;"
+        "from tests.edge_runtime.cameras import camera_config, wait_for;"
+        "delivery.USELESS_S = 0.5;"
+        "camera = CameraThread(camera_config(sys.argv[1], loop=True)); camera.start();"
+        "wait_for(lambda: camera.newest() is not None or camera.status() == 'gone');"
+        "sys.exit(camera.detail)"
+    )
+    command = [sys.executable, "-c", code, f"file:{path}"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+
+    assert "is its picture progressive (not interlaced)" in ended.stderr
+    assert ended.stdout == ""
 
 
 def test_a_camera_that_is_looked_at_rarely_is_not_gone_for_two_damaged_pictures() -> None:
