@@ -99,8 +99,10 @@ def check_camera(camera: CameraConfig, config_file: Path) -> Check:
         image = take_picture(camera, secret)
     except CameraError as error:
         return Check(check=name, ok=False, what=str(error), do=_what_to_do(camera, str(error)))
-    size = f"{image.shape[1]} x {image.shape[0]}"
-    return Check(check=name, ok=True, what=f"{shown_source(camera.source)}: {size}")
+    what = f"{shown_source(camera.source)}: {image.shape[1]} x {image.shape[0]}"
+    if camera.source.startswith("rtsps:"):
+        what += "; encrypted, but whose certificate it is was not looked at"
+    return Check(check=name, ok=True, what=what)
 
 
 def _what_to_do(camera: CameraConfig, fault: str) -> str:
@@ -109,13 +111,15 @@ def _what_to_do(camera: CameraConfig, fault: str) -> str:
     if "://" not in camera.source:
         return "check that it is on and that another program does not hold it"
     if _REFUSES_USER.search(fault):
-        return "mend username and password_file of this camera"
+        do = "mend username and password_file of this camera"
+        is_rtsp = camera.source.startswith("rtsp")
+        return f"{do}; where they are right, let it ask for a digest by MD5" if is_rtsp else do
     if "certificate is not trusted" in fault:
         return (
             "let this machine trust the camera's certificate (update-ca-certificates), or use "
             "http: where the network is trusted"
         )
-    if "key frame" in fault or "interlaced" in fault:
+    if "key frame" in fault or "interlaced" in fault or "over TCP" in fault:
         return "mend that in the camera's own settings, or its path in source"
     return "check that it is on and in this network, and its address and path in source"
 

@@ -73,14 +73,10 @@ class MjpegSource:
             lambda: opener.open(address, timeout=timeout_s),
             f"it does not answer within {timeout_s:g} s",
         )
-        kind = self._response.headers.get_content_type()
-        is_named = "Content-Type" in self._response.headers
-        if is_named and not kind.startswith("multipart/") and kind not in _KINDS:
+        if instead := _why_no_stream(self._response):
             self._response.close()
-            what = f"a single picture ({kind}): give the address of its stream"
             raise CameraError(
-                f"{self._shown}: must be an MJPEG stream (multipart/x-mixed-replace), is "
-                f"{what if kind == 'image/jpeg' else printable(kind)}"
+                f"{self._shown}: must be an MJPEG stream (multipart/x-mixed-replace), {instead}"
             )
 
     def grab(self) -> bool:
@@ -131,6 +127,19 @@ class MjpegSource:
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise CameraError(f"{self._shown}: {_why_not(reason, late)}") from error
+
+
+def _why_no_stream(response: http.client.HTTPResponse) -> str | None:
+    """Return what an answer is that is no stream; None = it may be one."""
+    kind = response.headers.get_content_type()
+    is_named = "Content-Type" in response.headers
+    if kind.startswith("multipart/"):
+        return None
+    # Of a stream nobody knows the length.
+    if kind.startswith("image/") or ((not is_named or kind in _KINDS) and response.length):
+        what = f" ({printable(kind)})" if is_named else ""
+        return f"is a single picture{what}: give the address of its stream"
+    return f"is {printable(kind)}" if is_named and kind not in _KINDS else None
 
 
 def _address(source: str) -> tuple[str, str | None]:

@@ -146,8 +146,8 @@ class _UsbSource(_OpenCvSource):
         capture = cv2.VideoCapture(device, cv2.CAP_V4L2)
         if not capture.isOpened():
             raise CameraError(
-                f"{source}: cannot be opened; is the camera plugged in, and is this user in the "
-                "group video?"
+                f"{source}: cannot be opened; is the camera plugged in, is no other program using "
+                "it, and is this user in the group video?"
             )
         super().__init__(capture, source)
 
@@ -237,6 +237,8 @@ def _why_not_opened(printed: str, began_s: float, timeout_s: float) -> str:
         return f": it does not answer within {timeout_s:g} s"
     if answer := _RTSP_ANSWER.search(printed):
         code, reason = answer.groups()
+        if code == "461":
+            return f": it answers {code} {reason}; may its stream be had over TCP (interleaved)?"
         asked = "are its user and password" if code in ("401", "403") else "is its path"
         return f": it answers {code} {reason}; {asked} right?"
     if fault := _NO_CONNECTION.search(printed):

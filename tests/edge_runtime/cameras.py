@@ -121,6 +121,8 @@ class Mjpeg(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         if self.server.kind:
             self.send_header("Content-Type", self.server.kind)
+        if self.server.length is not None:
+            self.send_header("Content-Length", str(self.server.length))
         self.end_headers()
         index = 0
         while not self.server.is_closing.wait(self.server.interval_s):
@@ -162,6 +164,7 @@ class MjpegServer(http.server.ThreadingHTTPServer):
                 self.socket, server_side=True, do_handshake_on_connect=False
             )
         self.kind = "multipart/x-mixed-replace; boundary=frame"
+        self.length: int | None = None
         self.interval_s = 0.04
         self.credentials = ""
         self.challenges: tuple[str, ...] = ('Basic realm="camera"',)

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.edge_runtime.broker import Certificates
 
 _SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 _BUFFER_BYTES = 4 << 20
@@ -47,6 +50,7 @@ class RtspServer(socketserver.ThreadingTCPServer):
             do; otherwise they come with its key frames only.
         lost_s: From when until when no packet of the stream leaves the camera, though it counts
             them, in seconds since its first; None = all do.
+        certificates: With which it encrypts; None = it does not.
 
     Attributes:
         asked_for: The parts of the stream that were asked for, of each client.
@@ -66,6 +70,7 @@ class RtspServer(socketserver.ThreadingTCPServer):
         key_frame_s: float | None = None,
         tells_parameters: bool = True,
         lost_s: tuple[float, float] | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self.clip = clip
         self.lost_s = lost_s
@@ -75,12 +80,20 @@ class RtspServer(socketserver.ThreadingTCPServer):
         self.grain = grain
         self.refusal = refusal
         super().__init__((host, port), RtspSession)
+        self._scheme = "rtsp" if certificates is None else "rtsps"
+        if certificates is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates.server, certificates.server_key)
+            # The handshake is the session's: one that fails must not leave its socket to nobody.
+            self.socket = context.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"rtsp://{self.server_address[0]}:{self.server_address[1]}/clip"
+        return f"{self._scheme}://{self.server_address[0]}:{self.server_address[1]}/clip"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is no news."""

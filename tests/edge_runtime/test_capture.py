@@ -690,6 +690,10 @@ def test_a_camera_that_only_accepts_connections_is_given_up_in_time() -> None:
         ("401 Unauthorized", "it answers 401 Unauthorized; are its user and password right?"),
         ("403 Forbidden", "it answers 403 Forbidden; are its user and password right?"),
         ("404 Not Found", "it answers 404 Not Found; is its path right?"),
+        (
+            "461 Unsupported Transport",
+            "it answers 461 Unsupported Transport; may its stream be had over TCP (interleaved)?",
+        ),
         ("453 Not Enough Bandwidth", "it answers 453 Not Enough Bandwidth; is its path right?"),
     ],
 )

@@ -319,6 +319,20 @@ def test_a_camera_whose_certificate_is_its_own_is_to_be_trusted_first(tmp_path: 
     assert "update-ca-certificates" in check.do
 
 
+def test_a_stream_that_is_encrypted_says_that_its_certificate_is_anybody_s(
+    tmp_path: Path, clip: Path
+) -> None:
+    server = RtspServer(clip, certificates=make_certificates(tmp_path))
+    try:
+        check = check_camera(camera_config(server.url), tmp_path / "transom.toml")
+    finally:
+        server.close()
+    assert check.ok
+    assert check.what == (
+        f"{server.url}: 64 x 48; encrypted, but whose certificate it is was not looked at"
+    )
+
+
 def test_says_that_nothing_of_a_configuration_was_looked_at_where_there_is_none() -> None:
     newest = list(doctor.examine(None, Clock()))[-1]
     assert (newest.check, newest.ok) == ("configuration", True)
@@ -516,6 +530,8 @@ def test_what_the_broker_refused_lately_is_a_finding(
     ("refusal", "what", "do"),
     [
         ("401 Unauthorized", "answers 401 Unauthorized", "mend username and password_file"),
+        ("401 Unauthorized", "answers 401 Unauthorized", "let it ask for a digest by MD5"),
+        ("461 Unsupported Transport", "answers 461 Unsupported", "in the camera's own settings"),
         ("404 Not Found", "answers 404 Not Found", "its address and path in source"),
         (None, "Connection refused", "its address and path in source"),
     ],

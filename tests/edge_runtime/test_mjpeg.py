@@ -63,10 +63,21 @@ def test_a_stream_is_one_whatever_its_server_calls_it(server: MjpegServer, kind:
     assert picture_size(server.url) == (96, 128, 3)
 
 
-def test_a_single_picture_is_no_stream_and_says_what_to_give_instead(server: MjpegServer) -> None:
-    server.kind = "image/jpeg"
+@pytest.mark.parametrize(
+    ("kind", "length", "called"),
+    [
+        ("image/jpeg", None, " (image/jpeg)"),
+        ("image/jpg", None, " (image/jpg)"),
+        ("application/octet-stream", 4000, " (application/octet-stream)"),
+        ("", 4000, ""),
+    ],
+)
+def test_a_single_picture_is_no_stream_and_says_what_to_give_instead(
+    server: MjpegServer, kind: str, length: int | None, called: str
+) -> None:
+    server.kind, server.length = kind, length
     assert refusal(server.url).endswith(
-        "is a single picture (image/jpeg): give the address of its stream"
+        f"is a single picture{called}: give the address of its stream"
     )
 
 
