@@ -7,6 +7,7 @@ import importlib
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -303,6 +304,15 @@ class _PicameraSource:
         self._source = source
         try:
             self._camera: Any = module.Picamera2(int(place))
+        except IndexError as error:
+            raise CameraError(
+                f"{source}: no camera of this number is connected; is its cable in?"
+            ) from error
+        except _PICAMERA_ERRORS as error:
+            # It says that it did not succeed, and only what it met meanwhile says why.
+            why = error.__cause__ or error.__context__ or error
+            raise CameraError(f"{source}: cannot be opened: {why}") from error
+        try:
             # libcamera names formats by significance: RGB888 lies in memory as B, G, R.
             self._camera.configure(
                 self._camera.create_video_configuration(
@@ -312,6 +322,8 @@ class _PicameraSource:
             )
             self._camera.start()
         except _PICAMERA_ERRORS as error:
+            with suppress(*_PICAMERA_ERRORS):
+                self._camera.close()  # else a thread of the daemon holds it until that ends
             raise CameraError(f"{source}: cannot be opened: {error}") from error
         self._image: Image | None = None
 

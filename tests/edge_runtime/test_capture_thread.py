@@ -241,6 +241,20 @@ def test_whatever_a_library_raises_the_camera_is_opened_again(
         sys.modules.pop("picamera2", None)
 
 
+def test_a_pi_camera_that_does_not_start_is_let_go_to_be_opened_again(
+    start: Callable[..., CameraThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "boundary")
+    camera = start(camera_config("picamera:7"))
+    try:
+        wait_for(lambda: camera.newest() is None and camera.status() == "gone")
+        assert camera.detail.endswith("Failed to start camera: Cannot allocate memory")
+        next_frame(camera)
+    finally:
+        camera.stop(5.0)
+        sys.modules.pop("picamera2", None)
+
+
 def test_a_hung_library_that_comes_back_in_time_is_online_again(
     start: Callable[..., CameraThread], server: MjpegServer
 ) -> None:

@@ -51,7 +51,20 @@ def test_a_pi_camera_that_is_not_there_is_named(
     camera = start(camera_config(f"picamera:{MISSING}"))
     wait_for(lambda: camera.status() == "gone")
 
-    assert camera.detail == f"picamera:{MISSING}: cannot be opened: list index out of range"
+    assert camera.detail == (
+        f"picamera:{MISSING}: no camera of this number is connected; is its cable in?"
+    )
+
+
+def test_a_pi_camera_that_another_program_holds_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "boundary")
+    try:
+        source = open_source(camera_config(f"picamera:{WORKS}"), None)
+        with pytest.raises(CameraError, match=r"cannot be opened: Failed to acquire .* busy"):
+            open_source(camera_config(f"picamera:{WORKS}"), None)
+        source.release()
+    finally:
+        sys.modules.pop("picamera2", None)
 
 
 def test_a_pi_camera_that_fails_is_opened_again(

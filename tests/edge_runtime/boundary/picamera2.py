@@ -1,7 +1,8 @@
 """Stands where picamera2 stands on a Pi, with what Transom calls of it.
 
 What a camera does follows from its number: 0 works, 1 is not there, 2 leaks slowly, 3 leaks all
-at once, 4 fails after ten pictures, 5 hangs after ten pictures, 6 finds no memory after ten.
+at once, 4 fails after ten pictures, 5 hangs after ten pictures, 6 finds no memory after ten, 7 does
+not start at the first time.
 """
 
 import threading
@@ -9,11 +10,14 @@ import time
 
 import numpy as np
 
-WORKS, MISSING, LEAKS, BURSTS, FAILS, HANGS, STARVES = range(7)
+WORKS, MISSING, LEAKS, BURSTS, FAILS, HANGS, STARVES, STALLS = range(8)
 FRAME_RATE_LIMITS = (1.0, 60.0)
 
 released = threading.Event()
 """Set to let a camera that hangs go on."""
+
+_held: set[int] = set()
+_stalled: set[int] = set()
 
 
 class Picamera2:
@@ -22,6 +26,12 @@ class Picamera2:
     def __init__(self, camera_num: int = 0) -> None:
         if camera_num == MISSING:
             raise IndexError("list index out of range")
+        if camera_num in _held:
+            try:
+                raise RuntimeError("Failed to acquire camera: Device or resource busy")
+            except RuntimeError:
+                raise RuntimeError("Camera __init__ sequence did not complete.")  # noqa: B904 - so
+        _held.add(camera_num)
         self._number = camera_num
         self._size = (0, 0)
         self._is_started = False
@@ -39,6 +49,9 @@ class Picamera2:
         self._pause_s = 1.0 / configuration["controls"]["FrameRate"]
 
     def start(self) -> None:
+        if self._number == STALLS and STALLS not in _stalled:
+            _stalled.add(STALLS)
+            raise RuntimeError("Failed to start camera: Cannot allocate memory")
         self._is_started = True
 
     def capture_array(self, name: str = "main") -> np.ndarray:
@@ -64,3 +77,4 @@ class Picamera2:
 
     def close(self) -> None:
         self._is_started = False
+        _held.discard(self._number)
