@@ -35,12 +35,16 @@ _DAMAGE = (
     b"overread",
     b"left block unavailable",
     b"top block unavailable",
-    b"Missing reference",
-    b"co located POCs unavailable",
-    b"Could not find ref with POC",
     INTERLACED.encode(),
 )
 """What FFmpeg says of a picture that it could not decode whole, and gives all the same."""
+_NOT_OF_KEY_FRAMES = (
+    b"Missing reference",
+    b"co located POCs unavailable",
+    b"Could not find ref with POC",
+)
+"""What it says of one without the pictures that it builds on: where a stream is come upon in its
+midst, of those before the first key frame, which it does not give."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,10 +99,15 @@ class _Diagnostics:
         os.close(writing)
         self._rest = b""
 
-    def pass_on(self) -> bool:
-        """Send what was written since the last call to the parent; return if it tells damage."""
+    def pass_on(self, *, is_key_frame: bool = False) -> bool:
+        """Send what was written since the last call to the parent; return if it tells damage.
+
+        Args:
+            is_key_frame: Whether the picture that was taken meanwhile is one.
+        """
         data = self._take()
-        return any(word in data for word in _DAMAGE)
+        words = _DAMAGE if is_key_frame else _DAMAGE + _NOT_OF_KEY_FRAMES
+        return any(word in data for word in words)
 
     def printed(self) -> str:
         """Send what was written since the last call to the parent, and return it."""

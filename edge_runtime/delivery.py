@@ -53,6 +53,17 @@ class Pace:
         return True
 
 
+class TellsDamage(Protocol):
+    """Whether the decoder has complained since the last call."""
+
+    def __call__(self, *, is_key_frame: bool) -> bool:
+        """Return whether it has; `is_key_frame`: whether what it gave since is one."""
+
+
+def _never(*, is_key_frame: bool) -> bool:
+    return False
+
+
 def waiter(sink: Sink, stopping: threading.Event) -> Callable[[float], object]:
     """Return what waits so many seconds, or until told to stop, and is no silence meanwhile.
 
@@ -74,7 +85,7 @@ def deliver(
     sink: Sink,
     pace: Pace,
     stopping: threading.Event,
-    tells_damage: Callable[[], bool] = lambda: False,
+    tells_damage: TellsDamage = _never,
 ) -> bool:
     """Pass frames on until told to stop (True) or the file's end (False).
 
@@ -99,7 +110,7 @@ def deliver(
         sink.mark_alive(now_ns)
         is_key_frame = source.has_key_frame()
         key_frames += is_key_frame
-        if tells_damage():
+        if tells_damage(is_key_frame=is_key_frame):
             damaged_until_ns = now_ns + int(_DAMAGE_S * 1e9)
         elif is_key_frame:
             damaged_until_ns = 0
@@ -107,7 +118,7 @@ def deliver(
         if is_whole and not pace.is_due(now_ns):
             continue
         image = source.retrieve() if is_whole else None
-        if image is not None and tells_damage():
+        if image is not None and tells_damage(is_key_frame=is_key_frame):
             image = None  # what was decoded could not be converted: it is an older picture's memory
         if image is None:
             # It is alive, so nobody else finds out that it delivers nothing.

@@ -1,6 +1,7 @@
 """Cameras as they are: files, MJPEG and RTSP servers that freeze, drip, lie and vanish."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -760,6 +761,18 @@ def test_pictures_that_the_decoder_calls_damaged_are_not_delivered(
     assert sum(decoded) >= 20  # without the decoder's word they would all have been used
     assert sum(delivered) <= sum(decoded) // 10
     assert len(delivered) >= 40
+
+
+def test_a_stream_come_upon_in_its_midst_is_used_from_its_first_key_frame_on(
+    tmp_path: Path, start: Callable[..., CameraProcess]
+) -> None:
+    x265 = "-preset ultrafast -x265-params log-level=none:bframes=0:keyint=10:min-keyint=10"
+    path = encoded(tmp_path / "stream.hevc", f"-c:v libx265 {x265}")
+    units = re.split(rb"\x00*\x00\x00\x01", path.read_bytes())[1:]
+    del units[next(i for i, unit in enumerate(units) if 16 <= unit[0] >> 1 & 63 <= 21)]
+    path.write_bytes(b"".join(b"\x00\x00\x01" + unit for unit in units))
+
+    assert next_frame(start(camera_config(f"file:{path}"))).key_frames == 1
 
 
 def test_after_packets_that_a_camera_left_out_a_key_frame_is_waited_for(
