@@ -4,8 +4,6 @@ Copies of one photograph, or frames of one camera, on two sides of a split make 
 20 to 30 points better than it is. So a group is never divided.
 """
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from transom.atomic import write_file
 from transom.dataset import SPLITS, Dataset, Mistake, Row
 from transom.errors import DatasetError
+from transom.label_cells import write_cells
 
 SHARES: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
 
@@ -79,7 +77,7 @@ def find_divided_groups(dataset: Dataset) -> list[Mistake]:
 
 
 def write_splits(folder: Path, dataset: Dataset, splits: Names) -> None:
-    """Write splits into the column `split` of `labels.csv`; every other cell stays as it is.
+    """Write splits into the column `split` of `labels.csv`; all else stays as it is.
 
     Args:
         folder: The data set's folder.
@@ -89,24 +87,14 @@ def write_splits(folder: Path, dataset: Dataset, splits: Names) -> None:
     Raises:
         DatasetError: The file has rows that cannot be read; mend them first.
     """
-    if dataset.mistakes:
+    unread = [mistake for mistake in dataset.mistakes if mistake.is_error]
+    if unread:
         raise DatasetError(
-            f"{dataset.mistakes[0]}\n{folder}: has {len(dataset.mistakes)} rows that cannot be "
-            "used; mend them first (transom data check)"
+            f"{unread[0]}\n{folder}: has {len(unread)} rows that cannot be used; mend them first "
+            "(transom data check)"
         )
-    path = folder / "labels.csv"
     by_line = {row.line: str(split) for row, split in zip(dataset.rows, splits, strict=True)}
-    reader = csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
-    lines = [(cells, reader.line_num) for cells in reader]
-    header = [cell.strip() for cell in lines[0][0]]
-    column = header.index("split") if "split" in header else len(header)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for position, (cells, line) in enumerate(lines):
-        value = "split" if position == 0 else by_line.get(line, "")
-        if any(cell.strip() for cell in cells):
-            writer.writerow([*cells[:column], value, *cells[column + 1 :]])
-    write_file(path, text.getvalue().encode())
+    write_cells(folder, "split", by_line)
 
 
 def _check_shares(shares: Mapping[str, float]) -> None:

@@ -154,6 +154,40 @@ def test_writing_splits_adds_the_column_where_it_is_missing(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'image,state,note\na.jpg,open,"two\nlines"\nb.jpg,closed,\n',
+        "\n\nimage,state\na.jpg,open\n\nb.jpg,closed\n",
+        "\ufeffimage,state\r\na.jpg,open\r\nb.jpg,closed\r\n",
+    ],
+    ids=["lines in quotes", "empty lines", "as Windows writes it"],
+)
+def test_writing_splits_changes_nothing_else_of_any_file_that_is_read(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "dataset.toml").write_text('name="x"\n[tasks.state]\nclasses=["closed","open"]\n')
+    (tmp_path / "kept.csv").write_bytes(text.encode())
+    (tmp_path / "labels.csv").symlink_to("kept.csv")
+    before = read_dataset(tmp_path)
+    write_splits(tmp_path, before, np.array(["train", "val"]))
+    assert [row.split for row in read_dataset(tmp_path).rows] == ["train", "val"]
+    assert (tmp_path / "labels.csv").is_symlink()
+    written = (tmp_path / "kept.csv").read_bytes().decode()
+    for added in (",split", ",train", ",val"):
+        written = written.replace(added, "")
+    assert written == text
+
+
+def test_splits_are_written_where_a_task_has_no_column(tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_text(
+        'name="x"\n[tasks.state]\nclasses=["closed","open"]\n[tasks.kind]\nclasses=["a","b"]\n'
+    )
+    (tmp_path / "labels.csv").write_text("image,state\na.jpg,open\n")
+    write_splits(tmp_path, read_dataset(tmp_path), np.array(["train"]))
+    assert (tmp_path / "labels.csv").read_text() == "image,state,split\na.jpg,open,train\n"
+
+
 def test_writing_splits_refuses_a_file_with_wrong_rows(tmp_path: Path) -> None:
     (tmp_path / "dataset.toml").write_text('name="x"\n[tasks.state]\nclasses=["closed","open"]\n')
     (tmp_path / "labels.csv").write_text("image,state\na.jpg,open\nb.jpg,melted\n")
