@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from train.comparison import Comparison, row_of, side_by_side
-from train.corpus import Corpus, learnable
+from train.comparison import Comparison, judged_tasks, row_of, side_by_side
+from train.corpus import Corpus, judged_rows, learnable
 from train.cost import NetworkCost, network_cost
 from train.fit import fit
 from train.history import EpochRecord
@@ -25,7 +25,7 @@ from train.run import METRICS, RECIPE, Run, read_run
 from train.start import begin_from
 from train.variants import Variant
 from train.weighting import WEIGHTINGS
-from transom.errors import DatasetError, RunError
+from transom.errors import ConfigurationError, DatasetError, RunError
 from transom.tasks import TaskSet
 
 LoadCorpus = Callable[[Recipe], Corpus]
@@ -60,7 +60,8 @@ def compare(
         report: Told a line after each training.
 
     Raises:
-        ConfigurationError: A combination cannot be built; nothing has been trained then.
+        ConfigurationError: A combination cannot be built; nothing has been trained then. Or one
+            cannot be trained, as with a learning rate that is far too high.
         DatasetError: There are no rows to learn from or to judge on.
         RunError: A run in the folder is damaged.
     """
@@ -77,7 +78,10 @@ def compare(
     runs: dict[tuple[int, int], list[Run]] = {}
     for seed, (place, variant) in itertools.product(range(seeds), enumerate(variants)):
         for recipe, corpus in _trainings(variant, load, seed):
-            run = trainer.run(recipe, corpus, (number, total))
+            try:
+                run = trainer.run(recipe, corpus, (number, total))
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{variant.name}, seed {seed}: {error}") from error
             trainer.tell(number, total, variant, seed, run, split)
             runs.setdefault((place, seed), []).append(run)
             number += 1
@@ -179,9 +183,12 @@ class _Trainer:
         self, number: int, total: int, variant: Variant, seed: int, run: Run, split: str
     ) -> None:
         tasks = run.results.evaluations[split]["tasks"]
-        right = ", ".join(f"{name} {found['accuracy']:.1%}" for name, found in tasks.items())
+        right = [f"{name} {tasks[name]['accuracy']:.1%}" for name in judged_tasks(run, split)]
         self._progress(1000 * (number + 1), 1000 * total)
-        self._report(f"{number + 1}/{total}  {variant.name}, seed {seed}: {right}")
+        self._report(
+            f"{number + 1}/{total}  {variant.name}, seed {seed}: "
+            f"{', '.join(right) or 'no labelled row to judge by'}"
+        )
 
 
 class _Share:
@@ -200,9 +207,10 @@ class _Share:
 
 def _checked_cost(variant: Variant, tasks: TaskSet, corpus: Corpus, split: str) -> NetworkCost:
     """Build what a variant describes before hours are spent on others."""
-    if split not in _JUDGES or not (corpus.splits == split).any():
+    if split not in _JUDGES or not judged_rows(corpus, split):
         raise DatasetError(
-            f"the data have no row of split `{split}` to compare on; transom data split makes one"
+            f"the data have no labelled row of split `{split}` to compare on; transom data split "
+            "makes one, and transom label labels it"
         )
     return cost_of(variant, tasks)
 

@@ -167,7 +167,7 @@ def held_out(comparison: Comparison, place: int, split: str) -> dict[str, dict[s
     runs = [run for row in rows for seed in row.runs for run in seed]
     if any(split not in run.results.evaluations for run in runs):
         return None
-    if any(judged_tasks(row.runs[0][0], split) == [] for row in rows):
+    if not all(any(judged_tasks(run, split) for run in row.runs[0]) for row in rows):
         return None
     draws = draw_scores([_scores(row.runs, split) for row in rows])
     names = [task for run in rows[place].runs[0] for task in judged_tasks(run, split)]
@@ -182,12 +182,11 @@ def held_out(comparison: Comparison, place: int, split: str) -> dict[str, dict[s
 
 def _scores(runs: Sequence[Sequence[Run]], split: str) -> Scores:
     """Accuracies of one network for all tasks, or of one for each side by side."""
+    judged = [judged_tasks(run, split) for run in runs[0]]
     parts = [
-        Scores.of(
-            [seed[number].results.evaluations[split]["groups"] for seed in runs],
-            judged_tasks(runs[0][number], split),
-        )
-        for number in range(len(runs[0]))
+        Scores.of([seed[number].results.evaluations[split]["groups"] for seed in runs], tasks)
+        for number, tasks in enumerate(judged)
+        if tasks  # a network alone for a task that nobody has labelled there
     ]
     return Scores.side_by_side(parts)
 

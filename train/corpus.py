@@ -193,6 +193,13 @@ def learnable(corpus: Corpus) -> tuple[TaskSet, Indices]:
     return TaskSet(tasks), rows.astype(np.int64)
 
 
+def judged_rows(corpus: Corpus, split: str) -> int:
+    """Return how many rows of a split are labelled for a task that is learnt (see `learnable`)."""
+    labelled = corpus.targets != MISSING
+    learnt = labelled[corpus.splits == "train"].any(axis=0)
+    return int(labelled[corpus.splits == split][:, learnt].any(axis=1).sum())
+
+
 def join_tasks(datasets: Sequence[Dataset]) -> TaskSet:
     """Return the tasks of all data sets, joined by name.
 

@@ -1,5 +1,6 @@
 """The training loop, from a recipe and a corpus to a run."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -39,7 +40,7 @@ from train.run import (
 )
 from train.sampling import draw, row_shares
 from train.schedule import Schedule
-from transom.errors import DatasetError, RunError
+from transom.errors import ConfigurationError, DatasetError, RunError
 from transom.tasks import TaskSet
 
 
@@ -75,7 +76,8 @@ def fit(
         RunError: The folder is not empty, holds another training than the one to resume, or a
             teacher is not what it was.
         DatasetError: There is nothing to learn from.
-        ConfigurationError: The recipe names something that does not exist.
+        ConfigurationError: The recipe names something that does not exist, or the training came to
+            numbers that are none, as with a learning rate that is far too high.
     """
     progress = progress or Silent()
     tasks, rows = learnable(corpus)
@@ -98,6 +100,7 @@ def fit(
         try:
             for epoch in range(len(training.history), recipe.epochs):
                 record = training.run_epoch(epoch, progress)
+                training.check_numbers(record)  # before they are kept
                 if events is not None:
                     events.add(record)
                     training.save(folder)
@@ -240,6 +243,23 @@ class Training:
             sums += torch.stack([losses.detach(), counts])
             progress.step(self._step, self._steps * recipe.epochs)
         return sums
+
+    def check_numbers(self, record: EpochRecord) -> None:
+        """Refuse to go on with a network that is lost: whatever it learns next is no number either.
+
+        Raises:
+            ConfigurationError: It is.
+        """
+        values = self.network.state_dict().values()
+        if all(map(math.isfinite, record.loss.values())) and all(
+            bool(value.isfinite().all()) for value in values
+        ):
+            return
+        raise ConfigurationError(
+            f"recipe: in epoch {record.epoch} the training came to numbers that are none; "
+            f"learning_rate must be lower, is {self.recipe.learning_rate:g}, or clip above 0 and "
+            f"lower, is {self.recipe.clip:g}"
+        )
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint."""

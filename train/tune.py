@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from train.corpus import Corpus
+from train.corpus import Corpus, judged_rows
 from train.fit import fit
 from train.history import EpochRecord
 from train.progress import Progress
@@ -63,9 +63,12 @@ def open_storage(where: str, folder: Path) -> BaseStorage:
     """
     if where and "://" not in where:
         return JournalStorage(JournalFileBackend(where))
-    url = where or f"sqlite:///{(folder / STUDY).resolve()}"
-    settings = {"connect_args": {"timeout": _SQLITE_WAIT_S}} if url.startswith("sqlite") else {}
     import sqlalchemy.exc
+
+    own = (folder / STUDY).resolve()
+    # Not put together by hand: in a folder's name may be what means something in a URL.
+    url = where or sqlalchemy.URL.create("sqlite", database=str(own)).render_as_string()
+    settings = {"connect_args": {"timeout": _SQLITE_WAIT_S}} if url.startswith("sqlite") else {}
 
     def connect() -> RDBStorage:
         return RDBStorage(
@@ -85,6 +88,10 @@ def open_storage(where: str, folder: Path) -> BaseStorage:
                     return connect()
             return connect()
         except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
+            if not where:
+                raise ConfigurationError(
+                    f"{own}: the study cannot be used: {getattr(error, 'orig', None) or error}"
+                ) from error
             # Neither the URL nor the driver's message: both may hold the password.
             raise ConfigurationError(
                 f"--storage: the database cannot be used ({type(error).__name__}); check host, "
@@ -127,7 +134,7 @@ def search(
 
     Raises:
         ConfigurationError: The space names what no recipe has, or the study is of another search.
-        DatasetError: There is no row of `val`.
+        DatasetError: There is no labelled row of `val`.
     """
     require_known(space)
     check_space(space, recipe)
@@ -200,7 +207,7 @@ class _Objective:
                     progress=watch,
                     datasets=self._datasets,
                 )
-            except optuna.TrialPruned:
+            except (optuna.TrialPruned, ConfigurationError):
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             # A hundred trials' weights would fill the disk; the winner is trained again anyway.
@@ -240,9 +247,10 @@ def _mean(record: EpochRecord) -> float:
 
 
 def _without_test(corpus: Corpus) -> Corpus:
-    if not (corpus.splits == "val").any():
+    if not judged_rows(corpus, "val"):
         raise DatasetError(
-            "the data have no row of split `val` to choose by; transom data split makes one"
+            "the data have no labelled row of split `val` to choose by; transom data split makes "
+            "one, and transom label labels it"
         )
     return corpus.select(np.flatnonzero(corpus.splits != "test"))
 

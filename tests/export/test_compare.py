@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from export.compare_page import write_comparison
 from export.verdict import answers, headline
 from train.compare import compare, only_task
 from train.comparison import Comparison, Row, held_out
-from train.corpus import Corpus, load_corpus
+from train.corpus import MISSING, Corpus, load_corpus
 from train.cost import NetworkCost
 from train.noise import Scores, draw_scores
 from train.recipe import Recipe, load_recipe
@@ -107,6 +108,29 @@ def test_data_without_rows_to_judge_on_are_refused(corpus: Corpus, tmp_path: Pat
     train = corpus.split("train")
     with pytest.raises(DatasetError, match="split `val`"):
         compare(plan_variants(SMALL.with_values, {}), lambda recipe: train, tmp_path, seeds=1)
+
+
+def test_a_task_without_held_out_labels_is_not_compared_by(corpus: Corpus, tmp_path: Path) -> None:
+    targets = corpus.targets.copy()
+    targets[corpus.splits == "val", corpus.tasks.names.index("state")] = MISSING
+    some = replace(corpus, targets=targets)
+    lines: list[str] = []
+    variants = plan_variants(SMALL.with_values, {"batch": [16, 24]})
+    found = compare(variants, lambda recipe: some, tmp_path, seeds=1, report=lines.append)
+    assert found.tasks == ("kind",)
+    assert [line.rpartition(" ")[0].rpartition(" ")[2] for line in lines[:2]] == ["kind", "kind"]
+    assert any("a network per task" in line and "no labelled row" in line for line in lines)
+    targets[corpus.splits == "val"] = MISSING
+    none = replace(corpus, targets=targets)
+    with pytest.raises(DatasetError, match="no labelled row of split `val`"):
+        compare(variants, lambda recipe: none, tmp_path, seeds=1)
+
+
+def test_a_training_that_is_lost_is_named(corpus: Corpus, tmp_path: Path) -> None:
+    base = SMALL.with_values({"clip": 0.0, "warmup": 0.0})
+    variants = plan_variants(base.with_values, {"learning_rate": [3e-3, 1e38]}, has_singles=False)
+    with pytest.raises(ConfigurationError, match=r"learning_rate 1e\+38, seed 0: recipe: in epoch"):
+        compare(variants, lambda recipe: corpus, tmp_path, seeds=1)
 
 
 def test_a_corpus_of_one_task_keeps_its_rows_and_has_a_digest_of_its_own(corpus: Corpus) -> None:

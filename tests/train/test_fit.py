@@ -15,7 +15,7 @@ from train.losses import NOT_LABELLED
 from train.recipe import Recipe
 from train.run import EVENTS, METRICS, RECIPE, REPORT, WEIGHTS
 from transom.dataset import Row
-from transom.errors import DatasetError, RunError
+from transom.errors import ConfigurationError, DatasetError, RunError
 from transom.tasks import Task, TaskSet
 
 TASKS = TaskSet(
@@ -238,6 +238,13 @@ def test_resuming_with_another_recipe_or_other_data_is_refused(corpus, tmp_path)
         fit(RECIPE_OF_TEST, replace(corpus, digest="1" * 64), tmp_path / "run", resume=True)
     with pytest.raises(RunError, match="nothing to resume"):
         fit(RECIPE_OF_TEST, corpus, tmp_path / "none", resume=True)
+
+
+def test_a_training_that_is_lost_says_so_and_keeps_nothing_of_it(corpus, tmp_path):
+    recipe = RECIPE_OF_TEST.with_values({"learning_rate": 1e38, "clip": 0.0, "warmup": 0.0})
+    with pytest.raises(ConfigurationError, match=r"numbers that are none; learning_rate .*1e\+38"):
+        fit(recipe, corpus, tmp_path / "run")
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
 def test_a_damaged_checkpoint_is_named(corpus, tmp_path):

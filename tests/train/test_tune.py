@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,7 @@ import optuna
 import pytest
 from click.testing import CliRunner
 
-from train.corpus import Corpus, load_corpus
+from train.corpus import MISSING, Corpus, load_corpus
 from train.fit import fit
 from train.history import EpochRecord
 from train.recipe import Recipe, load_recipe
@@ -182,6 +183,39 @@ def test_a_recipe_that_cannot_be_built_is_a_failed_trial_and_not_the_end(corpus,
     assert failed
     assert all(trial.values["backbone"] == "lenet" and trial.reason for trial in failed)
     assert found.best_recipe.backbone == "tiny"
+
+
+def test_a_training_that_is_lost_is_a_failed_trial_and_not_the_end(corpus, tmp_path):
+    recipe = SMALL.with_values({"clip": 0.0, "warmup": 0.0})
+    space = {"learning_rate": Choice((SMALL.learning_rate, 1e38))}
+    found = look(corpus, tmp_path / "out", 6, space=space, recipe=recipe)
+    failed = [trial for trial in found.trials if trial.state == "failed"]
+    assert failed
+    assert all("numbers that are none" in trial.reason for trial in failed)
+    assert found.best_recipe.learning_rate == SMALL.learning_rate
+    assert not any((tmp_path / "out" / TRIALS / trial.folder).exists() for trial in failed)
+
+
+def test_data_whose_val_nobody_has_labelled_are_refused(corpus, tmp_path):
+    targets = corpus.targets.copy()
+    targets[corpus.splits == "val"] = MISSING
+    with pytest.raises(DatasetError, match="no labelled row of split `val`"):
+        look(replace(corpus, targets=targets), tmp_path / "out", 1)
+
+
+@pytest.mark.parametrize("name", ["what? 1", "100%20", "#2 {x}", "für Türen"])
+def test_a_study_lies_in_its_folder_whatever_that_is_called(tmp_path, name):
+    (tmp_path / name).mkdir()
+    open_storage("", tmp_path / name)
+    assert (tmp_path / name / STUDY).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_study_that_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / STUDY).mkdir()
+    with pytest.raises(ConfigurationError, match=r"study\.db: .*unable to open") as caught:
+        open_storage("", tmp_path)
+    assert "--storage" not in str(caught.value)
 
 
 def test_data_without_val_are_refused(corpus, tmp_path):
