@@ -26,9 +26,9 @@ from export.parity import Limits, check_fused, check_parity, compare
 from export.quantize import calibration_indices, count_operators, drop_zero_points
 from export.recipe import ExportRecipe
 from export.unrounded import Unrounded, judge, keep_clips
-from train.corpus import Corpus
+from train.corpus import MISSING, Corpus
 from train.ensemble import why_not_on_a_device
-from train.evaluate import evaluate, label_classes
+from train.evaluate import evaluate, foreign_lines, label_classes, task_targets
 from train.network import Network
 from train.predictor import OnnxPredictor, Said
 from train.progress import Progress
@@ -78,15 +78,16 @@ def export_run(
         precision: `int8`; `float32`; or `auto`, INT8 where it passes and is faster here.
         recipe: What the gates ask for, how INT8 is made, what is tried where it fails.
         progress: Told how many steps are done.
-        tell: Told in a sentence when INT8 does not pass, and which fallback does.
+        tell: Told in a sentence which rows do not count because the run does not know their class,
+            when INT8 does not pass, and which fallback does.
 
     Raises:
         ExportError: A gate is not passed, the network is too large for a bundle, or the corpus
-            lacks a split. No bundle is written.
+            lacks a split or the classes of the run. No bundle is written.
         BundleError: What is at `path` is no bundle, or the new one would be too large.
     """
     recipe = recipe or ExportRecipe()
-    _check_corpus(run, corpus)
+    _check_corpus(run, corpus, tell or _say_nothing)
     sequence = _next_sequence(path, run) if sequence is None else sequence
     network = run.network()
     _check_size(network, precision)
@@ -132,7 +133,7 @@ def _check_size(network: Network, precision: Precision) -> None:
         raise ExportError(f"export stopped: {obstacle}")
 
 
-def _check_corpus(run: Run, corpus: Corpus) -> None:
+def _check_corpus(run: Run, corpus: Corpus, tell: Tell) -> None:
     for split in ("train", "val"):
         if not (corpus.splits == split).any():
             raise ExportError(
@@ -144,6 +145,15 @@ def _check_corpus(run: Run, corpus: Corpus) -> None:
             f"export stopped: the data label {', '.join(corpus.tasks.names)}, the run knows "
             f"{', '.join(run.tasks.names)}; name a data set with one of the run's tasks"
         )
+    held = corpus.select(np.flatnonzero(corpus.splits != "train"))
+    foreign = foreign_lines(run.tasks, held)
+    if foreign and all((task_targets(task, held)[0] == MISSING).all() for task in run.tasks):
+        raise ExportError(
+            f"export stopped: no row of val or test has a class of the run, so nothing can be "
+            f"judged; {'; '.join(foreign)}; call the classes as the run does, or train anew"
+        )
+    for line in foreign:
+        tell(line)
 
 
 def _next_sequence(path: Path, run: Run) -> int:

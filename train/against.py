@@ -8,7 +8,7 @@ hold all together: of many zones one is worse by chance.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from train.charts import percent
 from train.corpus import MISSING, Corpus
 from train.corpus_loader import read_corpus
-from train.evaluate import Evaluation, evaluate
+from train.evaluate import Evaluation, evaluate, say_foreign
 from train.evaluate_commands import load_predictor
 from train.metrics import Indices, few_groups_interval, group_indices
 from transom.dataset import Row
@@ -80,6 +80,7 @@ class Against:
         whole: All zones together.
         zones: Each zone, the most pictures first.
         wishes: What to label next, in sentences.
+        left_out: Which rows are of classes that the bundle does not have; empty where none is.
     """
 
     task: str
@@ -87,6 +88,7 @@ class Against:
     whole: Beside
     zones: tuple[Beside, ...]
     wishes: tuple[str, ...]
+    left_out: str = ""
 
     @property
     def verdict(self) -> str:
@@ -121,6 +123,8 @@ class Against:
                 f"  {part.name}: {percent(part.old, 1)} -> {percent(part.new, 1)} of {part.n} "
                 f"pictures, {part.days} days{_span(part.interval)}"
             )
+        if self.left_out:
+            lines.append(f"  {self.left_out}")
         return lines + [f"  next: {wish}" for wish in self.wishes]
 
     def to_json(self) -> dict[str, Any]:
@@ -231,14 +235,17 @@ def put_beside(bundle: str, old: Evaluation, new: Evaluation, everything: Corpus
         said_old = np.array(theirs.spec.classes)[theirs.prediction.probabilities.argmax(1)][rows]
         said_new = np.array(task.spec.classes)[task.prediction.probabilities.argmax(1)][both]
         wanted = np.array([*task.spec.classes, ""])[truth]
-        counted = _of_devices(
-            np.flatnonzero((truth != MISSING) & (theirs.targets[rows] != MISSING)),
-            [new.corpus.rows[index] for index in both],
+        labelled = _of_devices(
+            np.flatnonzero(truth != MISSING), [new.corpus.rows[index] for index in both]
         )
+        counted = labelled[theirs.targets[rows[labelled]] != MISSING]
+        foreign = Counter(wanted[labelled[theirs.foreign[rows[labelled]]]].tolist())
         if len(counted):
             right = np.stack([said_old == wanted, said_new == wanted], 1)[counted].astype(float)
             judged = [new.corpus.rows[both[index]] for index in counted]
-            found.append(_compare(name, bundle, judged, right, everything))
+            against = _compare(name, bundle, judged, right, everything)
+            left_out = say_foreign(theirs.spec, foreign) if foreign else ""
+            found.append(replace(against, left_out=left_out))
     return found
 
 
@@ -341,7 +348,13 @@ def _section(against: Against) -> str:
 <div class="scroll"><table><thead><tr><th>zone</th><th class="number">pictures</th>
 <th class="number">days</th><th class="number">serves, right</th><th class="number">new, right</th>
 <th class="number">points more</th></tr></thead><tbody>{body}</tbody></table></div>
-{_next(against.wishes)}</div></section>"""
+{_left_out(against)}{_next(against.wishes)}</div></section>"""
+
+
+def _left_out(against: Against) -> str:
+    if not against.left_out:
+        return ""
+    return f"<p>{escape(against.left_out)}, that of {escape(against.bundle)}.</p>"
 
 
 def _next(wishes: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 import msgspec
+import numpy as np
 
 from train.commands import summary
 from transom.errors import RunError
@@ -57,6 +58,7 @@ def ensemble_command(
     """
     from train.corpus_loader import read_corpus
     from train.ensemble import make_ensemble, make_soup, why_not_on_a_device
+    from train.evaluate import foreign_lines
     from train.run import read_run, require_new
 
     require_new(out)
@@ -65,6 +67,10 @@ def ensemble_command(
     if not folders:
         raise RunError(f"{members[0].folder}: does not say its data sets; name them with --data")
     corpus = read_corpus(folders, members[0].input)
+    kept_aside = corpus.select(np.flatnonzero(corpus.splits != "train"))
+    tasks = {task.name: task for run in members for task in run.tasks}
+    for line in foreign_lines(tasks.values(), kept_aside):
+        click.echo(line, err=True)
     if how == "soup":
         run, soup = make_soup(members, corpus, out, datasets=folders)
         lines = [

@@ -1,6 +1,6 @@
 """How good a network is on labelled rows: figures for each task, their intervals, each group."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class TaskEvaluation:
         prediction: What the network says of all N rows, labelled or not.
         targets: (N,) int64, index of the true class; `MISSING` where a row is not labelled.
         foreign: (N,) bool, rows whose true class the network does not have; they do not count.
+        foreign_classes: Those classes, with how many rows of each.
         tally: Sums by group over the rows that count.
         figures: `FIGURES` by name; None where no row counts.
         intervals: 95 % intervals by figure, over groups; None where nothing can be said.
@@ -53,6 +54,7 @@ class TaskEvaluation:
     prediction: Prediction
     targets: Indices
     foreign: npt.NDArray[np.bool_]
+    foreign_classes: Mapping[str, int]
     tally: Tally
     figures: Figures
     intervals: Mapping[str, tuple[float, float] | None]
@@ -242,6 +244,7 @@ def _judge(
         prediction=prediction,
         targets=targets,
         foreign=foreign,
+        foreign_classes=_foreign_classes(spec, corpus),
         tally=tally,
         figures=plain(figures(tally.total())),
         intervals=bootstrap_intervals(tally),
@@ -277,6 +280,48 @@ def task_targets(spec: TaskSpec | Task, corpus: Corpus) -> tuple[Indices, npt.ND
     return targets, (theirs != MISSING) & (targets == MISSING)
 
 
+def foreign_lines(tasks: Iterable[TaskSpec | Task], corpus: Corpus) -> list[str]:
+    """Say of each task which rows do not count because a network does not have their class.
+
+    As where a class was renamed in the data, or added, since it was trained.
+
+    Args:
+        tasks: The network's.
+        corpus: The rows.
+    """
+    found = [(task, _foreign_classes(task, corpus)) for task in tasks]
+    return [say_foreign(task, foreign) for task, foreign in found if foreign]
+
+
+def say_foreign(task: TaskSpec | Task, foreign: Mapping[str, int]) -> str:
+    """Return a sentence of the rows of a task whose classes the network does not have.
+
+    Args:
+        task: The network's.
+        foreign: Those classes, with how many rows of each.
+    """
+    rows = sum(foreign.values())
+    each = ", ".join(f"{name} ({count:,})" for name, count in foreign.items())
+    what = "row does not count, its" if rows == 1 else "rows do not count, their"
+    return (
+        f"{task.name}: {rows:,} {what} class is none of the network's: {each}; it has "
+        f"{', '.join(task.classes)}"
+    )
+
+
+def _foreign_classes(task: TaskSpec | Task, corpus: Corpus) -> dict[str, int]:
+    if task.name not in corpus.tasks:
+        return {}
+    theirs = corpus.targets[:, corpus.tasks.names.index(task.name)]
+    names = corpus.tasks[task.name].classes
+    counts = np.bincount(theirs[theirs != MISSING], minlength=len(names)).tolist()
+    return {
+        name: count
+        for name, count in zip(names, counts, strict=True)
+        if count and name not in task.classes
+    }
+
+
 def label_classes(tasks: TaskSet, corpus: Corpus) -> Indices:
     """Return (N,) int64, the class of each row by the task that labels most rows.
 
@@ -301,6 +346,7 @@ def _task_json(task: TaskEvaluation) -> dict[str, Any]:
         "intervals": {name: task.intervals[name] for name in FIGURES},
         "selective": _selective_json(task.selective),
         "foreign": int(task.foreign.sum()),
+        "foreign_classes": dict(task.foreign_classes),
     }
 
 

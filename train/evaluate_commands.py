@@ -10,7 +10,7 @@ import numpy as np
 from train.charts import percent
 from train.corpus import Corpus
 from train.corpus_loader import read_corpus
-from train.evaluate import Evaluation, evaluate, write_predictions
+from train.evaluate import Evaluation, evaluate, say_foreign, write_predictions
 from train.predictor import OnnxPredictor, Predictor
 from train.progress import progress_bar
 from train.report import write_report
@@ -84,8 +84,8 @@ def evaluate_command(
     """Judge a run, a bundle or the starter on any data sets.
 
     MODEL is the folder of a run, a bundle file, or the word `starter` for the network that comes
-    with Transom. Tasks and classes are matched by name; rows without a label for a task are
-    predicted and not counted.
+    with Transom. Tasks and classes are matched by name; rows without a label for a task, or of a
+    class that the network does not have, are predicted and not counted.
 
     With --unlike it also says how well pictures that the network was not made for are told apart:
     how many it answers all the same, and the area under the ROC curve of each score. A data set
@@ -177,15 +177,16 @@ def table(evaluation: Evaluation) -> str:
     """Return an evaluation as text for a terminal."""
     lines = [f"{evaluation.model} ({evaluation.precision}): {len(evaluation.corpus)} rows"]
     for name, task in evaluation.tasks.items():
+        left_out = say_foreign(task.spec, task.foreign_classes) if task.foreign.any() else ""
         if not task.n:
-            lines += ["", f"{name}: no labelled row"]
+            lines += ["", left_out or f"{name}: no labelled row"]
             continue
         lines += ["", f"{name}: {task.n} labelled rows in {len(task.tally.confusion)} groups"]
         for figure, value in task.figures.items():
             lines.append(f"  {figure:<18} {percent(value, 1):>8}  {_range(task.intervals[figure])}")
         lines += _confusion_lines(task.spec.classes, task.confusion.tolist())
-        if task.foreign.any():
-            lines.append(f"  {task.foreign.sum()} rows of a class the network does not have")
+        if left_out:
+            lines.append(left_out)
     return "\n".join(lines)
 
 

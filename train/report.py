@@ -9,7 +9,7 @@ import numpy as np
 from train.advice import advice
 from train.charts import coverage_chart, interval_bar, line_chart, percent, reliability_chart
 from train.corpus import MISSING, Corpus
-from train.evaluate import Evaluation, TaskEvaluation
+from train.evaluate import Evaluation, TaskEvaluation, say_foreign
 from train.metrics import (
     Indices,
     bootstrap_intervals,
@@ -110,6 +110,9 @@ def _basis(evaluation: Evaluation, split: str) -> str:
         f"groups ({escape(', '.join(dict.fromkeys(evaluation.corpus.origins)))}; split "
         f"<code>{split}</code>) in {evaluation.precision} arithmetic."
     )
+    for task in evaluation.tasks.values():
+        if task.foreign.any():
+            basis += f" <b>{escape(say_foreign(task.spec, task.foreign_classes))}.</b>"
     expected = [
         f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f} of 100 for <em>{escape(name)}</em>"
         for name, task in evaluation.tasks.items()

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import safetensors.torch
@@ -15,7 +17,7 @@ from export.guard import ROWS
 from export.parity import Limits
 from export.pipeline import export_run
 from export.recipe import ExportRecipe
-from train.corpus import Corpus
+from train.corpus import MISSING, Corpus
 from train.evaluate import evaluate, label_classes
 from train.predictor import OnnxPredictor, TorchPredictor
 from train.run import Run, read_run
@@ -25,6 +27,7 @@ from transom.bundle import Bundle, read_bundle
 from transom.errors import ExportError
 from transom.prediction import predict, softmax
 from transom.signing import load_private_key, public_half
+from transom.tasks import TaskSet
 
 ALONE = ExportRecipe(fallbacks=())
 
@@ -192,6 +195,51 @@ def test_refuses_data_without_a_split_that_it_needs(
     rest = corpus.select(np.flatnonzero(corpus.splits != split))
     with pytest.raises(ExportError, match=f"no row of split `{split}`"):
         export_run(run, rest, tmp_path / "bars.bundle", load_private_key(key), name="bars")
+
+
+def _renamed(corpus: Corpus, *names: str) -> Corpus:
+    """The corpus with the states called otherwise."""
+    tasks = [
+        msgspec.structs.replace(task, classes=names) if task.name == "state" else task
+        for task in corpus.tasks
+    ]
+    return dataclasses.replace(corpus, tasks=TaskSet(tasks))
+
+
+def test_rows_of_a_class_that_was_renamed_since_are_told_of(
+    run: Run, corpus: Corpus, key: Path, tmp_path: Path
+) -> None:
+    renamed = _renamed(corpus, "closed", "half_open", "open")
+    told: list[str] = []
+    manifest = export_run(
+        run,
+        renamed,
+        tmp_path / "bars.bundle",
+        load_private_key(key),
+        name="bars",
+        precision="float32",
+        tell=told.append,
+    )
+    held = corpus.targets[corpus.splits != "train", corpus.tasks.names.index("state")]
+    count = int((held == 1).sum())
+    assert told == [
+        f"state: {count} rows do not count, their class is none of the network's: half_open "
+        f"({count}); it has closed, ajar, open"
+    ]
+    found = manifest.metrics["tasks"]["state"]
+    assert found["foreign_classes"] == {"half_open": found["foreign"]}
+    assert found["n"] == 48 - found["foreign"]
+
+
+def test_refuses_data_without_one_row_of_a_class_of_the_run(
+    run: Run, corpus: Corpus, key: Path, tmp_path: Path
+) -> None:
+    renamed = _renamed(corpus, "zu", "gekippt", "offen")
+    states = renamed.targets.copy()
+    states[:, corpus.tasks.names.index("kind")] = MISSING
+    only = dataclasses.replace(renamed, targets=states)
+    with pytest.raises(ExportError, match=r"no row of val or test has a class .*zu \(.*train anew"):
+        export_run(run, only, tmp_path / "bars.bundle", load_private_key(key), name="bars")
 
 
 def test_the_distance_travels_in_the_graph(bundle: Bundle, corpus: Corpus) -> None:

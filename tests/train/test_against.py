@@ -94,6 +94,26 @@ def test_a_zone_that_becomes_worse_is_named_though_all_together_is_better() -> N
     assert beside(corpus, old, new).verdict.endswith("it is worse at pi/hall/gate.")
 
 
+def test_pictures_of_a_class_that_the_bundle_does_not_have_are_told_of() -> None:
+    corpus = pulled()
+    told = replace(corpus, tasks=TaskSet([Task(name="state", classes=("closed", "tilted"))]))
+    rows = tuple(
+        replace(row, labels={"state": told.tasks["state"].classes[int(target)]})
+        for row, target in zip(corpus.rows, corpus.targets[:, 0], strict=True)
+    )
+    told = replace(told, rows=rows)
+    spec = TaskSpec(name="state", classes=("closed", "tilted"), thresholds=(0.5, 0.5))
+    answers = Said({"state": np.zeros((160, 2), np.float32)}, np.zeros((160, 4), np.float32), None)
+    old = judge(Fixed((SPEC,)), answers, told)  # type: ignore[arg-type]
+    found = beside(told, old, wrong_on(told, spec=spec))
+    assert found.whole.n == 80
+    assert (
+        "  state: 80 rows do not count, their class is none of the network's: tilted (80); it has "
+        "closed, open"
+    ) in found.as_lines()
+    assert found.to_json()["left_out"] == found.left_out
+
+
 def test_a_worse_network_is_not_to_be_deployed() -> None:
     corpus = pulled()
     found = beside(corpus, wrong_on(corpus), wrong_on(corpus, *range(0, 160, 4)))

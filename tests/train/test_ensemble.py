@@ -362,3 +362,7 @@ def test_the_command_makes_ensembles_and_soups(tiny_dataset, tmp_path):
     assert read_ensemble(tmp_path / "soup") is None
     figures = run(ensemble_command, members[0], "--out", tmp_path / "one", "--json")
     assert set(msgspec.json.decode(figures)["temperatures"]) == {"kind", "state"}
+    for file in (tiny_dataset / "dataset.toml", tiny_dataset / "labels.csv"):
+        file.write_text(file.read_text().replace("open", "ajar"))
+    text = run(ensemble_command, members[0], "--out", tmp_path / "since")
+    assert "their class is none of the network's: ajar (" in text

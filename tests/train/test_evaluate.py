@@ -1,3 +1,4 @@
+import html
 import json
 import subprocess
 import sys
@@ -85,7 +86,9 @@ def test_groups_have_their_own_figures(corpus: Corpus, gap_predictor) -> None:
     assert groups["tiny/g4"]["tasks"]["kind"]["accuracy"] == 0.0
 
 
-def test_a_class_that_the_network_does_not_have_is_not_counted(tmp_path, gap_predictor) -> None:
+@pytest.fixture
+def renamed(tmp_path: Path) -> Path:
+    """A data set of which one class is called as no network calls it, and a task as all do."""
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images/a.png"), np.zeros((20, 20, 3), np.uint8))
     states = TaskSet([Task(name="state", classes=("ajar", "open"))])
@@ -94,8 +97,13 @@ def test_a_class_that_the_network_does_not_have_is_not_counted(tmp_path, gap_pre
         for label in ("ajar", "open")
     ]
     write_dataset(tmp_path, name="other", tasks=states, rows=rows)
-    task = evaluate(gap_predictor, load_corpus([tmp_path], size=32, margin=0.0)).tasks["state"]
+    return tmp_path
+
+
+def test_a_class_that_the_network_does_not_have_is_not_counted(renamed, gap_predictor) -> None:
+    task = evaluate(gap_predictor, load_corpus([renamed], size=32, margin=0.0)).tasks["state"]
     assert task.foreign.sum() == 1
+    assert task.foreign_classes == {"ajar": 1}
     assert task.n == 1
     assert task.figures["accuracy"] == 1.0
     assert sorted(task.targets.tolist()) == [MISSING, 0]
@@ -190,6 +198,28 @@ def test_the_command_shows_a_table_and_the_split_it_was_asked_for(bundle, make_d
     result = CliRunner().invoke(evaluate_command, [str(bundle), str(folder)])
     assert "8 rows" not in result.stdout
     assert "note: rows of the split `train`" in result.stderr
+
+
+def test_the_command_says_which_classes_the_network_does_not_have(
+    bundle: Path, renamed: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    left_out = (
+        "state: 1 row does not count, its class is none of the network's: ajar (1); it has "
+        "closed, open"
+    )
+    result = CliRunner().invoke(
+        evaluate_command, [str(bundle), str(renamed), "--report", str(page)]
+    )
+    assert result.exit_code == 0, result.output
+    assert left_out in result.stdout.splitlines()
+    assert html.escape(left_out) in page.read_text()
+    labels = renamed / "labels.csv"
+    labels.write_text(labels.read_text().replace(",open\n", ",ajar\n"))
+    result = CliRunner().invoke(evaluate_command, [str(bundle), str(renamed)])
+    assert "2 rows do not count, their class is none of the network's: ajar (2)" in result.stdout
+    result = CliRunner().invoke(evaluate_command, [str(bundle), str(renamed), "--json"])
+    assert json.loads(result.stdout)["tasks"]["state"]["foreign_classes"] == {"ajar": 2}
 
 
 def test_the_command_judges_data_that_divide_a_group(bundle: Path, make_dataset) -> None:
