@@ -82,6 +82,15 @@ def reserve(path: Path, size: int) -> None:
         os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
+def mark_used(entry: Path) -> None:
+    """Let an entry stay longer than those that nobody has used since (see `prune_cache`).
+
+    Only where it may be marked: a cache that somebody else fills is read all the same.
+    """
+    with suppress(OSError):
+        os.utime(entry)
+
+
 def prune_cache(folder: Path, keep: Path, limit: int) -> None:
     """Remove the entries of a folder that were not used for longest, down to a number of bytes.
 

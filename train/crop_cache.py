@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from train.cache import INDEX, fill_entry, prune_cache, reserve
+from train.cache import INDEX, fill_entry, mark_used, prune_cache, reserve
 from train.progress import Progress
 from transom.crop import crop_zone
 from transom.errors import DatasetError
@@ -116,7 +116,7 @@ def cached_crops(
             ) from error
         prune_cache(folder.parent, keep=folder, limit=MAX_CACHE_BYTES)
     else:
-        os.utime(folder)
+        mark_used(folder)
     return DecodedCrops(
         crops=_map(folder / _CROPS, len(index.kept), size),
         kept=np.array(index.kept, np.int64),
@@ -230,6 +230,10 @@ def _decoded_chunks(
                     del running[future]
         except BrokenProcessPool:
             pass
+        except BaseException:  # Ctrl-C: dozens of large pictures would be decoded for nobody
+            target.path.unlink(missing_ok=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if running:
         _check_workers_start(target)
     for chunk in (*running.values(), *waiting):
@@ -275,11 +279,16 @@ def _start_worker() -> None:
 
 
 def _decode_chunk(jobs: list[_Job], target: _Target) -> list[tuple[int, str]]:
-    """Write the crops of some images to their places; runs in a worker."""
+    """Write the crops of some images to their places; runs in a worker.
+
+    It ends early where the file is taken away, because nobody waits for it any more.
+    """
     failures: list[tuple[int, str]] = []
     form = target.form
     crops = np.memmap(target.path, np.uint8, "r+", shape=(target.total, form.size, form.size, 3))
     for job in jobs:
+        if not target.path.exists():
+            break
         try:
             frame = read_image(job.path)
         except ImageError as error:

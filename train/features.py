@@ -10,7 +10,6 @@ that have looked.
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ import numpy.typing as npt
 import torch
 
 from train.augment import Augment
-from train.cache import INDEX, Rows, default_cache, fill_entry, prune_cache, take
+from train.cache import INDEX, Rows, default_cache, fill_entry, mark_used, prune_cache, take
 from train.corpus import Corpus
 from train.engine import Engine, derived_seed
 from train.fusion import Fusion, Seen
@@ -177,7 +176,7 @@ class FeatureStore:
         """Make this process's entry, where it is not."""
         folder = self._folders(maker, view)[self._engine.local_rank]
         if _is_whole(folder):
-            os.utime(folder)
+            mark_used(folder)
             return
         began = time.perf_counter()
         try:

@@ -1,4 +1,6 @@
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -148,6 +150,18 @@ def test_an_image_that_could_not_be_opened_is_tried_again(
     assert len(_load(tiny_dataset)) == before
 
 
+def test_a_cache_that_somebody_else_fills_is_read(
+    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _load(tiny_dataset)
+
+    def refuse(path: Path, *args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert _load(tiny_dataset).digest == first.digest
+
+
 def test_a_damaged_cache_entry_is_made_again(tiny_dataset: Path, own_cache: Path) -> None:
     first = np.array(_load(tiny_dataset).crops)
     (pixels,) = own_cache.glob("crops/*/crops.u8")
@@ -199,6 +213,36 @@ def test_an_image_that_ends_its_worker_is_left_out_alone(make_dataset, tmp_path:
     assert found.kept.tolist() == [i for i in range(66) if i != 40]
     assert [place for place, _ in found.failures] == [40]
     assert "ends the process" in found.failures[0][1]
+
+
+class _Slow(type(Path())):
+    """A picture that takes long, and that leaves a mark when somebody begins to read it."""
+
+    def read_bytes(self) -> bytes:
+        (self.parent.parent / "read" / self.name).touch()
+        time.sleep(0.3 if "slow" in self.name else 0.01)
+        return super().read_bytes()
+
+
+def test_ctrl_c_does_not_wait_for_pictures_that_nobody_wants_any_more(
+    make_dataset, tmp_path: Path
+) -> None:
+    folder = make_dataset(groups=35)
+    (folder / "read").mkdir()
+    pictures = sorted((folder / "images").iterdir())
+    for number, path in enumerate(pictures[32:64]):  # the second of three portions
+        pictures[32 + number] = path.rename(path.with_name(f"slow-{number}.png"))
+    entries = [(_Slow(path), Zone.whole()) for path in pictures]
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        cached_crops(entries, size=16, margin=0.0, cache=tmp_path / "cache", progress=stop)
+    read = [path.name for path in (folder / "read").iterdir()]
+    assert len(read) >= 6
+    assert sum(name.startswith("slow") for name in read) < 10
+    assert list((tmp_path / "cache" / "crops").iterdir()) == []
 
 
 def test_the_entries_unused_for_longest_leave_a_full_cache(tmp_path: Path) -> None:
