@@ -198,11 +198,15 @@ def read_run(folder: Path) -> Run:
     """
     missing = [name for name in (RECIPE, WEIGHTS, METRICS) if not (folder / name).is_file()]
     if missing:
-        what = (
-            "the training is not finished; go on with transom train --resume"
-            if (folder / RECIPE).is_file()
-            else "is that the folder of a run?"
-        )
+        if RECIPE in missing:
+            what = "is that the folder of a run?"
+        elif METRICS in missing:
+            what = "the training is not finished; go on with transom train --resume"
+        else:
+            what = (
+                "they were taken away, as transom tune does with those of its trials; train again: "
+                f"transom train --recipe {folder / RECIPE}"
+            )
         raise RunError(f"{folder}: has no {', '.join(missing)}; {what}")
     path = folder / METRICS
     try:

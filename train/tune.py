@@ -139,7 +139,8 @@ def search(
     require_known(space)
     check_space(space, recipe)
     corpus = _without_test(load(recipe))
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # What it warns of, each with a traceback, is what `report` says in words, and Ctrl-C.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         storage=storage,
         study_name=name,

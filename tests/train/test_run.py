@@ -92,6 +92,13 @@ def test_a_run_s_recipe_repeats_it_to_the_bit(folder, data, tmp_path):
     assert (tmp_path / "again" / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
 
 
+def test_a_run_whose_weights_were_taken_away_is_not_called_unfinished(folder):
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(RunError, match=f"has no {WEIGHTS}; .*train again: .*{RECIPE}") as caught:
+        read_run(folder)
+    assert "--resume" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", [RECIPE, WEIGHTS, METRICS])
 def test_a_run_without_one_of_its_files_is_refused(folder, name):
     (folder / name).unlink()

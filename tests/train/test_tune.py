@@ -149,10 +149,13 @@ def test_a_search_goes_on_where_it_was_and_ends_at_its_number(corpus, tmp_path):
     assert (tmp_path / "out" / STUDY).is_file()
 
 
-def test_a_trial_that_is_interrupted_is_tried_again(corpus, tmp_path):
+def test_a_trial_that_is_interrupted_is_tried_again(corpus, tmp_path, request, caplog):
+    optuna.logging.enable_propagation()
+    request.addfinalizer(optuna.logging.disable_propagation)
     # Calls: one to begin with, one for the first trial, one for the second.
     with pytest.raises(KeyboardInterrupt):
         look(corpus, tmp_path / "out", 3, load=Loader(corpus, interrupted_at=3))
+    assert "Traceback" not in caplog.text
     found = look(corpus, tmp_path / "out", 2)
     states = [trial.state for trial in found.trials]
     assert states == ["complete", "failed", "complete"]
