@@ -124,9 +124,11 @@ def load_corpus(
         allow_leaks: Keep splits that divide a group, to look at a data set or judge with it.
 
     Raises:
-        DatasetError: A folder is no data set, two have one name, their tasks contradict each
-            other, a group is on two sides of a split, or no row is left.
+        DatasetError: A folder is no data set or its name no Unicode, two have one name, their
+            tasks contradict each other, a group is on two sides of a split, or no row is left.
     """
+    for folder in folders:
+        _check_name(folder)
     datasets = [read_dataset(folder) for folder in folders]
     tasks = join_tasks(datasets)
     splits = assign_splits(datasets, allow_leaks=allow_leaks)
@@ -222,6 +224,17 @@ def join_tasks(datasets: Sequence[Dataset]) -> TaskSet:
         except ValueError as error:
             raise DatasetError(f"{dataset.folder / 'dataset.toml'}: {error}") from error
     return tasks
+
+
+def _check_name(folder: Path) -> None:
+    """Refuse a folder whose name is of bytes that are no text: what is noted of it is UTF-8."""
+    path = str(folder.absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DatasetError(
+            f"{path!a}: the names of folders must be UTF-8, as an old disk's may not be; rename it"
+        ) from None
 
 
 def _by_split(

@@ -89,7 +89,7 @@ def split_command(
     Example:
         transom data split data/hall --val 0.2 --test 0.2
     """
-    if val < 0 or test < 0 or val + test >= 1:
+    if not (val >= 0 and test >= 0 and val + test < 1):  # nor are there shares of nan
         raise click.UsageError("--val and --test must be 0 or more and leave a share to train")
     found = read_dataset(dataset)
     if again:

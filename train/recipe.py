@@ -316,7 +316,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigurationError: It is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:  # also numbers of thousands of digits

@@ -27,7 +27,9 @@ def read_image(path: Path) -> Image:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(f"image {path} cannot be read: {error.strerror}") from error
+        # As programs on Windows write a path into a table.
+        advice = "; folders are separated by /" if "\\" in path.name else ""
+        raise ImageError(f"image {path} cannot be read: {error.strerror}{advice}") from error
     if _is_cut_off(data):
         raise ImageError(f"image {path} is cut off; copy it again")
     try:

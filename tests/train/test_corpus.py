@@ -169,6 +169,21 @@ def test_a_damaged_cache_entry_is_made_again(tiny_dataset: Path, own_cache: Path
     np.testing.assert_array_equal(_load(tiny_dataset).crops, first)
 
 
+def test_a_folder_whose_name_is_no_text_is_refused(make_dataset, tmp_path: Path) -> None:
+    folder = make_dataset("movable").rename(tmp_path / os.fsdecode(b"T\xfcren"))
+    with pytest.raises(DatasetError, match=r"T\\udcfcren': the names of folders must be UTF-8"):
+        _load(folder)
+
+
+def test_a_path_as_windows_writes_it_is_called_so(tiny_dataset: Path) -> None:
+    labels = tiny_dataset / "labels.csv"
+    labels.write_text(labels.read_text().replace("images/0-0.png", "images\\0-0.png"))
+    told: list[Mistake] = []
+    _load(tiny_dataset, report=told.append)
+    assert "images\\0-0.png cannot be read" in told[0].what
+    assert told[0].what.endswith("; folders are separated by /")
+
+
 def test_the_digest_does_not_depend_on_where_the_data_set_lies(make_dataset, tmp_path) -> None:
     folder = make_dataset("movable")
     before = _load(folder).digest

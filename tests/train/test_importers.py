@@ -257,6 +257,8 @@ def test_the_commands_import_split_and_say_what_they_did(tmp_path: Path) -> None
     )
     assert result.exit_code == 0, result.output
     assert "12 rows; state: open, shut" in result.stdout
+    result = CliRunner().invoke(data_group, ["split", str(out), "--test", "nan"])
+    assert result.exit_code == 2
     result = CliRunner().invoke(data_group, ["split", str(out), "--test", "0.3"])
     assert result.exit_code == 0, result.output
     splits = [row.split for row in read_dataset(out).rows]

@@ -46,6 +46,11 @@ def test_a_mistake_in_a_recipe_names_the_file_and_the_key(tmp_path, text, what):
     assert "mine.toml" in str(raised.value)
 
 
+def test_a_recipe_that_windows_has_saved_is_read(tmp_path):
+    (tmp_path / "recipe.toml").write_bytes(b"\xef\xbb\xbfepochs = 3\r\n")
+    assert load_recipe(tmp_path / "recipe.toml").epochs == 3
+
+
 def test_a_recipe_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"none\.toml: no such file"):
         load_recipe(tmp_path / "none.toml")
