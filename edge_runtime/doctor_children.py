@@ -114,6 +114,10 @@ def _what_to_do(camera: CameraConfig, fault: str) -> str:
         do = "mend username and password_file of this camera"
         is_rtsp = camera.source.startswith("rtsp")
         return f"{do}; where they are right, let it ask for a digest by MD5" if is_rtsp else do
+    if "certificate is not yet valid" in fault or "certificate has expired" in fault:
+        return (
+            "renew the camera's certificate, if this machine's clock is right: timedatectl status"
+        )
     if "certificate is not trusted" in fault:
         return (
             "let this machine trust the camera's certificate (update-ca-certificates), or use "

@@ -72,7 +72,7 @@ def fetch_url(
         progress: Called after each piece.
 
     Raises:
-        UpdateError: The server does not give the file.
+        UpdateError: The server does not give the file, or whom to trust there is not known.
     """
     opener = _https_only(terms)
     failures = 0
@@ -150,10 +150,20 @@ class _NoFarther(urllib.request.HTTPRedirectHandler):
 
 
 def _https_only(terms: UpdatesConfig) -> urllib.request.OpenerDirector:
-    """Return what opens URLs by https and by nothing else, also where it is redirected."""
+    """Return what opens URLs by https and by nothing else, also where it is redirected.
+
+    Raises:
+        UpdateError: There are no certificates where the configuration names some.
+    """
+    try:
+        context = ssl.create_default_context(cafile=terms.ca_file)
+    except OSError as error:
+        raise UpdateError(
+            f"updates.ca_file {terms.ca_file} must hold certificates in PEM: {error}"
+        ) from error
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=terms.ca_file)),
+        urllib.request.HTTPSHandler(context=context),
         urllib.request.HTTPDefaultErrorHandler(),
         _NoFarther(terms.url_prefixes),
         urllib.request.HTTPErrorProcessor(),

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
 _HEAR_S = 5.0
 """For what is retained to come once it is asked for."""
+_FIRST_S = 8.0
+"""For the broker to be asked before anything else is said, at most."""
 _JOIN_S = 0.2
 
 
@@ -69,7 +71,7 @@ class FormerNames:
     Args:
         config: The device's.
         told: What was told, and under which names.
-        way: The broker; it is spoken to once it has accepted the device.
+        way: The broker; where it is not there at once, it is asked when it has accepted the device.
         clock: For time limits.
     """
 
@@ -80,11 +82,15 @@ class FormerNames:
         self._clock = clock
         self._left = tuple(_left_behind(config, told.ever()))
         self._is_ended = threading.Event()
+        self._has_asked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="former names", daemon=True)
 
     def __enter__(self) -> Self:
         if self._left:
             self._thread.start()
+            # Before the device says who it is now: Home Assistant then gives the entities the ids
+            # that the old ones had, by which automations know them.
+            self._has_asked.wait(_FIRST_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,20 +99,29 @@ class FormerNames:
             self._thread.join(_JOIN_S)
 
     def _run(self) -> None:
+        has_answered = self._ask()
+        self._has_asked.set()
+        if has_answered:
+            return
         while not self._way.is_connected:
             if self._is_ended.wait(_LOOK_S):
                 return
+        self._ask()
+
+    def _ask(self) -> bool:
+        """Look after all that is left; return whether the broker was there."""
         name = f"{self._topics.root.replace('/', '-')}-former"
         link = Link(self._way.access, name, self._clock)
         talk = Conversation(link, self._clock)
         try:
-            if talk.begin():
-                for left in self._left:
-                    self._meet(left, talk)
+            has_begun = talk.begin()
+            for left in self._left if has_begun else ():
+                self._meet(left, talk)
         finally:
             link.close()
         if talk.loss is not None:
             _log.info("other names of the device are looked after later reason=%s", talk.loss)
+        return has_begun
 
     def _meet(self, left: _Left, talk: Conversation) -> None:
         """Take back what is left of one name, and remember no more that it was told."""

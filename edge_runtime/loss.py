@@ -16,6 +16,10 @@ STABLE_AFTER_S = 10.0
 
 ONE_NAME_EACH = "if another client has the same id, give each device its own name"
 
+_OUT_OF_TIME = {  # by OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED
+    9: "set this machine's clock, which is behind: timedatectl status",
+    10: "renew it, if this machine's clock is right: timedatectl status",
+}
 _UNSUPPORTED_PROTOCOL = 0x84
 _BAD_CREDENTIALS = 0x86
 _NOT_AUTHORISED = 0x87
@@ -60,7 +64,10 @@ def why_unreachable(error: OSError, config: MqttConfig, called: Called) -> Lost:
         return Lost(
             "tls",
             f"certificate of {where} is not trusted: {error.verify_message}",
-            f"name its authority in {called.ca_file}, and the host as the certificate does",
+            _OUT_OF_TIME.get(
+                error.verify_code,
+                f"name its authority in {called.ca_file}, and the host as the certificate does",
+            ),
         )
     if isinstance(error, ssl.SSLError):
         why = f"no TLS with {where}: {error.reason or error}"

@@ -333,6 +333,20 @@ def test_a_stream_that_is_encrypted_says_that_its_certificate_is_anybody_s(
     )
 
 
+def test_a_camera_whose_certificate_has_expired_is_not_to_be_trusted_but_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_certificates(tmp_path, are_expired=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
+    server = MjpegServer(certificates=made)
+    try:
+        check = check_camera(camera_config(server.url), tmp_path / "transom.toml")
+    finally:
+        server.close()
+    assert "its certificate is not trusted: certificate has expired" in check.what
+    assert check.do.startswith("renew the camera's certificate, if this machine's clock is right")
+
+
 def test_says_that_nothing_of_a_configuration_was_looked_at_where_there_is_none() -> None:
     newest = list(doctor.examine(None, Clock()))[-1]
     assert (newest.check, newest.ok) == ("configuration", True)

@@ -176,6 +176,17 @@ def test_trusts_no_certificate_of_a_stranger(server: Server, fetch: Fetch) -> No
     assert server.asked == []
 
 
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_certificates_that_cannot_be_read_are_named(
+    tmp_path: Path, fetch: Fetch, content: bytes | None
+) -> None:
+    path = tmp_path / "depot.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UpdateError, match=r"updates\.ca_file .*depot\.pem must hold certificates"):
+        fetch(ca_file=path)
+
+
 @pytest.mark.parametrize("elsewhere", ["http://localhost/new.bundle", "file:///etc/passwd"])
 def test_is_sent_nowhere_but_to_https(elsewhere: str, server: Server, fetch: Fetch) -> None:
     server.moved_to = elsewhere

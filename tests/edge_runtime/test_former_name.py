@@ -185,9 +185,13 @@ def test_the_daemon_takes_back_what_it_said_before_it_was_renamed(configuration:
         with running(configuration):
             wait_until(lambda: f"{PI}/door/state" in retained(broker))
         configuration.write_text(text.replace('device = "pi"', 'device = "hall"'))
-        with running(configuration, "hall"):
+        with broker.subscriber("homeassistant/#") as home, running(configuration, "hall"):
             wait_until(lambda: f"{HALL}/door/state" in retained(broker))
-            wait_until(lambda: not any(topic.startswith(PI) for topic in retained(broker)))
+            home.wait_for(DISCOVERY.format("hall"))
+            told = [(copy.topic, bool(copy.payload)) for copy in home.copies()]
         left = retained(broker)
-    assert DISCOVERY.format("pi") not in left
+    # Home Assistant gives the new entities the ids of the old ones only where those are gone.
+    gone = told.index((DISCOVERY.format("pi"), False))
+    assert gone < told.index((DISCOVERY.format("hall"), True))
+    assert not any(topic.startswith(PI) for topic in left)
     assert {DISCOVERY.format("hall"), f"{HALL}/status"} <= left

@@ -5,6 +5,7 @@ import random
 import signal
 import socket
 import socketserver
+import ssl
 import struct
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from edge_runtime.link import (
     read_access,
     read_tls,
 )
+from edge_runtime.loss import Called, why_unreachable
 from edge_runtime.mqtt import Publisher
 from edge_runtime.outbox import Outbox
 from tests.edge_runtime.broker import Broker, make_certificates, wait_until
@@ -607,10 +609,20 @@ def test_a_broker_that_is_another_hears_nothing_and_the_log_says_why(
     expected = {
         "of another authority": "not trusted",
         "for another host": "Hostname mismatch",
-        "expired": "has expired",
+        "expired": "has expired; renew it, if this machine's clock is right",
     }
     assert expected[fault] in caplog.text
     claim.found("no connection, and so no password and no message; the log says why")
+
+
+def test_a_certificate_of_the_future_is_a_matter_of_this_machines_clock() -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = 9, "certificate is not yet valid"
+    loss = why_unreachable(error, MqttConfig(host="broker.lan"), Called())
+    assert "certificate of broker.lan:8883 is not trusted: certificate is not yet valid" in str(
+        loss
+    )
+    assert loss.do == "set this machine's clock, which is behind: timedatectl status"
 
 
 # paho leaves the socket of a failed handshake to the garbage collector.
