@@ -72,7 +72,7 @@ class _ConvertedSource:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.grab, self.has_key_frame = source.grab, source.has_key_frame
-        self.release = source.release
+        self.taken_ahead, self.release = source.taken_ahead, source.release
 
     def retrieve(self) -> Image | None:
         """Return the picture that `grab` took, (H, W, 3) uint8 BGR; None = it is of no use."""

@@ -79,7 +79,7 @@ def _read_clip(path: Path) -> Iterator[FilePicture]:
         key_frames = 0
         while capture.grab():
             seconds = times.of_grabbed()
-            key_frames += is_key_frame(capture)
+            key_frames += frame_type(capture) == "I"
             done, image = capture.retrieve()
             if done:
                 yield FilePicture(seconds, np.asarray(image, np.uint8), key_frames)
@@ -136,6 +136,9 @@ def open_clip(path: Path, shown: str) -> cv2.VideoCapture:
     return capture
 
 
-def is_key_frame(capture: cv2.VideoCapture) -> bool:
-    """Return whether the picture that was grabbed last owes nothing to earlier ones."""
-    return int(capture.get(cv2.CAP_PROP_FRAME_TYPE)) == ord("I")
+def frame_type(capture: cv2.VideoCapture) -> str:
+    """Return what the picture that was grabbed last builds on.
+
+    `I`, a key frame: on nothing; `P`: on earlier pictures; `B`: on later ones, too; `?`: not known.
+    """
+    return chr(int(capture.get(cv2.CAP_PROP_FRAME_TYPE)))

@@ -95,12 +95,12 @@ def deliver(
         pace: Which of them are wanted.
         stopping: Set to end.
         tells_damage: Whether the decoder has complained since the last call. What it gives from
-            then on builds on the damage, until a key frame comes.
+            then on builds on the damage, until a key frame comes that it has taken in since.
 
     Raises:
         CameraError: The source gives no more, or nothing that can be used.
     """
-    damaged_until_ns = key_frames = 0
+    damaged_until_ns = key_frames = since_told = 0
     useless_ns: int | None = None
     most_useless_s = max(USELESS_S, 3.0 * pace.interval_s)
     while not stopping.is_set():
@@ -111,9 +111,10 @@ def deliver(
         is_key_frame = source.has_key_frame()
         key_frames += is_key_frame
         if tells_damage(is_key_frame=is_key_frame):
-            damaged_until_ns = now_ns + int(_DAMAGE_S * 1e9)
-        elif is_key_frame:
+            damaged_until_ns, since_told = now_ns + int(_DAMAGE_S * 1e9), 0
+        elif is_key_frame and since_told >= source.taken_ahead():
             damaged_until_ns = 0
+        since_told += 1
         is_whole = now_ns >= damaged_until_ns
         if is_whole and not pace.is_due(now_ns):
             continue

@@ -114,6 +114,10 @@ class MjpegSource:
         """Return True: each picture stands for itself."""
         return True
 
+    def taken_ahead(self) -> int:
+        """Return 0: each picture is decoded when it is wanted."""
+        return 0
+
     def release(self) -> None:
         """Close the connection."""
         self._response.close()

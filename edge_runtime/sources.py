@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import cv2
 import numpy as np
 
-from edge_runtime.clips import NOTHING, MediaTime, is_key_frame, open_clip
+from edge_runtime.clips import NOTHING, MediaTime, frame_type, open_clip
 from edge_runtime.redaction import shown_source
 from transom.config import CameraConfig
 from transom.crop import Image
@@ -27,6 +27,8 @@ FIRST_PICTURE_S = 10.0
 """How long an RTSP camera that answers may take to its first picture: some send a key frame, which
 a decoder begins with, every ten seconds only."""
 
+_TAKEN_AHEAD = 4
+"""Where pictures build on later ones (B frames), by what encoders are set to."""
 _PICAMERA_SIZE = (1280, 720)
 _PICAMERA_LEAST_FPS = 5.0  # slower, and its exposure control takes long to follow the light
 _PICAMERA_ERRORS = (RuntimeError, IndexError, ValueError, OSError)
@@ -67,6 +69,9 @@ class Source(Protocol):
 
     def has_key_frame(self) -> bool:
         """Whether that picture owes nothing to earlier ones."""
+
+    def taken_ahead(self) -> int:
+        """How many pictures, at most, a decoder has taken in beyond the one that it gave."""
 
     def release(self) -> None:
         """Close the source."""
@@ -124,6 +129,7 @@ class _OpenCvSource:
     def __init__(self, capture: cv2.VideoCapture, shown: str) -> None:
         self._capture = capture
         self._shown = shown
+        self._has_b_frames = False
 
     def grab(self) -> bool:
         if not self._capture.grab():
@@ -135,7 +141,12 @@ class _OpenCvSource:
         return np.asarray(image, np.uint8) if done else None
 
     def has_key_frame(self) -> bool:
-        return is_key_frame(self._capture)
+        kind = frame_type(self._capture)
+        self._has_b_frames |= kind == "B"
+        return kind == "I"
+
+    def taken_ahead(self) -> int:
+        return _TAKEN_AHEAD if self._has_b_frames else 0
 
     def release(self) -> None:
         self._capture.release()
@@ -340,6 +351,9 @@ class _PicameraSource:
 
     def has_key_frame(self) -> bool:
         return True
+
+    def taken_ahead(self) -> int:
+        return 0
 
     def release(self) -> None:
         self._camera.close()

@@ -730,16 +730,18 @@ def test_a_usb_camera_that_is_not_there_says_what_to_look_at() -> None:
 # Damage on the way
 
 
+@pytest.mark.parametrize("b_frames", [0, 3])
 def test_pictures_that_the_decoder_calls_damaged_are_not_delivered(
-    tmp_path: Path, start: Callable[..., CameraProcess], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    start: Callable[..., CameraProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    b_frames: int,
 ) -> None:
     require_ffmpeg()
     monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "-8")  # as a user may have it
     whole_path, damaged_path = tmp_path / "whole.ts", tmp_path / "damaged.ts"
-    command = (
-        "ffmpeg -v error -f lavfi -i testsrc2=s=320x240:r=30:d=4 -c:v libx264 -threads 1 -bf 0"
-    )
-    command += " -preset veryfast -g 20 -b:v 600k -f mpegts"
+    command = "ffmpeg -v error -f lavfi -i testsrc2=s=320x240:r=30:d=4 -c:v libx264 -threads 1"
+    command += f" -bf {b_frames} -b_strategy 0 -preset veryfast -g 20 -b:v 600k -f mpegts"
     subprocess.run([*command.split(), str(whole_path)], check=True)
     data = bytearray(whole_path.read_bytes())
     rng = np.random.default_rng(0)

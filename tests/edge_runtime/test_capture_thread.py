@@ -166,6 +166,9 @@ def test_a_camera_that_is_looked_at_rarely_is_not_gone_for_two_damaged_pictures(
         def has_key_frame(self) -> bool:
             return True
 
+        def taken_ahead(self) -> int:
+            return 0
+
         def release(self) -> None:
             return
 
