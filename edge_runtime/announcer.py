@@ -161,6 +161,15 @@ class Announcer:
         """Return the seconds since a memory; None where no clock knows."""
         return memory.age_s(self._clock)
 
+    def moment(self, memory: ZoneMemory) -> int | datetime:
+        """Return when a memory was: monotonic within this boot, whose clock may be set meanwhile.
+
+        From another boot its wall time is all that is known.
+        """
+        if memory.boot_id == self._boot_id:
+            return memory.monotonic_ns
+        return datetime.fromisoformat(memory.at)
+
     def memory(
         self, state: str, taken_ns: int, open_s: float | None, told_s: float | None
     ) -> ZoneMemory:

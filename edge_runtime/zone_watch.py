@@ -149,7 +149,7 @@ class ZoneWatch:
         if memory is not None and memory.state in self._classes:
             age_s = self._announcer.age_s(memory)
             self._timer.resume(now_ns, memory, age_s or 0.0)
-            self._last_known = (memory.state, datetime.fromisoformat(memory.at))
+            self._last_known = (memory.state, self._announcer.moment(memory))
             self._filter.resume(memory.state)
         if before is not None and before.filter.classes == self._classes:
             self._take_over(before)

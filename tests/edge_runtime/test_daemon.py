@@ -393,6 +393,19 @@ def test_a_door_that_was_closed_before_a_restart_and_is_open_after_it_has_opened
     assert first.events()[-1] == ("opened", "unknown", "open")
 
 
+def test_when_a_door_was_seen_last_is_right_after_a_restart_once_the_clock_is_set(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    clock = JumpingClock()
+    first = Play(bundle, config_of(), play_list_camera, pictures(CLOSED, 4), clock=clock)
+    first.turn(4)
+    seen = datetime.fromisoformat(first.payloads("door/state")[-1]["since"])
+    clock.shift = timedelta(days=20_000)
+    second = restarted(first, bundle, config_of(), play_list_camera, pictures(CLOSED, 1))
+    told = second.payloads("door/state")[0]["last_known_at"]
+    assert datetime.fromisoformat(told) == seen + clock.shift
+
+
 @pytest.mark.parametrize("boot", ["replay", "another"])
 def test_a_bad_first_picture_after_a_restart_is_no_change_of_a_door_long_closed(
     bundle: Bundle, pictures: Any, play_list_camera: Any, boot: str
