@@ -37,13 +37,16 @@ class Conversation:
         """Ask for messages; return why not, None where they will come."""
         mid = self._link.subscribe(topic)
         answer = self.wait_for(lambda h: isinstance(h, Subscribed) and h.mid == mid)
-        return answer.refusal if isinstance(answer, Subscribed) else _NO_ANSWER
+        return answer.refusal if isinstance(answer, Subscribed) else self._why_silent()
 
     def publish(self, message: Message) -> str | None:
         """Publish a message of QoS 1; return why the broker did not take it, None where it did."""
         mid = self._link.publish(message)
         answer = self.wait_for(lambda h: isinstance(h, Acknowledged) and h.mid == mid)
-        return answer.refusal if isinstance(answer, Acknowledged) else _NO_ANSWER
+        return answer.refusal if isinstance(answer, Acknowledged) else self._why_silent()
+
+    def _why_silent(self) -> str:
+        return _NO_ANSWER if self.loss is None else self.loss.reason
 
     def hear(self, is_it: Callable[[Received], bool], timeout_s: float) -> Received | None:
         """Return the first message that `is_it`; None where none comes in time."""

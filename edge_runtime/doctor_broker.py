@@ -96,4 +96,6 @@ def _check_discovery(conversation: Conversation, message: Message) -> Check:
     if refusal is None:
         return Check(check="broker rights", ok=True, what=f"may publish to {message.topic}")
     do = f"let this user write {message.topic} in the broker's access list"
+    if conversation.loss is not None:
+        do += f", and let the broker take packets of {len(message.payload) / 1000:.0f} kB"
     return Check(check="broker rights", ok=False, what=f"{message.topic}: {refusal}", do=do)

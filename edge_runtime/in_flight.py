@@ -26,6 +26,10 @@ MAX_IN_FLIGHT = 15
 _QUOTA_PAUSE_S = 10.0
 _NO_ALARM = ""  # in place of a topic
 
+_ALLOW_IT = "allow this device to write it in the broker's access list"
+_TAKE_MORE = "let the broker take larger packets (mosquitto: max_packet_size)"
+_LATER = "it is sent again soon"
+
 
 class Refusals:
     """What the broker refused, over all connections: told once a topic, until it is taken again.
@@ -38,12 +42,13 @@ class Refusals:
         self.count = 0
         self._told: set[str] = set()
 
-    def note(self, topic: str, reason: str, *, is_alarm: bool = True) -> None:
+    def note(self, topic: str, reason: str, do: str, *, is_alarm: bool = True) -> None:
         """Count a message that was refused, and warn where it is the topic's first.
 
         Args:
             topic: The message's.
             reason: The broker's words.
+            do: What to do about it.
             is_alarm: Whether the topic counts until it is taken again.
         """
         self.count += 1
@@ -52,10 +57,10 @@ class Refusals:
         self._told.add(kind)
         _log.log(
             logging.WARNING if is_first else logging.DEBUG,
-            "broker refuses topic=%s reason=%s; allow this device to write it in the broker's "
-            "access list",
+            "broker refuses topic=%s reason=%s; %s",
             topic,
             reason,
+            do,
         )
 
     def forget(self, topic: str) -> None:
@@ -146,7 +151,7 @@ class InFlight:
     def send(self, message: Message, entry: Entry | None = None) -> None:
         """Send one message, whether it fits or not; `entry` is the event that it is."""
         if self._is_too_large(message):
-            self._refuse(message, entry, "larger than the broker's largest packet")
+            self._refuse(message, entry, "larger than the broker's largest packet", _TAKE_MORE)
             return
         mid = self._link.publish(message)
         if message.qos:
@@ -171,7 +176,8 @@ class InFlight:
                 self._last_id = min(self._last_id, entry.id - 1)
                 self._events_from_s = self._clock.monotonic_s() + _QUOTA_PAUSE_S
             else:
-                self._refuse(sent.message, entry, answer.refusal)
+                do = _LATER if answer.is_temporary else _ALLOW_IT
+                self._refuse(sent.message, entry, answer.refusal, do)
                 if answer.is_temporary:
                     self._put_off.add(sent.message.topic)
                     self._put_off_until_s = self._clock.monotonic_s() + _QUOTA_PAUSE_S
@@ -207,10 +213,10 @@ class InFlight:
         size = len(message.topic.encode()) + len(message.payload) + 5 + 2 + 2 + 1
         return limit is not None and size > limit
 
-    def _refuse(self, message: Message, entry: Entry | None, reason: str) -> None:
+    def _refuse(self, message: Message, entry: Entry | None, reason: str, do: str) -> None:
         if entry is not None:
             self._outbox.refuse(entry.id, reason)
         # Answers to somebody have topics that are used this once, and what is taken back is of no
         # use to anybody: neither would ever be taken again, and the alarm be over.
         is_passing = entry is None and message.qos > 0 and not (message.retain and message.payload)
-        self._refusals.note(message.topic, reason, is_alarm=not is_passing)
+        self._refusals.note(message.topic, reason, do, is_alarm=not is_passing)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -181,6 +182,18 @@ def test_missing_rights_are_found_by_trying(
     assert list(wrong) == ["broker rights"]
     assert part in wrong["broker rights"].what
     assert "access list" in wrong["broker rights"].do
+
+
+def test_a_broker_that_takes_no_packets_of_that_size_is_found(
+    tmp_path: Path, examine: Callable[..., Any]
+) -> None:
+    options = ["max_packet_size 1000"]
+    users = {"pi": CANARY}
+    with Broker(tmp_path / "broker", users=users, access=RIGHTS, options=options) as broker:
+        wrong = failed(examine(broker.port, code=1))
+    assert list(wrong) == ["broker rights"]
+    assert "config: no answer" not in wrong["broker rights"].what
+    assert re.search(r"let the broker take packets of \d+ kB$", wrong["broker rights"].do)
 
 
 def test_finds_everything_that_is_wrong_at_once(

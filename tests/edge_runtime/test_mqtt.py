@@ -348,7 +348,10 @@ def test_protocol_3_1_1_warns_once_that_refusals_are_invisible(
 
 
 def test_a_message_too_large_for_the_broker_is_refused_and_the_next_ones_pass(
-    tmp_path: Path, outbox: Outbox, publish: Callable[..., Publisher]
+    tmp_path: Path,
+    outbox: Outbox,
+    publish: Callable[..., Publisher],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     options = ["max_packet_size 2000"]
     with (
@@ -362,6 +365,7 @@ def test_a_message_too_large_for_the_broker_is_refused_and_the_next_ones_pass(
         wait_until(lambda: outbox.counts().queued == 0)
     assert [letter.event_id for letter in outbox.dead_letters()] == ["large"]
     assert publisher.counters().reconnects == 0
+    assert "largest packet; let the broker take larger packets (mosquitto: max_pack" in caplog.text
 
 
 def test_figures_that_were_too_large_are_no_longer_refused_when_they_fit(
