@@ -6,7 +6,7 @@ on with rounding in the loop changes its answers too, towards what they were.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import onnx
 from export.activations import added_errors
 from export.equalise import equalise
 from export.qat import train_on
-from export.quantize import quantize
+from export.quantize import Ranges, quantize
 from export.recipe import ExportRecipe, Fallback
 from transom.crop import Image
 from transom.errors import ExportError
@@ -70,6 +70,7 @@ class Quantizer:
     samples: Samples
     answer: Callable[[Image], Answers]
     recipe: ExportRecipe
+    _ranges: Ranges = field(default_factory=Ranges, init=False)
 
     def attempts(self) -> Iterator[Attempt]:
         """Yield the plain way and then every fallback's, each made when it is asked for.
@@ -84,7 +85,8 @@ class Quantizer:
             yield from _WAYS[name](self)
 
     def _quantize(self, graph: bytes, crops: Image, exclude: Sequence[str] = ()) -> bytes:
-        return quantize(graph, self.tasks, crops, self.recipe.quantization, exclude=exclude)
+        settings, ranges = self.recipe.quantization, self._ranges
+        return quantize(graph, self.tasks, crops, settings, exclude=exclude, ranges=ranges)
 
     def _calibrate_more(self) -> Iterator[Attempt]:
         crops = self.samples(self.recipe.more_images)

@@ -6,9 +6,11 @@ What follows the trunk's embedding within the last linear layer of a head stays 
 thousand products, whose weights take the temperatures (see `export.graph.fold_temperatures`).
 """
 
+import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -69,6 +71,34 @@ class _Crops(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {IMAGE: np.ascontiguousarray(batch)}
 
 
+class Ranges:
+    """The ranges of activations that crops have shown, by graph and crops.
+
+    Which nodes stay in float changes none of them: a graph that is quantised once more, without
+    some of its nodes, need not be shown the same crops again, which takes nearly all of the time.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, bytes] = {}
+
+    @contextmanager
+    def of(self, graph: bytes, crops: Image, file: Path) -> Iterator[None]:
+        """Put what is known into a file, and take in what stands there in the end.
+
+        Args:
+            graph: What the crops are shown to.
+            crops: (N, S, S, 3) uint8 BGR.
+            file: In the form of `onnxruntime.quantization`.
+        """
+        digest = hashlib.sha256(graph)
+        digest.update(np.ascontiguousarray(crops))
+        key = digest.digest()
+        if key in self._found:
+            file.write_bytes(self._found[key])
+        yield
+        self._found[key] = file.read_bytes()
+
+
 def quantize(
     model: bytes,
     tasks: TaskSet,
@@ -76,6 +106,7 @@ def quantize(
     settings: Quantization | None = None,
     *,
     exclude: Collection[str] = (),
+    ranges: Ranges | None = None,
 ) -> bytes:
     """Return the graph in INT8 (QDQ form, which any onnxruntime fuses for its own machine).
 
@@ -85,6 +116,7 @@ def quantize(
         crops: (N, S, S, 3) uint8 BGR, real crops that show the range of each activation.
         settings: How.
         exclude: Names of nodes that stay in float.
+        ranges: What was found before, and what is found now; None = nobody asks again.
 
     Raises:
         ValueError: There are no crops.
@@ -98,18 +130,21 @@ def quantize(
         proto = onnx.load(prepared)
         prepared_graph = proto.SerializeToString()
         layers = head_layers(proto, tasks.names)
-        quantize_static(
-            prepared,
-            quantised,
-            _Crops(crops),
-            quant_format=QuantFormat.QDQ,
-            activation_type=_ACTIVATIONS[settings.activation],
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=[*exclude, *(n for layer in layers.values() for n in layer.nodes)],
-            extra_options=_exact_input(proto, settings),
-        )
+        found = Path(folder, "ranges.json")
+        with (ranges or Ranges()).of(prepared_graph, crops, found):
+            quantize_static(
+                prepared,
+                quantised,
+                _Crops(crops),
+                quant_format=QuantFormat.QDQ,
+                activation_type=_ACTIVATIONS[settings.activation],
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=[*exclude, *(n for layer in layers.values() for n in layer.nodes)],
+                extra_options=_exact_input(proto, settings),
+                calibration_cache_path=found,
+            )
         result = onnx.load(quantised)
     _feed_bytes(result)
     _forget_tools(result)

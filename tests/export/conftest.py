@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
+import export.quantize
 from export.graph import export_graph
 from export.pipeline import export_run
 from export.quantize import quantize
@@ -96,6 +97,25 @@ def float_graph(network: Network) -> bytes:
 def int8_graph(float_graph: bytes) -> bytes:
     """Its INT8 graph."""
     return quantize(float_graph, TASKS, draw(64, seed=2)[0])
+
+
+@pytest.fixture
+def calibrations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many crops each graph was shown to find its ranges, so far."""
+    shown: list[int] = []
+
+    class Noted(export.quantize._Crops):
+        def __init__(self, crops: Crops) -> None:
+            super().__init__(crops)
+            self._unseen = [len(crops)]
+
+        def get_next(self) -> dict[str, Crops] | None:
+            if self._unseen:
+                shown.append(self._unseen.pop())
+            return super().get_next()
+
+    monkeypatch.setattr(export.quantize, "_Crops", Noted)
+    return shown
 
 
 @pytest.fixture(scope="session")

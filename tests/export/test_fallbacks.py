@@ -140,11 +140,12 @@ def test_the_layer_that_destroys_most_is_found_and_left_in_float(
 
 
 def test_equalisation_mends_quiet_channels_in_every_layer(
-    gate_of: Callable[[bytes], Gate], uneven: bytes
+    gate_of: Callable[[bytes], Gate], uneven: bytes, calibrations: list[int]
 ) -> None:
     gate = gate_of(uneven)
     chosen = gate.choose(ExportRecipe(more_images=64))
     assert (chosen.fallback, chosen.excluded) == ("equalisation", 0)
+    assert len(calibrations) == 2  # one a graph, though three layers were left out of the first
     assert [told.split(" (")[0] for told in gate.told[-4:-1]] == [
         "fallback excluded_layers does not pass"
     ] * 3

@@ -14,6 +14,7 @@ from torch import nn
 from export.graph import export_graph, fold_temperatures
 from export.quantize import (
     Quantization,
+    Ranges,
     calibration_indices,
     count_operators,
     drop_zero_points,
@@ -128,6 +129,25 @@ def test_the_same_crops_give_the_same_bytes(
     crops = draw_crops(16, seed=2)[0]
     first = quantize(float_graph, network.tasks, crops)
     assert quantize(float_graph, network.tasks, crops) == first
+
+
+def test_crops_are_not_shown_to_the_same_graph_twice_and_that_changes_no_byte(
+    network: Network, float_graph: bytes, draw_crops: Draw, calibrations: list[int]
+) -> None:
+    crops, others = draw_crops(16, seed=2)[0], draw_crops(8, seed=3)[0]
+    nodes = onnx.load_from_string(float_graph).graph.node
+    first = next(node.name for node in nodes if node.op_type == "Conv")
+    wanted = [(crops, ()), (crops, (first,)), (others, ())]
+    alone = [quantize(float_graph, network.tasks, c, exclude=e) for c, e in wanted]
+    assert calibrations == [16, 16, 8]
+    calibrations.clear()
+    ranges = Ranges()
+    together = [
+        quantize(float_graph, network.tasks, c, exclude=e, ranges=ranges) for c, e in wanted
+    ]
+    assert together == alone
+    assert len(set(together)) == 3
+    assert calibrations == [16, 8]
 
 
 def test_the_type_of_the_activations_is_a_setting(
