@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from edge_runtime.download import clear_parts, part_path
 from edge_runtime.download_url import why_not_from
 from edge_runtime.handover import Handover
 from edge_runtime.keyring import Keyring
@@ -56,11 +57,17 @@ class Admission:
             )
         if wish.url is not None and (why := why_not_from(wish.url, self._terms.url_prefixes)):
             raise UpdateError(f"is at a URL that {why}")
+        self._check_room(wish)
+
+    def _check_room(self, wish: Install) -> None:
+        part = part_path(self._store, wish)
+        clear_parts(self._store, keep=part)  # of others, which nobody wants any more
+        have_bytes = part.stat().st_size if part.exists() else 0
+        needed_bytes = max(wish.size_bytes - have_bytes, 0) + _FREE_BYTES
         free_bytes = shutil.disk_usage(self._store).free
-        if free_bytes < wish.size_bytes + _FREE_BYTES:
+        if free_bytes < needed_bytes:
             raise UpdateError(
-                f"{self._store}: {free_bytes:,} bytes are free, "
-                f"{wish.size_bytes + _FREE_BYTES:,} are needed"
+                f"{self._store}: {free_bytes:,} bytes are free, {needed_bytes:,} are needed"
             )
 
     def _check_sequence(self, sequence: int) -> None:

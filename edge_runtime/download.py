@@ -33,6 +33,11 @@ class Exchange(Protocol):
         """Undo `listen`."""
 
 
+def part_path(store: Path, wish: Install) -> Path:
+    """Return where a bundle grows that is fetched."""
+    return store / f"{wish.digest}.part"
+
+
 class PartFile:
     """A file that grows at its end until it is whole. What a broken download left is gone on with.
 

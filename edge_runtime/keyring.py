@@ -7,7 +7,7 @@ from transom.atomic import write_file
 from transom.config import ModelsConfig
 from transom.errors import MessageError, SignatureError
 from transom.keyring import KeyStatement, read_statement, still_trusted
-from transom.signing import PublicKey, load_trusted_keys
+from transom.signing import PublicKey, key_files, load_trusted_keys
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Keyring:
     @property
     def may_change(self) -> bool:
         """Whether anybody may say over MQTT which keys are trusted."""
-        return any(self._recovery.glob("*.pub"))
+        return bool(key_files(self._recovery))
 
     def trusted(self) -> tuple[PublicKey, ...]:
         """Return the keys that count.
@@ -41,7 +41,7 @@ class Keyring:
             SignatureError: There is none, or one that cannot be read.
         """
         statement = self._statement()
-        has_own = statement is None or any(self._own.glob("*.pub"))
+        has_own = statement is None or bool(key_files(self._own))
         keys = still_trusted(load_trusted_keys(self._own) if has_own else (), statement)
         if not keys:
             raise SignatureError(
@@ -71,7 +71,7 @@ class Keyring:
                 f"{topic}: has sequence {statement.sequence}, {followed.sequence} is followed and "
                 "says something else; state it anew, with a higher one"
             )
-        own = load_trusted_keys(self._own) if any(self._own.glob("*.pub")) else ()
+        own = load_trusted_keys(self._own) if key_files(self._own) else ()
         if not still_trusted(own, statement):
             raise SignatureError(f"{topic}: would leave no key that may sign; name one to trust")
         write_file(self._path, payload, mode=0o600)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_runtime.admission import Admission
-from edge_runtime.download import Exchange, PartFile, clear_parts, fetch_chunks
+from edge_runtime.download import Exchange, PartFile, fetch_chunks, part_path
 from edge_runtime.precision import PrecisionFile
 from edge_runtime.shadow import Shadow, SharedLooks
 from edge_runtime.trial import Trial
@@ -92,9 +92,7 @@ class Staging:
         return part.path
 
     def _fetch(self, wish: Install) -> PartFile:
-        path = self._store / f"{wish.digest}.part"
-        clear_parts(self._store, keep=path)
-        part = PartFile(path, wish.size_bytes)
+        part = PartFile(part_path(self._store, wish), wish.size_bytes)
         try:
             is_resumed = part.have_bytes > 0
             self._complete(wish, part)

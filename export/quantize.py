@@ -90,9 +90,7 @@ class Ranges:
             crops: (N, S, S, 3) uint8 BGR.
             file: In the form of `onnxruntime.quantization`.
         """
-        digest = hashlib.sha256(graph)
-        digest.update(np.ascontiguousarray(crops))
-        key = digest.digest()
+        key = hashlib.sha256(graph + crops.tobytes()).digest()
         if key in self._found:
             file.write_bytes(self._found[key])
         yield

@@ -76,8 +76,8 @@ def deploy_command(
 ) -> int:
     """Bring a bundle to devices: a canary first, then stage by stage.
 
-    Ends with 1 when too many have failed; those that have not decided are then told to let it be.
-    Nothing is kept here: after Ctrl-C or a crash the same command goes on.
+    Ends with 1 when a device has failed. When too many have, those that have not decided are told
+    to let it be. Nothing is kept here: after Ctrl-C or a crash the same command goes on.
 
     \b
     Example:
@@ -159,6 +159,11 @@ def fleet_group(
         transom fleet --host broker.lan --username me
     """
     if context.invoked_subcommand is not None:
+        given = (config_file, *broker.values())
+        if as_json or once or any(value is not None for value in given):
+            raise click.UsageError(
+                f"options come after the command: transom fleet {context.invoked_subcommand} …"
+            )
         return
     with Session(broker_access(config_file, broker), Clock()) as session:
         if sys.stdout.isatty() and not as_json and not once:

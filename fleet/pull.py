@@ -153,6 +153,7 @@ class Pull:
             else:
                 self._fetch(outcome, offer, show)
             yield outcome
+        self._dataset.clear_unfinished()
 
     def _offers(self, devices: list[str]) -> dict[str, SamplesOffer]:
         """Ask everybody at once who shares: an answer is small, and most may not."""

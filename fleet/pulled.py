@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from transom.atomic import write_file
-from transom.dataset import Row, read_dataset, write_dataset
+from transom.dataset import Row, read_dataset, sole_writer, write_dataset
 from transom.errors import DatasetError
 from transom.geometry import Zone
 from transom.sharing import SamplesOffer, SharedSample
@@ -89,10 +89,10 @@ class PulledDataset:
             raise DatasetError(
                 f"{folder}: is neither empty nor a data set; name another folder for what is pulled"
             )
-        for leftover in folder.glob("*/*/*/*/.*.jpg.*"):  # of a kill in the middle of writing
-            leftover.unlink()
+        self._unfinished = list(folder.glob("*/*/*/*/.*.jpg.*"))
 
     def _read(self) -> None:
+        stamp = self._stamp_now()  # what is written while this reads is read once more
         dataset = read_dataset(self.folder)
         wrong = [mistake for mistake in dataset.mistakes if mistake.is_error]
         if wrong:
@@ -112,7 +112,7 @@ class PulledDataset:
         for key in gone:
             del self.rows[key], self._known[key]
         self._removed = (self._removed | gone) - self._known.keys()
-        self._stamp = self._stamp_now()
+        self._stamp = stamp
 
     def _read_pulled(self) -> set[tuple[str, str, str]]:
         """Return what ever came; nothing where nobody wrote it down yet."""
@@ -238,6 +238,11 @@ class PulledDataset:
         """
         if not self._changed or not len(self._tasks):
             return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with sole_writer(self.folder):
+            self._save()
+
+    def _save(self) -> None:
         if self._stamp_now() != self._stamp:
             self._read()
         rows = list(hold_out_days(self.rows.values()))
@@ -249,6 +254,15 @@ class PulledDataset:
         self.rows = {_key_of(row): row for row in rows}
         self._known, self._stamp = dict(self.rows), self._stamp_now()
         self._changed = False
+
+    def clear_unfinished(self) -> None:
+        """Remove what a kill has left in the middle of writing, once a pull is over.
+
+        What was there when it began and is there now nobody writes any more: another pull at the
+        same time has long finished its picture.
+        """
+        for path in self._unfinished:
+            path.unlink(missing_ok=True)
 
     def _check_label(self, sample: SharedSample) -> None:
         if sample.task not in self._tasks:
@@ -360,7 +374,9 @@ def _beside(before: Row, row: Row, task: Task) -> Row:
     said = dict(row.extra)
     labels = {name: label for name, label in before.labels.items() if name != task.name}
     its = row.labels
-    if _was_labelled_here(before, task) and said["labelled_at"] <= before.extra["labelled_at"]:
+    # Not by which of the two is later: the device's clock may have been wrong at either.
+    is_news = said["labelled_at"] not in ("", before.extra["labelled_at"])
+    if _was_labelled_here(before, task) and not is_news:
         said |= {name: before.extra[name] for name in _LABEL}
         its = {task.name: before.labels[task.name]} if task.name in before.labels else {}
     return replace(

@@ -5,10 +5,13 @@ file and line, and the rows that can be used are there all the same.
 """
 
 import csv
+import fcntl
 import io
+import os
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -134,6 +137,25 @@ def write_dataset(folder: Path, *, name: str, tasks: TaskSet, rows: Sequence[Row
         )
     write_file(folder / "dataset.toml", _describe(name, tasks).encode())
     write_file(folder / "labels.csv", text.getvalue().encode())
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Let no other process that asks for it here change a data set for as long as this lasts.
+
+    Who reads it, changes it and writes it whole would take back what another has written between
+    the two. Where the file system knows no locks, as on some network shares, it goes on without.
+
+    Raises:
+        OSError: The folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _check_writable(row: Row, tasks: TaskSet) -> None:

@@ -178,13 +178,18 @@ def parse_public_key(pem: bytes, origin: str) -> PublicKey:
     return PublicKey(key, origin)
 
 
+def key_files(folder: Path) -> list[Path]:
+    """Return the public keys of a folder, by name; what macOS puts beside them (`._NAME`) not."""
+    return [path for path in sorted(folder.glob("*.pub")) if not path.name.startswith(".")]
+
+
 def load_trusted_keys(folder: Path) -> tuple[PublicKey, ...]:
     """Read every `*.pub` of a folder, by name.
 
     Raises:
         SignatureError: The folder holds no key, or one that cannot be read.
     """
-    keys = tuple(load_public_key(path) for path in sorted(folder.glob("*.pub")))
+    keys = tuple(map(load_public_key, key_files(folder)))
     if not keys:
         raise SignatureError(
             f"{folder}: holds no public key (*.pub), so no bundle can be trusted; "

@@ -46,9 +46,15 @@ def page_command(config_file: Path, as_json: bool) -> None:
     help="Bundle whose network puts the pictures in order, or the word starter.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 = any that is free.")
-@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
+@click.option(
+    "--browser/--no-browser",
+    default=None,
+    help="Open the page in a browser; with --json only if asked to.",
+)
 @_json
-def label_command(dataset: Path, model: str, port: int, browser: bool, as_json: bool) -> None:
+def label_command(
+    dataset: Path, model: str, port: int, browser: bool | None, as_json: bool
+) -> None:
     """Label the pictures of a data set in a browser, those that are alike together.
 
     Labels are written into its labels.csv at once. The page is served to this machine only, to whom
@@ -73,7 +79,8 @@ def label_command(dataset: Path, model: str, port: int, browser: bool, as_json: 
         looking.start()
         try:  # from here on: a thread within the network's runtime would abort the program's end
             _tell(link, as_json=as_json)
-            if browser:
+            # What a browser prints would stand beside the link that a script reads.
+            if browser or (browser is None and not as_json):
                 click.launch(link)
             serve(make_app(access_of(config, token, at), desk.answer), listener)
         finally:

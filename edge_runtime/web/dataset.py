@@ -7,6 +7,7 @@ one group teach is learnt as a device learns it, a group at a time.
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class DatasetDesk:
         self._lock = threading.Lock()
         self._looks: dict[str, _Look | str] = {}  # a text says why there is none
         self._heads: dict[tuple[str, str], tuple[object, Head | str]] = {}
+        self._stamp = _stamp_of(folder / "labels.csv")
         self._take(read_dataset(folder))
         self._operations: dict[str, Callable[[Call], Answer]] = {
             "status": self._status,
@@ -93,6 +95,7 @@ class DatasetDesk:
         Only one thread may call it.
         """
         with self._lock:
+            self._read_again()
             waiting = [(name, row) for name, row in self._rows.items() if name not in self._looks]
         if not waiting:
             return False
@@ -101,6 +104,14 @@ class DatasetDesk:
         with self._lock:
             self._looks[name] = look
         return True
+
+    def _read_again(self) -> None:
+        """Take in what others have written into the file, as `transom pull` does, if anything."""
+        stamp = _stamp_of(self._folder / "labels.csv")
+        if stamp is not None and stamp != self._stamp:
+            self._stamp = stamp
+            with suppress(DatasetError):  # somebody is in the middle of it, and writes it once more
+                self._take(read_dataset(self._folder))
 
     def _take(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -314,6 +325,15 @@ class DatasetDesk:
             if mistake.is_error
         ]
         return pictures + wrong
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what is another when a file was written; None where it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _applies(task: str, row: Row) -> bool:

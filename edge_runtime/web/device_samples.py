@@ -113,6 +113,7 @@ class DeviceSamples:
         missing = [id_ for id_ in body.labels if id_ not in found]
         for id_, sample in labelled.items():
             if not store.label(sample.id, body.labels[id_], BY, at):
+                _check_gone(store, sample.id)
                 missing.append(id_)
         after, _ = self._items(store.outlines(MOST_SHOWN))
         places = sorted({sample.zone for sample in labelled.values()})
@@ -125,7 +126,9 @@ class DeviceSamples:
     def _forget(self, call: Call) -> Answer:
         store = self.store()
         numbers = [_number(id_) for id_ in read_body(call, IdsBody).ids]
-        store.forget(*(number for number in numbers if number is not None))
+        for number in numbers:
+            if number is not None and not store.forget(number):
+                _check_gone(store, number)
         return None
 
     # ---------------------------------------------------------------- pictures and lessons
@@ -227,6 +230,20 @@ def _check_label(label: str | None, sample: Sample) -> None:
             f"label of picture {sample.id} must be one of {', '.join(sample.classes)}, "
             f"got {label[:80]!r}",
             status=422,
+        )
+
+
+def _check_gone(store: SampleStore, number: int) -> None:
+    """Refuse to pass over a picture that was not changed though it is there.
+
+    Raises:
+        PageError: It is: the card takes nothing.
+    """
+    if store.get(number) is not None:
+        raise PageError(
+            f"picture {number} cannot be changed: its store cannot be written; is the card full? "
+            "the log says why",
+            status=409,
         )
 
 

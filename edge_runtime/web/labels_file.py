@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from transom.dataset import Dataset, Row, read_dataset
+from transom.dataset import Dataset, Row, read_dataset, sole_writer
 from transom.label_cells import write_cells
 
 
@@ -37,7 +37,8 @@ def write_labels(folder: Path, task: str, labels: Mapping[str, str | None]) -> D
         DatasetError: The file cannot be read as a data set's; it is left as it is.
         OSError: It cannot be written.
     """
-    rows = named_rows(read_dataset(folder).rows)
-    cells = {rows[name].line: label or "" for name, label in labels.items() if name in rows}
-    write_cells(folder, task, cells)
-    return read_dataset(folder)
+    with sole_writer(folder):
+        rows = named_rows(read_dataset(folder).rows)
+        cells = {rows[name].line: label or "" for name, label in labels.items() if name in rows}
+        write_cells(folder, task, cells)
+        return read_dataset(folder)

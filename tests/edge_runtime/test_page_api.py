@@ -6,11 +6,12 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -482,6 +483,22 @@ def test_labels_can_be_taken_back_by_what_they_answer(served: ServedDaemon) -> N
     assert {s.labelled_by for s in served.store.samples()} == {"page"}
     served.client.post("/api/labels", {"labels": done.json["before"]})
     assert {s.label for s in served.store.samples()} == {None, "ajar"}
+
+
+def test_labels_that_the_card_does_not_take_are_refused_and_not_passed_over(
+    served: ServedDaemon, tmp_path: Path
+) -> None:
+    assert served.store is not None
+    id_ = str(served.store.add(sample(1.0, 0.0, 0.0, 0.0)))
+    with closing(sqlite3.connect(tmp_path / "samples.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # as a full card: nobody else may write
+        for path, body in (("labels", {"labels": {id_: "open"}}), ("forget", {"ids": [id_]})):
+            refused = served.client.post(f"/api/{path}", body)
+            assert refused.status == 409
+            assert f"picture {id_} cannot be changed" in refused.json["error"]
+        other.execute("ROLLBACK")
+    assert served.client.post("/api/labels", {"labels": {id_: "open"}}).json["missing"] == []
+    assert served.client.post("/api/forget", {"ids": [id_, "99"]}).status == 204
 
 
 def test_a_label_that_is_no_class_of_a_picture_labels_none(served: ServedDaemon) -> None:

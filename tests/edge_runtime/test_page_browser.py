@@ -325,6 +325,32 @@ def test_one_key_labels_all_of_a_cluster_and_nothing_else(served: ServedDaemon, 
     expect(page.locator(".picture")).to_have_count(1)  # the next one is shown by itself
 
 
+def test_who_labels_what_is_not_kept_any_more_is_told_and_an_undo_that_fails_can_be_tried_again(
+    served: ServedDaemon, browser: Browser
+) -> None:
+    assert served.store is not None
+    for id_ in [one.id for one in served.store.samples()]:
+        served.store.forget(id_)
+    kept, gone = (served.store.add(sample(1.0, x, 0.0, 0.0)) for x in (0.0, 0.3))
+    assert gone is not None
+    page = browser.new_context().new_page()  # its console rightly names the refusal
+    page.goto(f"http://127.0.0.1:{served.server.port}/#{served.token}")
+    page.get_by_role("link", name="Label").click()
+    expect(page.locator(".picture")).to_have_count(2)
+    served.store.forget(gone)  # by somebody else
+    page.keyboard.press("3")
+    expect(page.get_by_text("1 of those pictures is not kept any more")).to_be_visible()
+    assert labels(served) == {str(kept): "open"}
+    page.route("**/api/labels", lambda route: route.fulfill(status=409, json={"error": "full"}))
+    page.keyboard.press("u")
+    expect(page.get_by_text("full")).to_be_visible()
+    page.unroute("**/api/labels")
+    page.keyboard.press("u")
+    expect(page.get_by_text("0 of 1 pictures have")).to_be_visible()
+    assert labels(served) == {str(kept): None}
+    page.context.close()
+
+
 def test_damaged_pictures_are_aside_and_are_deleted_from_there(
     served: ServedDaemon, look: Any
 ) -> None:

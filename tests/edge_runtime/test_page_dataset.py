@@ -133,6 +133,24 @@ def test_what_others_wrote_meanwhile_stays(folder: Path, bundle: Bundle) -> None
     )
 
 
+def test_pictures_that_are_pulled_meanwhile_are_shown_without_a_restart(
+    folder: Path, bundle: Bundle
+) -> None:
+    desk = desk_of(folder, bundle)
+    assert ask(desk, "samples")[1]["counts"]["samples"] == 4
+    path = folder / "labels.csv"
+    text = path.read_bytes()
+    path.write_bytes(text + b"\nb.jpg,,new,,door,,\n")
+    assert desk.look()
+    assert not desk.look()
+    found = ask(desk, "samples")[1]
+    assert (found["counts"]["samples"], found["waiting"]) == (5, 0)
+    assert "new" in found["places"]
+    path.write_bytes(b"\xff")  # somebody is in the middle of it
+    assert not desk.look()
+    assert ask(desk, "samples")[1]["counts"]["samples"] == 5
+
+
 @pytest.mark.parametrize("damage", [b"\xff\xfe\x00", b"", b"zone,state\n1,open\n"])
 def test_a_damaged_file_is_said_and_not_written(
     folder: Path, bundle: Bundle, damage: bytes
@@ -238,6 +256,25 @@ def test_transom_label_prints_a_link_that_opens_the_data_set(folder: Path) -> No
         process.send_signal(signal.SIGINT)
         assert json.loads(body)["name"] == "home"
         assert process.wait(20) in (0, 130)
+
+
+def test_a_script_that_reads_the_link_reads_nothing_of_a_browser(
+    folder: Path, tmp_path: Path
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text("#!/bin/sh\necho Opening in existing browser session.\n")
+    browser.chmod(0o755)
+    environment = os.environ | {"PATH": str(tmp_path), "BROWSER": f"{browser} %s"}
+    command = [sys.executable, "-m", "transom", "label", str(folder), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        link = urlsplit(json.loads(process.stdout.readline())["link"])
+        connection = http.client.HTTPConnection("127.0.0.1", link.port or 0, timeout=20)
+        connection.request("GET", "/api/status")
+        assert connection.getresponse().status == 401  # it serves: a browser was opened before
+        connection.close()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == ""
 
 
 def test_ctrl_c_while_a_browser_is_opened_ends_a_look_in_an_orderly_way(

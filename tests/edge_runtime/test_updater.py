@@ -1,6 +1,7 @@
 """A bundle's way onto a device, over a real broker and through a real trial process."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -157,6 +158,26 @@ def test_a_disk_that_fills_during_a_download_gets_back_what_was_fetched(
         assert not list(device.store.glob("*.part"))
         disk.free()
     assert device.handover.ledger.serving is None
+
+
+def test_what_is_fetched_already_needs_no_room_on_a_card_that_is_nearly_full(
+    disk: SmallDisk, broker: Broker, offer: Offer, tmp_path: Path, tiny_bundle: TinyBundle
+) -> None:
+    new = rewrite(tiny_bundle, tmp_path / "new.bundle", sequence=2, padding=32 * CHUNK_BYTES)
+    wish, chunks = wish_for(new), offer.chunks(new)
+    device = Device(disk.folder, broker.config(), tiny_bundle.keys)
+    device.store.mkdir()
+    (device.store / "mine.bundle").write_bytes(tiny_bundle.path.read_bytes())
+    part = device.store / f"{wish.digest}.part"
+    part.write_bytes(new.read_bytes()[: 31 * CHUNK_BYTES])
+    (device.store / f"{'ab' * 32}.part").write_bytes(bytes(8 << 20))  # of one nobody wants any more
+    offer.send(*chunks[31:])
+    free_bytes = shutil.disk_usage(disk.folder).free
+    (disk.folder / "pictures").write_bytes(bytes(free_bytes + (8 << 20) - (33 << 20) - 4096))
+    with device:
+        offer.wish(wish)
+        wait_until(lambda: device.updater.wants_restart, 30.0)
+    assert device.handover.ledger.serving == wish.digest
 
 
 def test_what_a_power_cut_left_damaged_is_fetched_anew(

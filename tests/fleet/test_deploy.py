@@ -379,6 +379,14 @@ def test_an_unknown_device_is_named_with_those_that_are_known(
     assert "no device is called hal-pi; the broker knows hall-pi" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--json", "--host=localhost", "--config=x.toml", "--once"])
+def test_an_option_before_the_command_of_the_fleet_is_not_passed_over(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fleet", option, "tidy", "--host", "localhost"]) == 2
+    assert "options come after the command: transom fleet tidy …" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["--all", "hall-pi"]])
 def test_wants_either_devices_or_all(arguments: list[str], tiny_bundle: TinyBundle) -> None:
     assert main(["deploy", str(tiny_bundle.path), "--host", "localhost", *arguments]) == 2

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from paho.mqtt import publish
@@ -38,6 +40,7 @@ from transom.messages import Topics
 from transom.sharing import SamplesOffer, SharedSample, SharedTask
 from transom.tasks import Task, TaskSet
 
+STATE = Task(name="state", classes=("closed", "open"))
 ZONE = ZoneConfig(name="door", polygon=((0.3, 0.1), (0.6, 0.1), (0.6, 0.9), (0.3, 0.9)))
 
 
@@ -176,6 +179,26 @@ def test_a_label_of_the_workstation_stands_until_the_device_is_corrected_later(
     assert [dict(row.labels) for row in rows(tmp_path / "home")] == [{"state": "closed"}]
 
 
+def test_a_correction_counts_though_the_clock_of_the_device_was_set_back(
+    tmp_path: Path, device: SharingDevice, pull: Any
+) -> None:
+    id_ = device.store.add(seen(1, label="closed", labelled_by="mqtt",
+                                labelled_at="2036-01-01T12:00:00.000Z"))  # fmt: skip
+    assert id_ is not None
+    pull()
+    (name,) = named_rows(rows(tmp_path / "home"))
+    write_labels(tmp_path / "home", "state", {name: "open"})
+    pull()
+    assert [dict(row.labels) for row in rows(tmp_path / "home")] == [{"state": "open"}]
+    device.store.label(id_, "closed", "mqtt", "2026-11-28T12:00:00.000Z")
+    pull()
+    assert [dict(row.labels) for row in rows(tmp_path / "home")] == [{"state": "closed"}]
+    write_labels(tmp_path / "home", "state", {name: "open"})
+    device.store.label(id_, None, "", "")  # taken back there, and written here
+    pull()
+    assert [dict(row.labels) for row in rows(tmp_path / "home")] == [{"state": "open"}]
+
+
 def test_what_somebody_has_added_to_a_row_stays(
     tmp_path: Path, device: SharingDevice, pull: Any
 ) -> None:
@@ -209,6 +232,46 @@ def test_labels_that_are_written_while_it_pulls_stay(tmp_path: Path) -> None:
     pulled.meet("pi", offer)
     pulled.save()
     assert [row.labels["state"] for row in rows(folder)] == ["closed", "open"]
+
+
+def test_labels_that_are_written_in_the_moment_in_which_it_saves_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    tasks = {"state": SharedTask(classes=("closed", "open"), ordinal=False)}
+    offer = SamplesOffer(samples=2, labelled=0, model="m", sequence=1, digest="0" * 64, tasks=tasks)
+    pulled = PulledDataset(folder)
+    pulled.meet("pi", offer)
+    data = picture(1)
+    for number in range(60):
+        digest = f"{number:064x}"
+        sample = msgspec.structs.replace(shared(number % 60, data), sha256=digest)
+        pulled.take("pi", sample, data)
+    pulled.save()
+    names = list(named_rows(read_dataset(folder).rows))
+
+    def label(some: list[str]) -> None:
+        for name in some:
+            write_labels(folder, "state", {name: "open"})
+
+    with ThreadPoolExecutor() as people:
+        labelling = [people.submit(label, names[part::2]) for part in range(2)]
+        while not all(one.done() for one in labelling):
+            pulled.meet("pi", offer)
+            pulled.save()
+    for one in labelling:
+        one.result()
+    assert {row.labels.get("state") for row in rows(folder)} == {"open"}
+
+
+def test_what_another_pull_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    write_dataset(folder, name="home", tasks=TaskSet([STATE]), rows=[])
+    day = folder / "pi" / "hall" / "door" / "2026-11-01"
+    day.mkdir(parents=True)
+    (day / ".a.jpg.12345678").write_bytes(b"of a kill")
+    pulled = PulledDataset(folder)
+    (day / ".b.jpg.12345678").write_bytes(b"of another pull")
+    pulled.clear_unfinished()
+    assert [path.name for path in day.iterdir()] == [".b.jpg.12345678"]
 
 
 def test_what_somebody_takes_out_of_the_data_set_stays_out(
@@ -259,7 +322,7 @@ def shared(number: int, data: bytes) -> SharedSample:
 
 
 def test_a_record_of_what_serves_that_is_damaged_is_said(tmp_path: Path) -> None:
-    tasks = TaskSet([Task(name="state", classes=("closed", "open"))])
+    tasks = TaskSet([STATE])
     write_dataset(tmp_path, name="home", tasks=tasks, rows=[])
     (tmp_path / "serving.json").write_text("{")
     with pytest.raises(DatasetError, match=r"serving\.json: is not JSON.* delete it"):
@@ -407,7 +470,7 @@ def test_a_data_set_that_does_not_say_when_a_picture_was_taken_was_not_pulled(
 ) -> None:
     extra = {"device": "pi", "zone_name": "door", "sha256": "0" * 64}
     (tmp_path / "a.jpg").write_bytes(picture(1))
-    tasks = TaskSet([Task(name="state", classes=("closed", "open"))])
+    tasks = TaskSet([STATE])
     write_dataset(tmp_path, name="home", tasks=tasks, rows=[Row(image="a.jpg", extra=extra)])
     with pytest.raises(DatasetError, match="has no column 'taken_at'"):
         PulledDataset(tmp_path)

@@ -302,6 +302,12 @@ def test_reads_every_public_key_of_a_folder_by_name(tmp_path: Path) -> None:
     assert [key.fingerprint for key in found] == [first.fingerprint, second.fingerprint]
 
 
+def test_what_macos_puts_beside_a_key_is_no_key(tmp_path: Path) -> None:
+    public = new_key(tmp_path / "house")
+    (tmp_path / "._house.pub").write_bytes(b"\x00\x05\x16\x07")
+    assert [key.fingerprint for key in load_trusted_keys(tmp_path)] == [public.fingerprint]
+
+
 @pytest.mark.parametrize("folder", ["", "absent"])
 def test_a_folder_without_keys_says_what_to_copy(tmp_path: Path, folder: str) -> None:
     with pytest.raises(SignatureError, match=r"holds no public key .* copy the \.pub file"):

@@ -73,7 +73,7 @@ export class Labelling {
     if (last.skipped) {
       this.skipped.delete(last.skipped);
       this.paint();
-    } else await this.send(last.before, false);
+    } else if (!await this.send(last.before, false)) this.undoable.push(last);
   }
 
   async send(labels, canBeUndone) {
@@ -82,12 +82,14 @@ export class Labelling {
       const said = await api.label(this.query.task, labels);
       if (canBeUndone) this.undoable.push({ before: said.before });
       this.lessons = said.lessons;
+      this.missing = said.missing.length;
       this.left.clear();
       this.found = await api.samples(this.query);
       return true;
     });
     this.isBusy = false;
     if (done) this.paint();
+    return done;
   }
 
   async forget(ids) {
@@ -96,7 +98,7 @@ export class Labelling {
 
   choose(key, value) {
     this.query[key] = value;
-    this.lessons = undefined;
+    this.lessons = this.missing = undefined;
     this.attempt(() => this.load());
   }
 
@@ -118,6 +120,8 @@ export class Labelling {
         make("div", { class: "row" }, this.filters())),
       make("progress", { max: total, value: counts.labelled, "aria-label": "Labelled" }),
       this.cluster ? this.card(this.cluster) : this.end(),
+      this.missing ? make("p", { class: "soft small", role: "status" },
+        `${this.missing} of those pictures ${this.missing === 1 ? "is" : "are"} not kept any more and got no label.`) : "",
       ...(this.lessons ?? []).map((lesson) => this.lesson(lesson)),
       aside.length ? this.aside(aside) : "");
   }
