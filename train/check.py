@@ -73,7 +73,7 @@ def check_datasets(
     files = {dataset.name: str(dataset.folder / "labels.csv") for dataset in datasets}
     stated = corpus.select(np.flatnonzero([bool(row.split) for row in corpus.rows]))
     copies = _copies(stated)
-    mistakes += _leaking_copies(stated, copies, files)
+    mistakes += _leaking_copies(stated, copies, files) + _assigned_copies(corpus, files)
     if predictor:
         mistakes += _leaking_things(stated, copies, files, predictor, progress)
     mistakes += _rare_classes(corpus, [str(d.folder / "dataset.toml") for d in datasets])
@@ -106,10 +106,7 @@ def _contradictions(dataset: Dataset) -> list[Mistake]:
 
 
 def _copies(stated: Corpus) -> list[tuple[int, int]]:
-    """Pairs of nearly the same picture on two sides of the split.
-
-    Only splits that the data sets state themselves: an assigned one may still fall otherwise.
-    """
+    """Pairs of nearly the same picture on two sides of the split that the data sets state."""
     if not len(stated):
         return []
     return near_duplicates(stated.crops, _sides(stated))
@@ -131,6 +128,34 @@ def _leaking_copies(
             )
         )
     return mistakes
+
+
+def _assigned_copies(corpus: Corpus, files: dict[str, str]) -> list[Mistake]:
+    """Warn once of copies on two sides of the split that rows without one are assigned to.
+
+    A training would take it so; but it may fall otherwise when there are more rows.
+    """
+    is_stated = [bool(row.split) for row in corpus.rows]
+    if all(is_stated):
+        return []
+    pairs = near_duplicates(corpus.crops, _sides(corpus))
+    found = [(a, b) for a, b in pairs if not (is_stated[a] and is_stated[b])]
+    if not found:
+        return []
+    a, b = found[0]
+    one, two = corpus.rows[a], corpus.rows[b]
+    count = "1 picture is" if len(found) == 1 else f"{len(found):,} pictures are"
+    return [
+        Mistake(
+            files[corpus.origins[b]],
+            two.line,
+            f"{count} nearly the same as one of another side, as rows without a split are "
+            f"assigned: {two.image} ({corpus.splits[b]}) and {one.image} ({corpus.splits[a]}), "
+            f"{files[corpus.origins[a]]}:{one.line}; give such pictures the same group. Where "
+            "transom data split has written the split, each is named",
+            is_error=False,
+        )
+    ]
 
 
 def _leaking_things(

@@ -51,8 +51,9 @@ def check_command(
     """Name everything that is wrong with data sets, with file and line.
 
     Several data sets are checked as they would train together. Copies on two sides of a split are
-    errors; a warning names each held-out group that shows the same door as training pictures, from
-    another view or in other light. Exits 1 if anything is an error.
+    errors, of one that is only assigned (transom data split writes it) a warning; a warning names
+    each held-out group that shows the same door as training pictures, from another view or in other
+    light. Exits 1 if anything is an error.
 
     \b
     Example:

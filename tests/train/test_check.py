@@ -14,6 +14,8 @@ from train.check import check_datasets
 from train.data_commands import data_group
 from train.duplicates import near_duplicates
 from train.evaluate_commands import load_predictor
+from train.splits import assign_splits, write_splits
+from transom.dataset import read_dataset
 from transom.errors import DatasetError
 
 
@@ -79,6 +81,21 @@ def test_names_a_near_duplicate_across_a_split(make_dataset) -> None:
     cv2.imwrite(str(folder / "images/1-0.png"), darker)
     lines = {line for line, what in _errors(folder) if "nearly the same picture" in what}
     assert lines in ({2}, {4})
+
+
+def test_warns_of_copies_that_the_assigned_split_keeps_apart(make_dataset) -> None:
+    folder = make_dataset()
+    for group in range(1, 8):
+        shutil.copy(folder / "images/0-0.png", folder / f"images/{group}-0.png")
+    (warning,) = [m for m in check_datasets([folder]) if "nearly the same" in m.what]
+    assert not warning.is_error
+    assert "rows without a split are assigned: images/" in warning.what
+    assert " (train), " in warning.what
+    (split,) = assign_splits([read_dataset(folder)])
+    write_splits(folder, read_dataset(folder), split)
+    named = [m for m in check_datasets([folder]) if "nearly the same" in m.what]
+    assert len(named) == int(warning.what.partition(" ")[0])
+    assert all(mistake.is_error for mistake in named)
 
 
 def test_a_copy_on_the_same_side_is_no_mistake(make_dataset) -> None:
