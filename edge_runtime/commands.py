@@ -14,6 +14,7 @@ from edge_runtime.config_option import CONFIG_FILE, config_option
 from edge_runtime.decision import StateFilter
 from edge_runtime.models import serving_bundle
 from edge_runtime.one_picture import check_clip
+from edge_runtime.out_of_reach import out_of_reach
 from edge_runtime.redaction import shown_source
 from edge_runtime.replay import ReplaySummary, as_line, replay
 from edge_runtime.state_format import check_state_format
@@ -94,7 +95,9 @@ def describe(config: Config) -> Iterator[str]:
     source = models.bundle or f"newest of {models.store}"
     precision = "" if models.precision == "auto" else f", in {models.precision}"
     yield f"model      {source}{precision}, keys in {models.trusted_keys}"
-    yield f"decisions  {_describe_decisions(config)}"
+    beyond = list(out_of_reach(config))
+    for line in beyond or [_describe_decisions(config)]:
+        yield f"decisions  {line}"
     if config.samples is not None:
         shared = ", sent to who asks over MQTT" if config.samples.pull else ""
         yield (

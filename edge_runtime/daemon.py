@@ -34,6 +34,7 @@ from edge_runtime.introduction import ToldFile, introduce
 from edge_runtime.memory import give_back_free, give_back_memory
 from edge_runtime.misfits import misfits
 from edge_runtime.notify import Notifier
+from edge_runtime.out_of_reach import out_of_reach
 from edge_runtime.precision import Chosen, Measured, Opened, open_classifier
 from edge_runtime.samples import SampleStore
 from edge_runtime.sampling import Sampling
@@ -262,6 +263,8 @@ class Daemon:
 
     def start(self) -> None:
         """Say what there is, then start the cameras and the connection."""
+        for line in out_of_reach(self._config):
+            _log.warning("decisions are out of reach: %s", line)
         for message in introduce(self._config, self._manifest, self._told):
             self._broker.send(message)
         if self._updates is None:

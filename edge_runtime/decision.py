@@ -127,6 +127,7 @@ _PASSED_FACTOR = 5.0
 """What is shown for so many times `passing_s`, longer than a walk past takes, does not pass."""
 
 _LOOKS_AT_REST = 100
+_HALVINGS = 50
 _FLOOR = 1e-12
 _MOST_S = 1e30
 
@@ -139,6 +140,44 @@ def grace_s(interval_s: float) -> float:
     """
     # One picture to be the first good one, and some of another for those that come late.
     return max(GRACE_S, HEAL_S + 1.5 * interval_s)
+
+
+def surest(config: DecisionConfig, fps: float, classes: int = 2) -> float:
+    """Return how probable a state becomes, at most, in the clearest possible view that lasts.
+
+    The chain gives some of it to the other classes before each look, which then takes most of that
+    back. Where `known_above` is not below it, no state is ever told, or none but the first.
+
+    Args:
+        config: Of the filter.
+        fps: Frames judged per second.
+        classes: How many there are.
+    """
+    one_look = 1.0 - OUTLIER_SHARE + OUTLIER_SHARE / classes
+    blind = _ceiling(config, fps, classes, _BLIND_FACTOR * config.correlation_s)
+    return min(max(one_look, blind), _ceiling(config, fps, classes, config.correlation_s))
+
+
+def _ceiling(config: DecisionConfig, fps: float, classes: int, correlation_s: float) -> float:
+    """Return the probability of a class which another look that shows it leaves as it is."""
+    kept = math.exp(-_rate(config, classes) / fps)
+    spread = (1.0 - kept) / classes
+    blank = OUTLIER_SHARE / classes
+    odds = (blank / (1.0 - OUTLIER_SHARE + blank)) ** math.tanh(0.5 / fps / correlation_s)
+    low, high = 1.0 / classes, 1.0
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        its, others = middle * kept + spread, (1.0 - middle) * kept + (classes - 1) * spread
+        if its / (its + others * odds) > middle:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _rate(config: DecisionConfig, classes: int) -> float:
+    """Return the rate at which the chain forgets its state, per second."""
+    return classes / ((classes - 1) * config.settle_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +213,8 @@ class StateFilter:
         self._classes = spec.classes
         self._thresholds = spec.thresholds
         self._config = config
-        self._rate = len(spec.classes) / ((len(spec.classes) - 1) * config.settle_s)
-        self._change_at_s = DAY_S / config.false_changes_per_day
+        self._rate = _rate(config, len(spec.classes))
+        self._change_at_s = min(DAY_S / config.false_changes_per_day, _MOST_S)
         self._passed_s = _PASSED_FACTOR * config.passing_s
         self._patience_s = max(config.unknown_after_s, _PATIENT_LOOKS * interval_s)
         self._grace_s = min(grace_s(interval_s), self._patience_s)
@@ -205,19 +244,24 @@ class StateFilter:
     def shortest_change_s(self, fps: float) -> float:
         """Return how long the clearest possible view of a new state takes to be believed.
 
-        It begins with motion, after a day without any, and is at rest from then on.
+        It begins with motion, after a day without any, and is at rest from then on. Infinite where
+        no state is ever believed; see `surest`.
 
         Args:
             fps: Frames judged per second.
         """
+        if surest(self._config, fps, len(self._classes)) <= self._config.known_above:
+            return math.inf
         old, new = np.eye(len(self._classes), dtype=np.float32)[:2]
         fresh = StateFilter(self._spec, self._config)
         fresh._mean_ratio = MOTION_RATIO["none"]
-        for look in range(_LOOKS_AT_REST):
-            fresh.update(old, look / fps, motion="none")
+        rested = 0
+        while rested < _LOOKS_AT_REST or fresh._state is None:
+            fresh.update(old, rested / fps, motion="none")
+            rested += 1
         motion: Motion = "unusual"
         looks = 1
-        while not fresh.update(new, (look + looks) / fps, motion=motion).changed:
+        while not fresh.update(new, (rested - 1 + looks) / fps, motion=motion).changed:
             looks, motion = looks + 1, "none"
         return looks / fps
 

@@ -20,6 +20,7 @@ from edge_runtime.doctor_broker import check_broker
 from edge_runtime.doctor_children import check_camera, check_network, check_onnxruntime
 from edge_runtime.finding import Check
 from edge_runtime.misfits import misfits
+from edge_runtime.out_of_reach import out_of_reach
 from edge_runtime.outbox import FILE_NAME, why_unusable
 from edge_runtime.outbox_file import DeadLetter, OutboxFile, is_damage
 from edge_runtime.sqlite_file import is_in_use
@@ -98,6 +99,8 @@ def examine(config_file: Path | None, clock: Clock) -> Iterator[Check]:
         return
     cameras = ", ".join(camera.name for camera in config.cameras)
     yield Check(check="configuration", ok=True, what=f"device {config.device}, cameras {cameras}")
+    for line in out_of_reach(config):
+        yield Check(check="decisions", ok=False, what=line, do="change [decision]")
     yield check_disk(Path(config.state_directory))
     yield check_keys(config.models, takes_updates=config.updates is not None)
     yield check_state(config, clock)

@@ -83,6 +83,17 @@ def test_check_says_what_is_kept_and_learnt(
     assert ", learns from corrections, learns from zigbee2mqtt/door" in out
 
 
+def test_check_says_that_a_certainty_is_out_of_reach(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = "\n[decision]\nknown_above = 0.99\nsettle_s = 1.0\n"
+    config_file.write_text(config_file.read_text().rstrip() + table)
+    assert main(["check", str(config_file)]) == 0
+    out = capsys.readouterr().out
+    assert "no change would ever be told" in out
+    assert "known_above is 0.99: lower that" in out
+
+
 def test_check_prints_every_mistake_and_ends_with_78(
     config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,14 @@ from edge_runtime.replay import ClipClock, Recorder
 from tests.edge_runtime.service_manager import ServiceManager
 from tests.faults.proof import Proof
 from transom.bundle import Bundle, read_bundle
-from transom.config import CameraConfig, Config, HomeAssistantConfig, MqttConfig, ZoneConfig
+from transom.config import (
+    CameraConfig,
+    Config,
+    DecisionConfig,
+    HomeAssistantConfig,
+    MqttConfig,
+    ZoneConfig,
+)
 from transom.crop import Image
 from transom.errors import ClassifierError, ConfigurationError
 from transom.goldens import Goldens
@@ -771,6 +778,14 @@ def test_says_in_a_line_what_it_watches(
     play = Play(bundle, config_of(), play_list_camera, pictures(OPEN, 1), notifier=notifier)
     play.turn(1)
     assert "STATUS=watching 1 camera" in service_manager.heard()
+
+
+def test_says_that_no_change_can_be_told(
+    bundle: Bundle, play_list_camera: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    decision = DecisionConfig(known_above=0.99, settle_s=1.0)
+    Play(bundle, config_of(decision=decision), play_list_camera, [])
+    assert "camera hall: no change would ever be told" in caplog.text
 
 
 def test_feeds_the_watchdog_by_frames_and_by_reported_outages_only(

@@ -1,6 +1,7 @@
 """The filter between probabilities and states."""
 
 import itertools
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_runtime.decision import DOUBTS, GRACE_S, HARD_REASONS, Decision, StateFilter
+from edge_runtime.decision import DOUBTS, GRACE_S, HARD_REASONS, Decision, StateFilter, surest
 from edge_runtime.motion import Motion
 from transom.config import DecisionConfig
 from transom.manifest import TaskSpec
@@ -247,6 +248,28 @@ def test_the_dwell_time_cancels_out_of_what_a_change_needs() -> None:
         zone.look(seen("closed"), 400)
         times_s.append(zone.seconds_until("open", seen("open", 0.95)))
     assert max(times_s) - min(times_s) <= 0.15
+
+
+@pytest.mark.parametrize("fps", [0.5, 5.0, 30.0])
+@pytest.mark.parametrize("known_above", [0.95, 0.985, 0.999, 0.9999])
+@pytest.mark.parametrize("settle_s", [1.0, 600.0])
+@pytest.mark.parametrize("correlation_s", [0.1, 10.0])
+def test_a_certainty_out_of_reach_is_known_beforehand_and_none_that_is_not(
+    fps: float, known_above: float, settle_s: float, correlation_s: float
+) -> None:
+    zone = Zone(fps, known_above=known_above, settle_s=settle_s, correlation_s=correlation_s)
+    zone.look(seen("closed", 1.0), int(100 * fps), motion="none")
+    decision = zone.look(seen("open", 1.0), int(100 * fps), motion="none")
+    config = DecisionConfig(known_above=known_above, settle_s=settle_s, correlation_s=correlation_s)
+    is_within = surest(config, fps, len(CLASSES)) > known_above
+    assert (decision.state == "open") == is_within
+    assert math.isfinite(zone.filter.shortest_change_s(fps)) == is_within
+
+
+def test_the_smallest_budget_is_one_that_can_be_met() -> None:
+    zone = Zone(false_changes_per_day=1e-300)
+    zone.look(seen("closed"), 100)
+    assert zone.seconds_until("open", seen("open")) < 20.0
 
 
 def test_a_longer_correlation_asks_for_more_frames() -> None:

@@ -307,6 +307,18 @@ def test_a_configuration_that_cannot_be_used_is_a_finding(tmp_path: Path) -> Non
     assert "do: mend the file" in done.stdout
 
 
+def test_a_certainty_out_of_reach_is_a_finding(tmp_path: Path) -> None:
+    path = tmp_path / "transom.toml"
+    path.write_text(
+        'device = "pi"\n[mqtt]\nhost = "localhost"\n[decision]\nknown_above = 0.99999\n'
+        '[[cameras]]\nname = "hall"\nsource = "usb:0"\n[[cameras.zones]]\nname = "door"\n'
+        "polygon = [[0.1, 0.1], [0.5, 0.1], [0.5, 0.9], [0.1, 0.9]]\n"
+    )
+    found = next(check for check in doctor.examine(path, Clock()) if check.check == "decisions")
+    assert not found.ok
+    assert "camera hall: no change would ever be told" in found.what
+
+
 def test_the_findings_are_all_that_is_printed_and_name_a_clip_that_is_not_there(
     tmp_path: Path,
 ) -> None:
