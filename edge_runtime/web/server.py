@@ -78,12 +78,14 @@ class PageServer:
 
     def start(self, desk: Desk) -> None:
         """Serve what a desk answers, at once or as soon as that can be done."""
-        self._stopping.clear()
+        stopping = self._stopping = threading.Event()
         self._is_told = False
         if self._listener is not None:
             self._can_serve()
         # The thread makes the process: the kernel ends a process with the thread that made it.
-        self._thread = threading.Thread(target=self._serve, args=(desk,), name="page", daemon=True)
+        self._thread = threading.Thread(
+            target=self._serve, args=(desk, stopping), name="page", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -92,7 +94,8 @@ class PageServer:
         if self._channel is not None:
             with suppress(OSError):  # it may be closed already
                 self._channel.shutdown(socket.SHUT_RDWR)
-        if self._thread is not None:
+        # One that has no address yet serves nobody, and may wait long for a name to be looked up.
+        if self._thread is not None and self._listener is not None:
             self._thread.join()
 
     def close(self) -> None:
@@ -118,10 +121,12 @@ class PageServer:
         self._obstacle, self._is_told = None, True
         return self._listener
 
-    def _serve(self, desk: Desk) -> None:
+    def _serve(self, desk: Desk, stopping: threading.Event) -> None:
         pause_s = 0.0
-        while not self._stopping.wait(pause_s):
+        while not stopping.wait(pause_s):
             listener = self._can_serve()
+            if stopping.is_set():
+                return
             if listener is None:
                 pause_s = _AGAIN_S
                 continue
@@ -131,7 +136,7 @@ class PageServer:
                 why = f"status {status}"
             except OSError as error:  # no memory for a process, no descriptor for it: that passes
                 why = f"it cannot be started: {error}"
-            if self._stopping.is_set():
+            if stopping.is_set():
                 return
             if status == HAS_NEW_CERTIFICATE:
                 _log.info("page's certificate was replaced and the new one is shown")

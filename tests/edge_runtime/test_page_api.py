@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.sample import Sample
+from edge_runtime.web.address import listen_at
 from edge_runtime.web.call import Call, Reply, refusal
 from edge_runtime.web.certificate import wait_for_another
 from edge_runtime.web.order import HAS_NEW_CERTIFICATE
@@ -34,6 +36,7 @@ from tests.faults.proof import Proof
 from transom.bundle import Bundle, read_bundle
 from transom.config import PageConfig, load_config
 from transom.crop import Image
+from transom.errors import PageError
 from transom.geometry import Zone
 
 SHOT = Path(__file__).parents[2] / "edge_runtime" / "web" / "site"
@@ -676,6 +679,32 @@ def test_an_address_that_comes_after_the_daemons_start_is_listened_at_then(
             )
             assert Client(port).get("/").status == 200
     assert caplog.text.count("cannot listen at 127.0.0.1") == 1
+
+
+def test_a_name_that_takes_long_to_be_looked_up_keeps_nobody_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, found = threading.Event(), threading.Event()
+
+    def look_up(config: PageConfig) -> socket.socket:
+        if not looked.is_set():
+            looked.set()
+            raise PageError("page cannot listen: no address yet")  # the first, before it is started
+        found.wait(20.0)
+        return listen_at(config)
+
+    monkeypatch.setattr("edge_runtime.web.server.listen_at", look_up)
+    server = PageServer(PageConfig(port=0), tmp_path)
+    server.start(Refuser())
+    thread = server._thread
+    server.stop()
+    assert thread is not None
+    assert thread.is_alive()
+    found.set()
+    thread.join(10.0)
+    assert not thread.is_alive()
+    assert server.process_id is None
+    server.close()
 
 
 def test_a_certificate_without_its_key_is_told_once_and_shown_when_they_fit(
