@@ -35,6 +35,19 @@ SOURCE_SCHEMES = ("usb", "picamera", "rtsp", "rtsps", "http", "https", "file")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+def _check_paths(**paths: str | None) -> None:
+    """Refuse what no file is called, and what a shell would have made a path of.
+
+    Raises:
+        ValueError: One of them is so; it is named by its key.
+    """
+    for key, path in paths.items():
+        if path is not None and (not path or "\0" in path):
+            raise ValueError(f"{key} must be a path")
+        if path is not None and path.startswith("~"):
+            raise ValueError(f"{key} must be a path without ~, which only a shell takes for a home")
+
+
 class MqttConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The broker and how to speak with it.
 
@@ -113,6 +126,14 @@ class ModelsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     bundle: str | None = None
     threads: Annotated[int, Meta(ge=1, le=8)] = 1
     precision: WantedPrecision = "auto"
+
+    def __post_init__(self) -> None:
+        _check_paths(
+            store=self.store,
+            trusted_keys=self.trusted_keys,
+            recovery_keys=self.recovery_keys,
+            bundle=self.bundle,
+        )
 
 
 class DecisionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -213,6 +234,9 @@ class UpdatesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     shadow_s: Annotated[float, Meta(ge=0.0, le=604800.0)] = 3600.0
     least_agreement: Fraction = 0.5
     healthy_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 60.0
+
+    def __post_init__(self) -> None:
+        _check_paths(ca_file=self.ca_file)
 
 
 class PageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -415,6 +439,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cameras: Annotated[tuple[CameraConfig, ...], Meta(min_length=1, max_length=32)]
 
     def __post_init__(self) -> None:
+        _check_paths(state_directory=self.state_directory)
         if self.device in RESERVED_DEVICES:
             raise ValueError(f"device must not be named {self.device}: a topic has that name")
         if self.updates is not None and self.models.bundle is not None:
