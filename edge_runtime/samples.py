@@ -9,6 +9,7 @@ Pictures lie in a table of their own, so that a start reads none of them and a l
 They can be lost without harm, so a store that cannot be written is a warning, and no error.
 """
 
+import itertools
 import json
 import logging
 import sqlite3
@@ -31,6 +32,12 @@ _log = logging.getLogger(__name__)
 FILE_NAME = "samples.sqlite3"
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Not by the times alone: a clock that is set back would make the newest label an old one. What was
+# labelled before there were numbers has none, and comes last.
+_NEWEST = (
+    "(SELECT number FROM labelled AS l WHERE l.id = samples.id) DESC, labelled_at DESC, id DESC"
+)
+_NUMBER = "INSERT OR REPLACE INTO labelled (id) VALUES (?)"
 _ROW_BYTES = 4096  # beside the picture: embedding, columns, the page that is not full
 
 
@@ -97,7 +104,8 @@ class SampleStore:
         query = "UPDATE samples SET label = ?, labelled_by = ?, labelled_at = ? WHERE id = ?"
         with self._lock:
             kept = self._index.get(id_)
-            if kept is None or not self._attempt(query, values):
+            numbered = () if label is None else (_NUMBER, (id_,))
+            if kept is None or not self._attempt(query, values, *numbered):
                 return False
             self._index.label(kept, label)
             return True
@@ -139,12 +147,12 @@ class SampleStore:
             most: Pictures of each label, the newest ones; None = all.
         """
         ranked = (
-            "SELECT id, row_number() OVER (PARTITION BY label ORDER BY labelled_at DESC, id DESC)"
+            f"SELECT id, row_number() OVER (PARTITION BY label ORDER BY {_NEWEST})"  # noqa: S608
             " AS place FROM samples WHERE zone = ? AND task = ? AND label IS NOT NULL"
         )
         where = f"id IN (SELECT id FROM ({ranked}) WHERE place <= ?)"  # noqa: S608
         limit = self._config.max_count if most is None else most
-        return self._read(f"{where} ORDER BY labelled_at DESC, id DESC", zone, task, limit)
+        return self._read(f"{where} ORDER BY {_NEWEST}", zone, task, limit)
 
     def samples(self) -> Iterator[Sample]:
         """Yield what is kept, the newest first, one at a time."""
@@ -202,9 +210,11 @@ class SampleStore:
         query = f"INSERT INTO samples ({COLUMNS}, picture_bytes) VALUES ({marks})"  # noqa: S608
         values = (*to_row(sample), len(sample.picture))
         picture = "INSERT INTO pictures VALUES (last_insert_rowid(), ?)"
-        if not self._attempt(query, values, picture, (sample.picture,)):
+        number = "INSERT INTO labelled (id) VALUES (last_insert_rowid())"
+        numbered = () if sample.label is None else (number, ())
+        if not self._attempt(query, values, picture, (sample.picture,), *numbered):
             return None
-        id_ = int(self._store.execute("SELECT last_insert_rowid()").fetchone()[0])
+        id_ = int(self._store.execute("SELECT max(id) FROM samples").fetchone()[0])
         self._index.add(
             Kept(id_, sample.zone, sample.model, sample.label, sample.drawn, size, sample.embedding)
         )
@@ -219,7 +229,8 @@ class SampleStore:
             " WHERE id = ?"
         )
         values = (sample.drawn, label, sample.labelled_by, sample.labelled_at, twin.id)
-        if not self._attempt(query, values):
+        numbered = () if label is None else (_NUMBER, (twin.id,))
+        if not self._attempt(query, values, *numbered):
             return None
         twin.drawn += sample.drawn
         if label is not None:
@@ -227,9 +238,9 @@ class SampleStore:
         return twin.id
 
     def _delete(self, id_: int) -> bool:
-        if not self._attempt(
-            "DELETE FROM samples WHERE id = ?", (id_,), "DELETE FROM pictures WHERE id = ?", (id_,)
-        ):
+        tables = ("samples", "pictures", "labelled")
+        queries = [(f"DELETE FROM {table} WHERE id = ?", (id_,)) for table in tables]  # noqa: S608
+        if not self._attempt(*itertools.chain(*queries)):
             return False
         self._index.remove(id_)
         return True

@@ -100,6 +100,52 @@ def test_a_near_duplicate_is_counted_and_not_kept(open_store: Any) -> None:
     assert (store.get(first).copies, store.get(first).drawn) == (2, 1)
 
 
+def test_the_newest_label_is_the_last_that_was_given_whatever_the_clock_said(
+    open_store: Any, tmp_path: Path
+) -> None:
+    store = open_store()
+    late = {"labelled_by": "mqtt", "labelled_at": "2036-01-01T00:00:00.000Z"}
+    early = {"labelled_by": "mqtt", "labelled_at": "2026-01-01T00:00:00.000Z"}
+    first = store.add(sample(1.0, 0.0, 0.0, label="closed", **late))
+    second = store.add(sample(0.0, 1.0, 0.0, label="closed", **early))
+    third = store.add(sample(0.0, 0.0, 1.0))
+
+    def newest(most: int | None = None) -> list[int]:
+        return [one.id for one in store.lessons("door", "state", most)]
+
+    assert newest() == [second, first]
+    assert newest(1) == [second]
+    store.label(third, "closed", "page", "1970-01-01T00:00:00.000Z")
+    assert newest() == [third, second, first]
+    store.add(sample(1.0, 0.01, 0.0, label="closed", **early))  # the first once more
+    assert newest() == [first, third, second]
+    store.close()
+    store = open_store()
+    assert newest() == [first, third, second]
+    store.forget(third)
+    store.label(first, None, "", "")
+    assert newest() == [second]
+    with closing(sqlite3.connect(tmp_path / "state" / "samples.sqlite3")) as file:
+        assert {id_ for (id_,) in file.execute("SELECT id FROM labelled")} <= {first, second}
+
+
+def test_labels_from_before_they_were_numbered_are_older_than_all_others(
+    open_store: Any, tmp_path: Path
+) -> None:
+    store = open_store()
+    by = {"labelled_by": "mqtt"}
+    old = [
+        store.add(sample(*row, label="open", labelled_at=at, **by))
+        for row, at in (((1.0, 0.0, 0.0), "2036"), ((0.0, 1.0, 0.0), "2026"))
+    ]
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "state" / "samples.sqlite3")) as file:
+        file.execute("DROP TABLE labelled")
+    store = open_store()
+    new = store.add(sample(0.0, 0.0, 1.0, label="open", labelled_at="1970", **by))
+    assert [one.id for one in store.lessons("door", "state")] == [new, *old]
+
+
 def test_a_label_reaches_the_picture_that_is_kept_already(open_store: Any) -> None:
     store = open_store()
     first = store.add(sample(1.0, 0.0))
