@@ -15,7 +15,7 @@ from train.importers import import_cifar10, import_folders, import_idx, import_y
 from train.multimnist import import_multimnist
 from train.progress import progress_bar
 from train.splits import SHARES, assign_splits, write_splits
-from transom.dataset import SPLITS, Dataset, Mistake, read_dataset
+from transom.dataset import SPLITS, Dataset, Mistake, read_dataset, sole_writer
 from transom.errors import EXIT_FAILED
 from transom.starter import STARTER
 
@@ -92,13 +92,14 @@ def split_command(
     """
     if not (val >= 0 and test >= 0 and val + test < 1):  # nor are there shares of nan
         raise click.UsageError("--val and --test must be 0 or more and leave a share to train")
-    found = read_dataset(dataset)
-    if again:
-        bare = tuple(replace(row, split="") for row in found.rows)
-        found = replace(found, rows=bare)
     shares = {"train": 1 - val - test, "val": val, "test": test}
-    (splits,) = assign_splits([found], seed=seed, shares=shares)
-    write_splits(dataset, found, splits)
+    with sole_writer(dataset):  # a pull adds rows, and splits go by the lines that were read
+        found = read_dataset(dataset)
+        if again:
+            bare = tuple(replace(row, split="") for row in found.rows)
+            found = replace(found, rows=bare)
+        (splits,) = assign_splits([found], seed=seed, shares=shares)
+        write_splits(dataset, found, splits)
     rows = Counter(splits.tolist())
     groups = Counter(
         dict(zip((r.group_key for r in found.rows), splits.tolist(), strict=True)).values()

@@ -1,3 +1,4 @@
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -6,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from train.data_commands import data_group
 from train.splits import assign_splits, find_divided_groups, write_splits
-from transom.dataset import SPLITS, Dataset, Row, read_dataset
+from transom.dataset import SPLITS, Dataset, Row, read_dataset, sole_writer
 from transom.errors import DatasetError
 from transom.tasks import Task, TaskSet
 
@@ -177,6 +179,26 @@ def test_writing_splits_changes_nothing_else_of_any_file_that_is_read(
     for added in (",split", ",train", ",val"):
         written = written.replace(added, "")
     assert written == text
+
+
+def test_the_command_waits_for_who_adds_rows(tiny_dataset: Path) -> None:
+    labels = tiny_dataset / "labels.csv"
+    header, *rows = labels.read_text().splitlines()
+    arguments = ["split", str(tiny_dataset)]
+    splitting = threading.Thread(
+        target=data_group.main, args=(arguments,), kwargs={"standalone_mode": False}
+    )
+    with sole_writer(tiny_dataset):
+        splitting.start()
+        splitting.join(0.5)
+        assert splitting.is_alive()
+        more = [row.replace(",g0,", ",g100,") for row in rows[:2]]
+        labels.write_text("\n".join([header, *more, *rows]) + "\n")
+    splitting.join(30)
+    found = read_dataset(tiny_dataset)
+    assert len(found.rows) == 18
+    assert all(row.split for row in found.rows)
+    assert find_divided_groups(found) == []
 
 
 def test_splits_are_written_where_a_task_has_no_column(tmp_path: Path) -> None:
