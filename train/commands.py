@@ -221,7 +221,7 @@ def _train(
     from train.start import named_run
 
     if not resume:
-        require_new(out)  # before any picture is read
+        require_new(out, can_resume=True)  # before any picture is read
     teaching = [named_run(name) for name in teachers]
 
     corpus = read_corpus(datasets, recipe)

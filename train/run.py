@@ -229,17 +229,20 @@ def read_facts(folder: Path) -> Facts:
         raise RunError(f"{path}: [{RUN_TABLE}]: {error}; train again") from error
 
 
-def require_new(folder: Path) -> None:
+def require_new(folder: Path, *, can_resume: bool = False) -> None:
     """Refuse a folder that holds something.
+
+    Args:
+        folder: Of a run that is about to begin.
+        can_resume: Say that a training which is there can be gone on with.
 
     Raises:
         RunError: It does.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(
-            f"{folder}: must be a new or empty folder; name another, or go on with what is there "
-            "with --resume"
-        )
+        is_begun = can_resume and (folder / RECIPE).is_file()
+        go_on = ", or go on with what is there with --resume" if is_begun else ""
+        raise RunError(f"{folder}: must be a new or empty folder; name another{go_on}")
 
 
 def begin_run(

@@ -366,3 +366,5 @@ def test_the_command_makes_ensembles_and_soups(tiny_dataset, tmp_path):
         file.write_text(file.read_text().replace("open", "ajar"))
     text = run(ensemble_command, members[0], "--out", tmp_path / "since")
     assert "their class is none of the network's: ajar (" in text
+    again = runner.invoke(ensemble_command, [str(members[0]), "--out", str(tmp_path / "since")])
+    assert str(again.exception).endswith("must be a new or empty folder; name another")

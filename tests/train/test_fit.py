@@ -216,7 +216,7 @@ def test_data_without_held_out_rows_are_judged_on_what_was_learnt(corpus, tmp_pa
 
 def test_a_folder_with_something_in_it_is_not_written_to(corpus, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="must be a new or empty folder"):
+    with pytest.raises(RunError, match=r"must be a new or empty folder; name another$"):
         fit(RECIPE_OF_TEST, corpus, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
