@@ -75,6 +75,7 @@ class RtspServer(socketserver.ThreadingTCPServer):
         self.clip = clip
         self.lost_s = lost_s
         self.asked_for: list[str] = []
+        self._packing: list[subprocess.Popen[bytes]] = []
         self.key_frame_s = key_frame_s
         self.media = _media(clip, key_frame_s, tells_parameters=tells_parameters)
         self.grain = grain
@@ -98,10 +99,19 @@ class RtspServer(socketserver.ThreadingTCPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away is no news."""
 
+    def pack(self, command: list[str]) -> "subprocess.Popen[bytes]":
+        """Start what makes packets; it ends with this server at the latest."""
+        packing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._packing.append(packing)
+        return packing
+
     def close(self) -> None:
         self.shutdown()
         self.server_close()
         self._thread.join()
+        for packing in self._packing:
+            packing.kill()
+            packing.wait()
 
 
 class RtspSession(socketserver.StreamRequestHandler):
@@ -156,7 +166,7 @@ class RtspSession(socketserver.StreamRequestHandler):
         # Another seed each time: no camera begins anew with the very pictures of the last time.
         noise = f"noise=alls={self.server.grain}:allf=t:all_seed={secrets.randbelow(2**31)}"
         command += ["-vf", noise, "-f", "rtp", address]
-        packing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        packing = self.server.pack(command)
         receiving.settimeout(5.0)
         missed_s = 0.5 if self.server.key_frame_s else 0.0
         lost_from_s, lost_until_s = self.server.lost_s or (0.0, 0.0)
