@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cv2.utils import logging as log
+
 from edge_runtime.capture import FILE_ENDED, allowed_silence
 from edge_runtime.delivery import Pace, deliver, waiter
 from edge_runtime.frame_ring import Frame
@@ -26,7 +28,8 @@ from transom.errors import CameraError
 HANG_S = 30.0
 """How long a thread may be stuck beyond its own timeouts before the daemon ends."""
 
-_ERRORS_OF_FFMPEG = {"OPENCV_FFMPEG_LOGLEVEL": "16"}
+_ERRORS_OF_FFMPEG = {"OPENCV_FFMPEG_LOGLEVEL": "16", "OPENCV_FFMPEG_SKIP_LOG_CALLBACK": "0"}
+"""Without the second FFmpeg would print them itself, to standard error."""
 
 
 class _Prints:
@@ -47,6 +50,11 @@ class _Prints:
                 self._file = os.memfd_create("prints")
                 fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)
             os.dup2(self._file, 1)
+
+    def forget(self) -> None:
+        """Give back the memory of what was printed, as of a camera that is away for weeks."""
+        with self._lock:
+            self._take()
 
     def retrieve(self, source: Source) -> Image | None:
         """Return the picture of a source; None = it is damaged, or could not be converted."""
@@ -168,6 +176,7 @@ class CameraThread:
         if self._is_wanted:
             return
         os.environ.update(ENVIRONMENT | _ERRORS_OF_FFMPEG)
+        log.setLogLevel(log.LOG_LEVEL_ERROR)  # by now OpenCV has looked for it in the environment
         _prints.catch()
         self._is_wanted = True
         self.presence.opening(self._shown)
@@ -256,6 +265,7 @@ class CameraThread:
 
     def _read(self, attempt: _Attempt) -> None:
         """Read the camera until told to stop, its file's end or a fault; in its own thread."""
+        _prints.forget()
         try:
             source = open_source(
                 self._config, self._secret, waiter(attempt.latest, attempt.stopping)

@@ -126,6 +126,28 @@ def test_a_camera_of_whose_pictures_none_can_be_decoded_is_gone_and_says_so(
     assert camera.status() == "online"
 
 
+def test_what_is_printed_of_a_camera_that_is_away_fills_neither_memory_nor_log() -> None:
+    code = (
+        "import os, sys, time; from edge_runtime.capture_thread import CameraThread;"
+        "from tests.edge_runtime.cameras import camera_config, wait_for; ahead_ns = 0;"
+        "now = lambda: time.monotonic_ns() + ahead_ns;"
+        "camera = CameraThread(camera_config('rtsp://127.0.0.1:9/s'), monotonic_ns=now);"
+        "camera.start()\n"
+        "for failures in range(1, 8):\n"
+        "    wait_for(lambda: camera.status() and camera.presence.failures == failures)\n"
+        "    print(os.fstat(1).st_size, file=sys.stderr); ahead_ns += 60_000_000_000"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    lines = ended.stderr.splitlines()
+    sizes = [int(line) for line in lines if line.isdecimal()]
+    assert len(sizes) == 7
+    assert 0 < max(sizes) <= 2 * min(sizes)
+    told = [line for line in lines if not line.isdecimal()]
+    assert len(told) == 1
+    assert told[0].startswith("camera gone")
+
+
 def test_no_interlaced_picture_is_delivered_by_a_thread_either(tmp_path: Path) -> None:
     how = "-flags +ildct+ilme -c:v libx264 -preset ultrafast -g 10"
     path = encoded(tmp_path / "interlaced.ts", how, 3.0)
