@@ -158,7 +158,7 @@ class Deployment:
         """
         wishes = self._depot.wishes()
         for course in self.rollout.let_be():
-            if self._is_ours(wishes.get(course.device)):
+            if self._must_go(wishes.get(course.device)):
                 del wishes[course.device]
                 self._session.publish(removal(self._desired(course)))
         members = read_roster(self._session)
@@ -166,6 +166,11 @@ class Deployment:
             self._depot.remove(self._wish.digest, self._wish.chunks)
         for _ in self._session.flush():
             continue
+
+    def _must_go(self, wish: Desired | None) -> bool:
+        """Return whether a device must let a wish be that is not to be carried out any more."""
+        is_same = isinstance(wish, Install) and wish.digest == self._wish.digest
+        return self._is_ours(wish) or (is_same and self.rollout.is_aborted)
 
     def _is_ours(self, wish: Desired | None) -> bool:
         return wish is not None and wish.request in self._requests

@@ -175,7 +175,8 @@ class Rollout:
         """Yield the devices that must not install it any more, should they still be about to."""
         for course in self.courses.values():
             is_late = course.standing == "failed" and course.step not in FINAL
-            is_underway = course.standing in ("asked", "underway", "waiting", "away")
+            # What is planned here may have been asked by a workstation that went away since.
+            is_underway = course.standing in ("planned", "asked", "underway", "waiting", "away")
             if is_late or (is_underway and self.is_aborted):
                 yield course
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from paho.mqtt import publish
@@ -253,6 +254,32 @@ def test_a_deployment_that_fails_leaves_what_somebody_else_has_asked_for_meanwhi
         left = json.loads(heard.copies()[-1].payload)
     assert left["request"] == other.request
     assert retained(broker, TOPICS.model_desired) == [TOPICS.model_desired]
+
+
+def test_a_bundle_that_fails_is_taken_back_from_those_that_an_earlier_deployment_has_asked(
+    broker: Broker, tiny_bundle: TinyBundle, say: Any
+) -> None:
+    digest = read_bundle(tiny_bundle.path, None).digest
+    courses = Rollout({"attic-pi": True, "hall-pi": True}, digest, Plan()).courses
+    canary, other = sorted(courses, key=lambda name: courses[name].wave)
+    asked = msgspec.json.encode(wish_for(tiny_bundle.path)).decode()
+    broker.publish(f"transom/{other}/model/desired", asked, retain=True)
+    for device in courses:
+        broker.publish(f"transom/{device}/status", "online", retain=True)
+    report = {"request": "a", "step": "rolled_back", "name": "tiny", "sequence": 1, "at": ""}
+    with broker.subscriber(f"transom/{canary}/model/desired") as heard:
+
+        def fail() -> None:
+            heard.wait_for(f"transom/{canary}/model/desired")
+            broker.publish(
+                f"transom/{canary}/model/report", json.dumps(report | {"digest": digest})
+            )
+
+        with Meanwhile(fail):
+            code, told = say("deploy", tiny_bundle.path, "--all")
+    assert (code, told["counts"]) == (1, {"failed": 1, "planned": 1})
+    assert retained(broker, f"transom/{other}/model/desired") == []
+    assert retained(broker, "transom/depot/#") == []
 
 
 def test_says_in_words_which_device_did_not_answer_and_what_to_look_at(
