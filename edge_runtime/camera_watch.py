@@ -74,6 +74,7 @@ class CameraWatch:
         self._is_online: bool | None = None
         self._problem: Reason | None = None
         self._unusable: tuple[Reason, float] | None = None
+        self._other: tuple[Reason, float] | None = None  # found beside it, and since when
 
     def start(self, now_ns: int, beliefs: Mapping[str, Belief]) -> None:
         """Start the camera, where it has not begun, and say what is known of it.
@@ -107,6 +108,7 @@ class CameraWatch:
         reason = self._health.judge(frame.image, self._frame_s, frame.key_frames)
         if reason is None:
             reason = self._view.judge(frame.image, self._frame_s)
+        reason = self._steady(reason, self._frame_s)
         self._follow_health(reason, self._frame_s)
         if reason is not None:
             for zone in self.zones:
@@ -157,6 +159,18 @@ class CameraWatch:
         """Return the frames judged since the last call."""
         frames, self._frames = self._frames, 0
         return frames
+
+    def _steady(self, found: Reason | None, now_s: float) -> Reason | None:
+        """Return why pictures are of no use: what was found first, until another reason lasts.
+
+        At dusk, say, `dark` and `covered` alternate from one picture to the next.
+        """
+        if found is None or self._unusable is None or found == self._unusable[0]:
+            self._other = None
+            return found
+        if self._other is None or self._other[0] != found:
+            self._other = (found, now_s)
+        return found if now_s - self._other[1] >= self._grace_s else self._unusable[0]
 
     def _follow_health(self, reason: Reason | None, now_s: float) -> None:
         if reason is None:

@@ -269,6 +269,25 @@ def test_a_picture_of_no_use_is_a_problem_of_the_camera_that_heals_and_never_a_c
     ]
 
 
+def test_two_reasons_that_alternate_are_one_problem_until_one_of_them_lasts(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    shape = pictures(OPEN, 1)[0].shape
+    random = np.random.default_rng(0)
+    dark = [random.integers(0, 12, shape).astype(np.uint8) for _ in range(40)]
+    covered = [random.integers(80, 92, shape).astype(np.uint8) for _ in range(60)]
+    dusk = [picture for pair in zip(dark, covered[:40], strict=True) for picture in pair]
+    frames = pictures(OPEN, 4) + dusk + covered[40:]
+    play = Play(bundle, config_of(), play_list_camera, frames)
+    play.turn(20)
+    problems = [problem["reason"] for problem in play.payloads("camera/hall/problem")]
+    states = [state["reason"] for state in play.payloads("door/state")]
+    assert (problems, states) == ([None, "dark"], ["starting", None, "dark"])
+    play.turn(4)
+    assert play.payloads("camera/hall/problem")[-1]["reason"] == "covered"
+    assert play.payloads("door/state")[-1]["reason"] == "covered"
+
+
 def test_a_camera_that_goes_takes_its_zones_with_it(
     bundle: Bundle, pictures: Any, play_list_camera: Any
 ) -> None:
