@@ -38,6 +38,8 @@ _BORDER = _FAR + _HALF
 _ZONE_GROWTH_PX = 4
 _LEAST_CORNER = 0.01  # of the strongest one
 _LEAST_EDGES = 2.0  # mean around a place; less may be noise
+_LEAST_LEFT = 0.5
+_REGROWTH = 1.05
 _LOST_CONTRAST = 0.3
 _COVERED_SHARE = 0.7
 
@@ -228,21 +230,34 @@ def corner_shift(shift: Shift, size: tuple[int, int]) -> float:
     return float(np.linalg.norm(_apply(shift, corners) - corners, axis=1).max()) / width
 
 
-def shifted_zone(zone: Zone, shift: Shift, size: tuple[int, int]) -> Zone:
+def shifted_zone(zone: Zone, shift: Shift, size: tuple[int, int]) -> Zone | None:
     """Return where a zone is after a shift; the part outside the frame is cut off.
 
     Args:
         zone: Where the camera was set up.
         shift: From there to now, in pixels of a picture of `size`.
         size: Width and height.
+
+    Returns:
+        The zone; None where less than half of it is left in the frame.
     """
     width, height = size
     moved = _apply(shift, zone.pixels(height, width)) / np.array([width, height])
-    p = [(float(x), float(y)) for x, y in np.clip(moved, 0.0, 1.0)]
-    try:
-        return Zone((p[0], p[1], p[2], p[3]))
-    except ValueError:  # a sliver at the border is left
-        return zone
+    left = np.clip(moved, 0.0, 1.0)
+    if _area(left) < _LEAST_LEFT * _area(moved):
+        return None
+    centre = left.mean(axis=0)
+    for growth in (1.0, _REGROWTH):  # rounding may leave less than the least area of a zone
+        p = [(float(x), float(y)) for x, y in np.clip(centre + growth * (left - centre), 0.0, 1.0)]
+        try:
+            return Zone((p[0], p[1], p[2], p[3]))
+        except ValueError:
+            continue
+    return None
+
+
+def _area(corners: npt.NDArray[np.float64]) -> float:
+    return float(cv2.contourArea(corners.astype(np.float32)))
 
 
 def _apply(shift: Shift, points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

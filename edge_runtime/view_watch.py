@@ -115,8 +115,11 @@ class ViewWatch:
         """Whether the view was not found in the newest picture looked at."""
         return self._lost_s is not None
 
-    def zone_now(self, zone: Zone) -> Zone:
-        """Return where a zone is now that was at `zone` when the camera was set up."""
+    def zone_now(self, zone: Zone) -> Zone | None:
+        """Return where a zone is now that was at `zone` when the camera was set up.
+
+        None where it has drifted out of the frame by more than half.
+        """
         return shifted_zone(zone, self._shift, self._size)
 
     @property

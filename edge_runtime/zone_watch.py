@@ -74,6 +74,7 @@ class ZoneWatch:
         self.history = history
         self._config = config
         self._zone = config.zone
+        self._is_in_frame = True
         self._specs = {spec.name: spec for spec in manifest.tasks}
         self._input = manifest.input
         self._gate = MotionGate()
@@ -168,8 +169,11 @@ class ZoneWatch:
         self._tell_state(self._told)
 
     def follow(self, view: ViewWatch) -> None:
-        """Look where the zone has drifted to."""
-        self._zone = view.zone_now(self._config.zone)
+        """Look where the zone has drifted to; nowhere, where that is out of the frame."""
+        shape = view.zone_now(self._config.zone)
+        self._is_in_frame = shape is not None
+        if shape is not None:
+            self._zone = shape
 
     def crop_if_due(self, frame: Frame) -> Image | None:
         """Return the zone's crop when it deserves a look by the network, else None.
@@ -177,6 +181,9 @@ class ZoneWatch:
         A zone in doubt gets a look at every frame. A settled one is looked at when something
         moves in it and, because a gate can miss, once in a while.
         """
+        if not self._is_in_frame:
+            self.miss("moved", frame.taken_ns)
+            return None
         margin = self._input.margin
         grey = grey_zone(frame.image, self._zone, GATE_PX, margin)
         has_moved = self._gate.is_due(grey, frame.taken_ns / 1e9)

@@ -688,6 +688,25 @@ def test_a_camera_that_sags_a_little_takes_its_zones_with_it(
     assert play.events() == [("known", "unknown", "open")]
 
 
+def test_a_zone_that_has_drifted_out_of_the_picture_is_unknown_until_it_is_back(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    edge = ((0.97, 0.2), (1.0, 0.2), (1.0, 0.9), (0.97, 0.9))
+    zones = (ZoneConfig(name="door", polygon=edge),)
+    camera = CameraConfig(name="hall", source="file:hall.mp4", fps=FPS, zones=zones)
+    here = [furnished(picture) for picture in pictures(OPEN, 45)]
+    drifted = [np.roll(picture, 4, axis=1) for picture in here[75:150]]
+    frames = here[:75] + drifted + here[150:]
+    play = Play(bundle, config_of(camera), play_list_camera, frames)
+    play.turn(15)
+    before = play.daemon.watches[0].zones[0].state
+    play.turn(15)
+    assert play.payloads("door/state")[-1]["reason"] == "moved"
+    play.turn(15)
+    states = [state for _, _, state in play.events()]
+    assert states == [before, "unknown", before]
+
+
 def test_says_what_it_is_at_the_start(bundle: Bundle, play_list_camera: Any) -> None:
     play = Play(bundle, config_of(), play_list_camera, [])
     topics = [m.topic for _, m in play.sent]

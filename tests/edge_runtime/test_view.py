@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from edge_runtime.clips import read_file
+from edge_runtime.view import shifted_zone
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import CHECK_S, COVERED_S, MOVED_S, RENEWED_S, ViewWatch
 from train.scenes.clip import ClipTruth, generate_clip
@@ -140,7 +141,9 @@ def test_a_small_drift_takes_the_zones_with_it(
     matrix = cv2.getRotationMatrix2D((320.0, 240.0), turned, 1.0)
     matrix[:, 2] += (across * 640, down * 640)
     true = (zone.pixels(480, 640) @ matrix[:, :2].T + matrix[:, 2]) / (640, 480)
-    error = np.abs(np.array(day.watch.zone_now(zone).points) - np.clip(true, 0.0, 1.0))
+    now = day.watch.zone_now(zone)
+    assert now is not None
+    error = np.abs(np.array(now.points) - np.clip(true, 0.0, 1.0))
     assert error.max() < 0.004
 
 
@@ -401,8 +404,24 @@ def test_a_zone_that_drifts_out_of_the_frame_is_cut_at_its_border(day: Day, room
     day.see(shifted(room, 0.03), 20.0)
     right = day.watch.zone_now(Zone.rectangle(0.5, 0.1, 1.0, 0.9))
 
+    assert right is not None
     assert right.points[1][0] == 1.0
     assert right.points[0][0] == pytest.approx(0.53, abs=0.004)
+
+
+def test_a_zone_of_which_little_is_left_in_the_frame_is_nowhere(day: Day, room: Image) -> None:
+    day.see(shifted(room, 0.03), 20.0)
+    assert day.watch.zone_now(Zone.rectangle(0.9, 0.1, 1.0, 0.9)) is not None
+    assert day.watch.zone_now(Zone.rectangle(0.95, 0.1, 1.0, 0.9)) is None
+    assert day.watch.zone_now(Zone.rectangle(0.98, 0.1, 1.0, 0.9)) is None
+
+
+@pytest.mark.parametrize("zoom", [0.995, 1.0, 1.005])
+def test_the_smallest_zone_is_followed(zoom: float) -> None:
+    shift = np.array([[zoom, 0.0, 8.0], [0.0, zoom, 0.0]])
+    zone = shifted_zone(Zone.rectangle(0.5, 0.5, 0.5101, 0.51), shift, (240, 180))
+    assert zone is not None
+    assert zone.centre()[0] == pytest.approx(0.505 * zoom + 8 / 240, abs=0.001)
 
 
 def test_a_gap_between_two_pictures_does_not_count_as_a_lost_view(day: Day, room: Image) -> None:
