@@ -154,6 +154,7 @@ class DeviceSamples:
                 why = "the picture is damaged"
             elif sample.zone not in heads:
                 why = f"there is no zone {sample.zone} any more"
+                why += f"; its label is {sample.label}" if sample.label else ""
             elif not np.isfinite(sample.embedding).all():
                 why = "what the network said of it is damaged"
             else:

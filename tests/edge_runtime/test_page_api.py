@@ -473,6 +473,20 @@ def test_a_damaged_picture_is_set_aside_and_can_be_deleted(served: ServedDaemon)
     assert served.client.get("/api/samples").json["aside"] == []
 
 
+def test_pictures_of_a_zone_that_was_renamed_are_aside_with_their_labels(
+    served: ServedDaemon,
+) -> None:
+    assert served.store is not None
+    for row, label in (((1.0, 0.0), "open"), ((0.0, 1.0), None)):
+        served.store.add(sample(*row, 0.0, 0.0, zone="gate", label=label))
+    found = served.client.get("/api/samples").json
+    assert ids(found) == []
+    assert sorted(one["why"] for one in found["aside"]) == [
+        "there is no zone gate any more",
+        "there is no zone gate any more; its label is open",
+    ]
+
+
 def test_labels_can_be_taken_back_by_what_they_answer(served: ServedDaemon) -> None:
     assert served.store is not None
     first = str(served.store.add(sample(1.0, 0.0, 0.0, 0.0)))

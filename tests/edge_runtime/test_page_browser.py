@@ -359,7 +359,7 @@ def test_damaged_pictures_are_aside_and_are_deleted_from_there(
     there = len(labels(served))
     page = opened(served, look)
     page.get_by_role("link", name="Label").click()
-    page.get_by_text("1 set aside: they cannot be used").click()
+    page.get_by_text("1 set aside: they cannot be labelled here").click()
     expect(page.get_by_text("door: the picture is damaged")).to_be_visible()
     page.get_by_role("button", name="Delete them").click()
     expect(page.get_by_text("set aside")).to_have_count(0)

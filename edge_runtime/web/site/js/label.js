@@ -197,7 +197,7 @@ export class Labelling {
 
   aside(aside) {
     return make("details", { class: "card" },
-      make("summary", {}, `${aside.length} set aside: they cannot be used`),
+      make("summary", {}, `${aside.length} set aside: they cannot be labelled here`),
       make("ul", {}, aside.slice(0, 200).map((one) => make("li", {}, `${one.place ? `${one.place}: ` : ""}${one.why}`))),
       this.found.can_forget ? make("button", { type: "button", onclick: () => this.forget(aside.map((one) => one.id)) }, "Delete them") : null);
   }
