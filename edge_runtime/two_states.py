@@ -43,6 +43,22 @@ def told_spec(manifest: Manifest, zone: ZoneConfig) -> TaskSpec:
     )
 
 
+def told_state(state: str, told: tuple[str, ...]) -> str | None:
+    """Return what a zone calls a state that was noted of it; None where it has no such state.
+
+    Args:
+        state: As it was told before the configuration or the bundle was changed.
+        told: The states that the zone tells.
+
+    Examples:
+        >>> told_state("ajar", ("closed", "open"))
+        'open'
+    """
+    if state == AJAR and AJAR not in told:
+        state = OPEN
+    return state if state in told else None
+
+
 def told_probabilities(
     probabilities: Floats, classes: tuple[str, ...], told: tuple[str, ...]
 ) -> Floats:

@@ -10,7 +10,7 @@ from edge_runtime.decision import Decision, StateFilter
 from edge_runtime.history import Moment, ZoneHistory
 from edge_runtime.motion import GATE_PX, MotionGate
 from edge_runtime.seen import Floats, Seen
-from edge_runtime.two_states import told_probabilities, told_spec
+from edge_runtime.two_states import told_probabilities, told_spec, told_state
 from edge_runtime.view_watch import ViewWatch
 from edge_runtime.zone_memory import OpenTimer, ZoneMemory
 from edge_runtime.zone_samples import ZoneSamples
@@ -147,11 +147,12 @@ class ZoneWatch:
         """
         self._since_ns = now_ns
         memory = self._announcer.recall(self.name)
-        if memory is not None and memory.state in self._classes:
+        known = None if memory is None else told_state(memory.state, self._classes)
+        if memory is not None and known is not None:
             age_s = self._announcer.age_s(memory)
             self._timer.resume(now_ns, memory, age_s or 0.0)
-            self._last_known = (memory.state, self._announcer.moment(memory))
-            self._filter.resume(memory.state)
+            self._last_known = (known, self._announcer.moment(memory))
+            self._filter.resume(known)
         if before is not None and before.filter.classes == self._classes:
             self._take_over(before)
         else:

@@ -380,6 +380,19 @@ def test_the_time_that_a_door_was_open_counts_on_over_a_restart(
     assert events[1]["open_s"] == pytest.approx(max(10.0, 4.8 + downtime_s), abs=0.7)
 
 
+def test_the_time_that_a_door_was_ajar_counts_on_where_ajar_is_open_from_now_on(
+    bundle: Bundle, pictures: Any, play_list_camera: Any
+) -> None:
+    config = config_of(camera_config(left_open_after_s=10.0))
+    first = Play(bundle, config, play_list_camera, pictures(CLOSED, 4) + pictures(AJAR, 6))
+    first.turn(10)
+    config = config_of(camera_config(left_open_after_s=10.0, ajar_is_open=True))
+    second = restarted(first, bundle, config, play_list_camera, pictures(AJAR, 10))
+    assert second.payloads("door/state")[0]["last_known"] == "open"
+    second.turn(10)
+    assert [event for event, _, _ in first.events()][2:] == ["known", "left_open"]
+
+
 def test_restarts_that_come_more_often_than_repetitions_do_not_put_them_off(
     bundle: Bundle, pictures: Any, play_list_camera: Any
 ) -> None:
