@@ -62,9 +62,10 @@ behind a window sway all day, and say nothing of who passes.
 Where nothing is known of motion, tau is twice `correlation_s` and g is 1; then no rule can tell
 somebody who looks like an open door from an open door, but by how long it lasts.
 
-**Entering and leaving** are not the same. Every state is entered at pi_j >= `known_above`; another
-one than the last known must have reached the budget's R_j as well, also after a spell of `unknown`,
-while the first after the start, or the same one again, need no more. A state is left for `unknown`
+**Entering and leaving** are not the same. Every state is entered at pi_j >= `known_above`, with a
+picture of it that is believed; another one than the last known must have reached the budget's R_j
+as well, also after a spell of `unknown`, while the first after the start, or the same one again,
+need no more. A state is left for `unknown`
 when no believed picture has come for `unknown_after_s` (a doubt that passes is not news), or when
 the picture itself is unusable (`HARD_REASONS`) for longer than `GRACE_S`; for longer where pictures
 are rare, so that one of them is no news either.
@@ -422,11 +423,13 @@ class StateFilter:
         return seen_s * ratio / self._mean_ratio + (elapsed_s - seen_s)
 
     def _may_enter(self, state: int) -> bool:
-        if self._posterior[state] < self._config.known_above:
+        # What the newest picture leaves in doubt, or denies, would be left again with the next.
+        is_seen = self._newest is not None and _top(self._newest) == state
+        if not (
+            self._is_believed and is_seen and self._posterior[state] >= self._config.known_above
+        ):
             return False
-        if self._known in (None, state):
-            return self._is_believed
-        return self._changes_s[state] >= self._change_at_s
+        return self._known in (None, state) or self._changes_s[state] >= self._change_at_s
 
     def _without_picture(self, now_s: float, reason: Reason | None) -> Decision:
         self._is_believed = False

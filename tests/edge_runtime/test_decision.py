@@ -289,6 +289,20 @@ def test_a_doubt_that_lasts_makes_the_state_unknown(closed_zone: Zone) -> None:
     assert (decision.state, decision.reason, decision.confidence) == (UNKNOWN, "unsure", 0.0)
 
 
+def test_a_state_that_is_never_seen_without_doubt_is_never_told(closed_zone: Zone) -> None:
+    states = {closed_zone.look(seen("ajar", 0.5)).state for _ in range(500)}
+    assert states == {"closed", UNKNOWN}
+
+
+def test_a_clear_picture_after_a_doubt_tells_no_other_state_than_its_own() -> None:
+    zone = Zone()
+    zone.look(seen("ajar"), 50)
+    assert zone.look(seen("ajar", 0.5), 100).state == UNKNOWN
+    states = [zone.look(seen("closed")).state for _ in range(50)]
+    assert set(states) == {UNKNOWN, "closed"}
+    assert states[-1] == "closed"
+
+
 def test_pictures_unlike_training_make_the_state_unknown_after_a_while(closed_zone: Zone) -> None:
     assert closed_zone.miss("unlike", 4.0).state == "closed"
     decision = closed_zone.miss("unlike", 2.0)
