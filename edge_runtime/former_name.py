@@ -6,8 +6,8 @@ its own: this device may not be allowed to write there any more, and there are b
 connection over that, which must not cost a state.
 
 A card may have been copied, and the device of the other name be at work; or that name was given to
-another. So its status is heard first. Where it is not `offline`, it is another's: that name is left
-alone, now and at every later start.
+another. So its status is heard first, and listened to. Where it is not `offline`, it is another's:
+that name is left alone, now and at every later start.
 """
 
 import logging
@@ -20,7 +20,7 @@ from edge_runtime.clock import Clock
 from edge_runtime.conversation import Conversation
 from edge_runtime.homeassistant import discovery_topic, discovery_topic_below
 from edge_runtime.introduction import Told, ToldFile
-from edge_runtime.link import Access, Link
+from edge_runtime.link import Access, Link, Received
 from transom.config import Config
 from transom.messages import OFFLINE, Message, Topics
 
@@ -32,6 +32,7 @@ _HEAR_S = 5.0
 _FIRST_S = 8.0
 """For the broker to be asked before anything else is said, at most."""
 _JOIN_S = 0.2
+_OF_ANOTHER = "another device has it"
 
 
 class Way(Protocol):
@@ -129,17 +130,20 @@ class FormerNames:
         if refusal is None and left.status is not None:
             heard = talk.hear(lambda message: message.topic == left.status, _HEAR_S)
             if talk.loss is None and (heard is None or heard.payload != OFFLINE.encode()):
-                whose = "nothing is there" if heard is None else "another device has it"
-                _log.info("other name of the device is let go name=%s reason=%s", left.root, whose)
-                left.forget(self._told)
+                self._let_go(left, _OF_ANOTHER if heard else "nothing is there that may be read")
                 return
         for topic in left.topics:
             if refusal is not None or talk.loss is not None or self._is_ended.is_set():
                 break
+            if _is_taken(left, talk):
+                self._let_go(left, _OF_ANOTHER)
+                return
             refusal = talk.publish(Message(topic, b"", qos=1, retain=True))
         else:
-            _log.info("what was said under another name is taken back name=%s", left.root)
-            left.forget(self._told)
+            refusal = refusal or _why_still_there(left, talk)
+            if refusal is None:
+                _log.info("what was said under another name is taken back name=%s", left.root)
+                left.forget(self._told)
         if refusal is not None and talk.loss is None:
             _log.warning(
                 "what was said under another name is left name=%s reason=%s; allow this device to "
@@ -147,6 +151,28 @@ class FormerNames:
                 left.root,
                 refusal,
             )
+
+    def _let_go(self, left: _Left, why: str) -> None:
+        _log.info("other name of the device is let go name=%s reason=%s", left.root, why)
+        left.forget(self._told)
+
+
+def _is_taken(left: _Left, talk: Conversation) -> bool:
+    """Return whether another device has come meanwhile that has the name by now."""
+
+    def has_come(message: Received) -> bool:
+        return message.topic == left.status and message.payload != OFFLINE.encode()
+
+    return talk.hear(has_come, 0.0) is not None
+
+
+def _why_still_there(left: _Left, talk: Conversation) -> str | None:
+    """Return why the status, which was taken back last, is still there; None where it is gone."""
+    if left.status is None:
+        return None
+    # Protocol 3.1.1 acknowledges what it throws away, so only the echo proves anything.
+    echo = talk.hear(lambda said: said.topic == left.status and not said.payload, _HEAR_S)
+    return "acknowledged, but nothing came back" if echo is None else None
 
 
 def _left_behind(config: Config, ever: Told) -> Iterator[_Left]:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from edge_runtime.clock import Clock
+from edge_runtime.conversation import Conversation
 from edge_runtime.former_name import FormerNames
 from edge_runtime.introduction import ToldFile, introduce
 from edge_runtime.link import Access
@@ -18,7 +19,7 @@ from tests.edge_runtime.conftest import tiny_manifest
 from tests.edge_runtime.test_daemon import config_of
 from tests.edge_runtime.test_page_run import configuration, running
 from transom.config import Config, HomeAssistantConfig, MqttConfig
-from transom.messages import Topics
+from transom.messages import Message, Topics
 
 __all__ = ["configuration"]
 
@@ -136,6 +137,30 @@ def test_a_name_that_another_device_has_is_left_to_it_for_good(
         assert retained(broker) == before
 
 
+def test_a_name_that_another_device_takes_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_back: list[str] = []
+    publish = Conversation.publish
+
+    with Broker(tmp_path / "broker") as broker:
+
+        def publish_late(talk: Conversation, message: Message) -> str | None:
+            if not taken_back:
+                broker.publish(f"{PI}/status", "online", retain=True)
+            taken_back.append(message.topic)
+            return publish(talk, message)
+
+        config = config_of()
+        tell(tmp_path, broker, config)
+        before = retained(broker)
+        monkeypatch.setattr(Conversation, "publish", publish_late)
+        with looking_after(renamed(config), tmp_path, Access(broker.config())):
+            wait_until(lambda: names(tmp_path) == (HALL,))
+        assert taken_back == [DISCOVERY.format("pi")]  # it was under way
+        assert retained(broker) == before - {DISCOVERY.format("pi")}
+
+
 def test_a_name_of_which_the_broker_knows_nothing_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,9 +172,17 @@ def test_a_name_of_which_the_broker_knows_nothing_is_let_go(
         assert retained(broker) == set()
 
 
+@pytest.mark.parametrize(
+    ("protocol", "reason"), [("5", "Not authorized"), ("3.1.1", "acknowledged, but nothing came")]
+)
 def test_what_may_not_be_taken_back_is_told_and_tried_at_the_next_start(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    protocol: str,
+    reason: str,
 ) -> None:
+    monkeypatch.setattr("edge_runtime.former_name._HEAR_S", 1.0)
     access = ["user hall", "topic read transom/pi/#", "topic readwrite transom/hall/#"]
     access += ["user all", "topic readwrite #"]
     users = {"hall": SECRET, "all": SECRET}
@@ -157,8 +190,9 @@ def test_what_may_not_be_taken_back_is_told_and_tried_at_the_next_start(
         config = config_of()
         tell(tmp_path, broker, config, user="all")
         before, new = retained(broker, "all"), renamed(config)
-        with looking_after(new, tmp_path, Access(broker.config(username="hall"), SECRET)):
-            wait_until(lambda: "is left name=transom/pi reason=Not authorized" in caplog.text)
+        hall = Access(broker.config(username="hall", protocol=protocol), SECRET)
+        with looking_after(new, tmp_path, hall):
+            wait_until(lambda: f"is left name=transom/pi reason={reason}" in caplog.text)
         assert retained(broker, "all") == before
         assert names(tmp_path) == (PI, HALL)
         with looking_after(new, tmp_path, Access(broker.config(username="all"), SECRET)):
