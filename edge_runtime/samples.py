@@ -237,12 +237,17 @@ class SampleStore:
             self._index.label(twin, label)
         return twin.id
 
-    def _delete(self, id_: int) -> bool:
-        tables = ("samples", "pictures", "labelled")
-        queries = [(f"DELETE FROM {table} WHERE id = ?", (id_,)) for table in tables]  # noqa: S608
+    def _delete(self, *ids: int) -> bool:
+        """Delete pictures and all that is known of them, all or none; return whether it is done."""
+        which = (json.dumps(ids),)
+        queries = [
+            (f"DELETE FROM {table} WHERE id IN (SELECT value FROM json_each(?))", which)  # noqa: S608
+            for table in ("samples", "pictures", "labelled")
+        ]
         if not self._attempt(*itertools.chain(*queries)):
             return False
-        self._index.remove(id_)
+        for id_ in ids:
+            self._index.remove(id_)
         return True
 
     # ---------------------------------------------------------------- the file
@@ -257,15 +262,7 @@ class SampleStore:
         """Delete all that is too much by now: the bounds were larger when it was kept."""
         config = self._config
         ids = [one.id for one in self._index.surplus(config.max_count, config.max_bytes)]
-        which = (json.dumps(ids),)
-        if ids and self._attempt(
-            "DELETE FROM samples WHERE id IN (SELECT value FROM json_each(?))",
-            which,
-            "DELETE FROM pictures WHERE id IN (SELECT value FROM json_each(?))",
-            which,
-        ):
-            for id_ in ids:
-                self._index.remove(id_)
+        if ids and self._delete(*ids):
             _log.info("kept pictures are too many for the bounds and deleted count=%d", len(ids))
 
     def _begin_or_anew(self) -> None:

@@ -250,8 +250,11 @@ def test_bounds_that_were_made_smaller_are_kept_at_the_next_start_the_oldest_goe
     store = open_store(max_count=10)
     assert store.counts().samples == 10
     assert "too many" not in caplog.text
+    store.close()
+    open_store(max_count=3).close()
     with closing(sqlite3.connect(store._path)) as file:
-        assert file.execute("SELECT count(*) FROM pictures").fetchone()[0] == 10
+        for table in ("samples", "pictures", "labelled"):  # the last three have a label
+            assert file.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 3
 
 
 def test_of_many_pictures_the_oldest_thousand_are_compared(
