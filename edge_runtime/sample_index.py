@@ -122,8 +122,8 @@ class SampleIndex:
         """Return what goes first: of the two that are most alike the older, else the oldest.
 
         Where there are many, only the oldest thousand are compared. What has a label goes after
-        what has none. Drawn ones are no more than the others' equals in
-        age: taken out for being alike, they would no longer be a random share.
+        what has none. Drawn ones are no more than the others' equals in age: taken out for being
+        alike, they would no longer be a random share.
 
         Raises:
             ValueError: There is no picture.

@@ -198,9 +198,7 @@ class ViewWatch:
     ) -> None:
         seen_s = self._found_s.setdefault(has_colour, [now_s] * len(reference.points))
         gap_s = now_s - self._compared_s.get(has_colour, now_s)
-        if (
-            gap_s > self._unseen_s
-        ):  # a night of the other light, say, in which nobody looked for them
+        if gap_s > self._unseen_s:  # a night of the other light, say: nobody looked for them
             seen_s[:] = [moment_s + gap_s for moment_s in seen_s]
         self._compared_s[has_colour] = now_s
         for index in np.flatnonzero(found.agreeing):

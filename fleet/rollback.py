@@ -53,9 +53,9 @@ def roll_back(
         if clock.monotonic_s() > until_s:
             for way in ways.values():
                 if way.outcome == "asked":
-                    way.outcome, way.reason = (
-                        "failed",
-                        (f"no answer within {answer_s:g} s; is [updates] in its configuration?"),
+                    way.outcome = "failed"
+                    way.reason = (
+                        f"no answer within {answer_s:g} s; is [updates] in its configuration?"
                     )
                     silent.append(way.device)
     _take_back(session, clock, request, silent)
