@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 1.0
 _HEAR_S = 5.0
 """For what is retained to come once it is asked for."""
+_ECHO_S = 2.0
+"""For what was taken back last to come as it is heard by those who listen."""
 _FIRST_S = 8.0
 """For the broker to be asked before anything else is said, at most."""
 _JOIN_S = 0.2
@@ -171,7 +173,7 @@ def _why_still_there(left: _Left, talk: Conversation) -> str | None:
     if left.status is None:
         return None
     # Protocol 3.1.1 acknowledges what it throws away, so only the echo proves anything.
-    echo = talk.hear(lambda said: said.topic == left.status and not said.payload, _HEAR_S)
+    echo = talk.hear(lambda said: said.topic == left.status and not said.payload, _ECHO_S)
     return "acknowledged, but nothing came back" if echo is None else None
 
 

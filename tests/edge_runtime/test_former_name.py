@@ -178,11 +178,9 @@ def test_a_name_of_which_the_broker_knows_nothing_is_let_go(
 def test_what_may_not_be_taken_back_is_told_and_tried_at_the_next_start(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     protocol: str,
     reason: str,
 ) -> None:
-    monkeypatch.setattr("edge_runtime.former_name._HEAR_S", 1.0)
     access = ["user hall", "topic read transom/pi/#", "topic readwrite transom/hall/#"]
     access += ["user all", "topic readwrite #"]
     users = {"hall": SECRET, "all": SECRET}
