@@ -137,11 +137,12 @@ def describe(config: Config) -> Iterator[str]:
 
 def _describe_decisions(config: Config) -> str:
     spec = TaskSpec(name="state", classes=("closed", "open"), thresholds=(0.5, 0.5))
-    state_filter = StateFilter(spec, config.decision)
+    fps = config.cameras[0].fps
+    state_filter = StateFilter(spec, config.decision, 1.0 / fps)
     return (
         f"{config.decision.false_changes_per_day:g} false changes per zone and day allowed: a "
-        f"change is told after {state_filter.shortest_change_s(config.cameras[0].fps):.1f} s of a "
-        f"clear view at the earliest; unknown after {config.decision.unknown_after_s:g} s"
+        f"change is told after {state_filter.shortest_change_s(fps):.1f} s of a clear view at the "
+        f"earliest; unknown after {state_filter.patience_s:g} s"
     )
 
 

@@ -207,6 +207,9 @@ class StateFilter:
         spec: The task whose class is the state, with its thresholds.
         config: Budget, dwell and patience.
         interval_s: Seconds between two frames, which bounds how short patience can be.
+
+    Attributes:
+        patience_s: Seconds without a believed picture after which the state is `unknown`.
     """
 
     def __init__(self, spec: TaskSpec, config: DecisionConfig, interval_s: float = 0.0) -> None:
@@ -217,8 +220,8 @@ class StateFilter:
         self._rate = _rate(config, len(spec.classes))
         self._change_at_s = min(DAY_S / config.false_changes_per_day, _MOST_S)
         self._passed_s = _PASSED_FACTOR * config.passing_s
-        self._patience_s = max(config.unknown_after_s, _PATIENT_LOOKS * interval_s)
-        self._grace_s = min(grace_s(interval_s), self._patience_s)
+        self.patience_s = max(config.unknown_after_s, _PATIENT_LOOKS * interval_s)
+        self._grace_s = min(grace_s(interval_s), self.patience_s)
         self._posterior = [1.0 / len(spec.classes)] * len(spec.classes)
         self._changes_s = [0.0] * len(spec.classes)  # R_j of the module's derivation
         self._state: int | None = None
@@ -320,7 +323,7 @@ class StateFilter:
             return self._enter(top)
         if self._state is None:
             return self._leave("unsure")
-        if now_s - self._believed_s >= self._patience_s:
+        if now_s - self._believed_s >= self.patience_s:
             return self._leave("unsure")
         return self._stay()
 
@@ -443,7 +446,7 @@ class StateFilter:
         is_unusable = (
             self._unusable_since_s is not None and now_s - self._unusable_since_s >= self._grace_s
         )
-        is_overdue = now_s - self._believed_s >= self._patience_s
+        is_overdue = now_s - self._believed_s >= self.patience_s
         if is_unusable or is_overdue:
             return self._leave(reason or "unsure")
         return self._stay()

@@ -83,6 +83,15 @@ def test_check_says_what_is_kept_and_learnt(
     assert ", learns from corrections, learns from zigbee2mqtt/door" in out
 
 
+def test_check_says_after_how_many_rare_pictures_a_state_is_unknown(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rare = config_file.read_text().replace('name = "hall"', 'name = "hall"\nfps = 0.2')
+    config_file.write_text(rare)
+    assert main(["check", str(config_file)]) == 0
+    assert "at the earliest; unknown after 15 s" in capsys.readouterr().out
+
+
 def test_check_says_that_a_certainty_is_out_of_reach(
     config_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
