@@ -91,7 +91,7 @@ class Ranges:
             file: In the form of `onnxruntime.quantization`.
         """
         shown = hashlib.sha256(graph)
-        shown.update(np.ascontiguousarray(crops))  # in place: they may be most of the memory
+        shown.update(np.ascontiguousarray(crops).data)  # in place: they may fill the memory
         key = shown.digest()
         if key in self._found:
             file.write_bytes(self._found[key])
