@@ -65,10 +65,9 @@ somebody who looks like an open door from an open door, but by how long it lasts
 **Entering and leaving** are not the same. Every state is entered at pi_j >= `known_above`, with a
 picture of it that is believed; another one than the last known must have reached the budget's R_j
 as well, also after a spell of `unknown`, while the first after the start, or the same one again,
-need no more. A state is left for `unknown`
-when no believed picture has come for `unknown_after_s` (a doubt that passes is not news), or when
-the picture itself is unusable (`HARD_REASONS`) for longer than `GRACE_S`; for longer where pictures
-are rare, so that one of them is no news either.
+need no more. A state is left for `unknown` when no believed picture has come for `unknown_after_s`
+(a doubt that passes is not news), or when the picture itself is unusable (`HARD_REASONS`) for
+longer than `GRACE_S`; for longer where pictures are rare, so that one of them is no news either.
 
 References:
     Rabiner, A tutorial on hidden Markov models, Proc. IEEE 77 (1989).
@@ -428,9 +427,8 @@ class StateFilter:
     def _may_enter(self, state: int) -> bool:
         # What the newest picture leaves in doubt, or denies, would be left again with the next.
         is_seen = self._newest is not None and _top(self._newest) == state
-        if not (
-            self._is_believed and is_seen and self._posterior[state] >= self._config.known_above
-        ):
+        is_sure = self._posterior[state] >= self._config.known_above
+        if not (self._is_believed and is_seen and is_sure):
             return False
         return self._known in (None, state) or self._changes_s[state] >= self._change_at_s
 

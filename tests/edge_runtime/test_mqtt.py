@@ -623,9 +623,8 @@ def test_a_certificate_of_the_future_is_a_matter_of_this_machines_clock() -> Non
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code, error.verify_message = 9, "certificate is not yet valid"
     loss = why_unreachable(error, MqttConfig(host="broker.lan"), Called())
-    assert "certificate of broker.lan:8883 is not trusted: certificate is not yet valid" in str(
-        loss
-    )
+    why = "certificate of broker.lan:8883 is not trusted: certificate is not yet valid"
+    assert why in str(loss)
     assert loss.do == "set this machine's clock, which is behind: timedatectl status"
 
 
