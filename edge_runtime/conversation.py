@@ -53,6 +53,14 @@ class Conversation:
         found = self.wait_for(lambda h: isinstance(h, Received) and is_it(h), timeout_s)
         return found if isinstance(found, Received) else None
 
+    def why_not_heard(self, is_it: Callable[[Received], bool], timeout_s: float) -> str | None:
+        """Return why what was published has not come to those who listen; None where it has.
+
+        Protocol 3.1.1 acknowledges what it throws away, so that only this proves anything.
+        """
+        heard = self.hear(is_it, timeout_s)
+        return "acknowledged, but nothing came back" if heard is None else None
+
     def wait_for(
         self, is_it: Callable[[object], bool], timeout_s: float = BROKER_TIMEOUT_S
     ) -> object | None:

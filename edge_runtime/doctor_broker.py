@@ -82,11 +82,10 @@ def _check_publication(conversation: Conversation, topic: str) -> Check:
     if refusal is not None:
         do = f"let this user write {topic.rpartition('/doctor')[0]}/# in the broker's access list"
         return Check(check="broker rights", ok=False, what=f"{topic}: {refusal}", do=do)
-    if conversation.hear(lambda received: received.payload == payload, _ECHO_S) is None:
-        # Protocol 3.1.1 acknowledges what it throws away, so only the echo proves anything.
+    missing = conversation.why_not_heard(lambda heard: heard.payload == payload, _ECHO_S)
+    if missing is not None:
         do = "let this user write and read its own topics in the broker's access list"
-        what = f"{topic}: acknowledged, but nothing came back"
-        return Check(check="broker rights", ok=False, what=what, do=do)
+        return Check(check="broker rights", ok=False, what=f"{topic}: {missing}", do=do)
     return Check(check="broker rights", ok=True, what=f"published to {topic} and heard it")
 
 

@@ -172,9 +172,7 @@ def _why_still_there(left: _Left, talk: Conversation) -> str | None:
     """Return why the status, which was taken back last, is still there; None where it is gone."""
     if left.status is None:
         return None
-    # Protocol 3.1.1 acknowledges what it throws away, so only the echo proves anything.
-    echo = talk.hear(lambda said: said.topic == left.status and not said.payload, _ECHO_S)
-    return "acknowledged, but nothing came back" if echo is None else None
+    return talk.why_not_heard(lambda said: said.topic == left.status and not said.payload, _ECHO_S)
 
 
 def _left_behind(config: Config, ever: Told) -> Iterator[_Left]:
