@@ -185,12 +185,18 @@ def watch(daemon: subprocess.Popen[bytes], minutes: float) -> list[Moment]:
 
 
 def lowest_by_minute(moments: list[Moment], of: Callable[[Moment], float]) -> Floats:
-    """Return the lowest value of each whole minute of a run, (M,)."""
-    minutes: dict[int, float] = {}
+    """Return the lowest value of each whole minute of a run, (M,).
+
+    A minute that the run's end has cut to less than half is left out: what a process holds is the
+    lowest of many looks, and the lowest of one look is some MiB more.
+    """
+    minutes: dict[int, list[float]] = {}
     for moment in moments:
-        minute = int(moment.minute)
-        minutes[minute] = min(of(moment), minutes.get(minute, math.inf))
-    return np.array([minutes[minute] for minute in sorted(minutes)])
+        minutes.setdefault(int(moment.minute), []).append(of(moment))
+    last = max(minutes)
+    if 2 * len(minutes[last]) < max(map(len, minutes.values())):
+        del minutes[last]
+    return np.array([min(minutes[minute]) for minute in sorted(minutes)])
 
 
 def slope_per_hour(values: Floats) -> tuple[float, float, float]:

@@ -39,6 +39,12 @@ def test_what_is_open_for_a_moment_is_told_from_what_stays_open() -> None:
     assert lowest_by_minute(moments, lambda moment: moment.main_descriptors).tolist() == [27, 28]
 
 
+def test_a_minute_of_which_the_end_of_a_run_left_one_look_is_not_judged() -> None:
+    values = [70.0, 60.0, 62.0, 61.0, 71.0, 59.0, 66.0, 64.0, 69.0]  # four looks a minute
+    moments = [Moment(n / 4.0, own, 100.0, 24, {}, 5) for n, own in enumerate(values)]
+    assert lowest_by_minute(moments, lambda moment: moment.main_mib).tolist() == [60.0, 59.0]
+
+
 @pytest.mark.parametrize("is_within", [True, False])
 def test_a_row_of_the_page_says_what_a_run_found(is_within: bool) -> None:
     found = {
