@@ -192,7 +192,10 @@ class Publisher:
     def is_connected(self) -> bool:
         """Whether the broker has accepted the connection and is not known to be gone."""
         connection = self._connection
-        return connection is not None and connection.link.is_connected
+        # Until it is greeted, figures that are sent would be taken for some of before, and dropped.
+        if connection is None or connection.up_since_s is None:
+            return False
+        return connection.link.is_connected
 
     @property
     def access(self) -> Access:
@@ -284,15 +287,16 @@ class Publisher:
         connection.in_flight.settle(answers)
 
     def _greet(self, connection: "_Connection", connected: Connected) -> None:
-        connection.up_since_s = self._clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
         self._connects += 1
-        self._troubles.connected(self._access.config, connection.up_since_s)
+        self._troubles.connected(self._access.config, now_s)
         with self._lock:
             self._asked.clear()
         self._ask(connection)
         self._values.drop_figures()
         self._values.repeat()
         connection.in_flight.begin(connected)
+        connection.up_since_s = now_s
 
     def _ask(self, connection: "_Connection") -> None:
         """Bring the broker's subscriptions in line with who listens."""

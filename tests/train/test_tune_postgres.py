@@ -92,5 +92,5 @@ def test_what_other_workers_make_at_the_same_moment_is_tried_again(
     monkeypatch.setattr("train.tune.RDBStorage", collide)
     assert isinstance(open_storage("", tmp_path), RDBStorage)
     collisions = ["again"] * 9
-    with pytest.raises(ConfigurationError, match="IntegrityError"):
+    with pytest.raises(ConfigurationError, match="the study cannot be used: again"):
         open_storage("", tmp_path)
