@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -287,6 +288,16 @@ class Certificates:
     server_key: Path
     client: Path
     client_key: Path
+
+    def serve(self, listening: socket.socket) -> socket.socket:
+        """Return a socket that serves TLS as the server.
+
+        The handshake is left to whoever has the connection: one that fails must not leave its
+        socket to nobody.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server, self.server_key)
+        return context.wrap_socket(listening, server_side=True, do_handshake_on_connect=False)
 
 
 def make_certificates(

@@ -2,7 +2,6 @@
 
 import base64
 import http.server
-import ssl
 import subprocess
 import threading
 import time
@@ -157,12 +156,7 @@ class MjpegServer(http.server.ThreadingHTTPServer):
         super().__init__((host, port), Mjpeg)
         self._scheme = "http" if certificates is None else "https"
         if certificates is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificates.server, certificates.server_key)
-            # The handshake is the handler's: one that fails must not leave its socket to nobody.
-            self.socket = context.wrap_socket(
-                self.socket, server_side=True, do_handshake_on_connect=False
-            )
+            self.socket = certificates.serve(self.socket)
         self.kind = "multipart/x-mixed-replace; boundary=frame"
         self.length: int | None = None
         self.interval_s = 0.04

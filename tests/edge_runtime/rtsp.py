@@ -10,7 +10,6 @@ import secrets
 import shutil
 import socket
 import socketserver
-import ssl
 import subprocess
 import sys
 import threading
@@ -83,12 +82,7 @@ class RtspServer(socketserver.ThreadingTCPServer):
         super().__init__((host, port), RtspSession)
         self._scheme = "rtsp" if certificates is None else "rtsps"
         if certificates is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificates.server, certificates.server_key)
-            # The handshake is the session's: one that fails must not leave its socket to nobody.
-            self.socket = context.wrap_socket(
-                self.socket, server_side=True, do_handshake_on_connect=False
-            )
+            self.socket = certificates.serve(self.socket)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
