@@ -169,53 +169,62 @@ powercuts: $(VENV)/.dev
 
 # The starter: trained on the photographs of DATA, on drawn and on rendered rooms, shipped in the
 # package. Its private key is made anew each time and not kept: nothing else is signed with it.
-# Hours; `make starter STARTER_SCENES=20 STARTER_ROOMS=10 STARTER_TRAIN="--epochs 1 --size 32"
+# Hours; what is finished stays in build/starter, and the same command goes on from there.
+# `make starter STARTER_SCENES=20 STARTER_ROOMS=10 STARTER_TRAIN="--epochs 1 --size 32"
 # STARTER_SHIP=` goes all the way in minutes and ships nothing.
 DATA ?= ../shared/data
+STARTER := build/starter
 STARTER_SCENES ?= 3000
-STARTER_ROOMS ?= 690
+STARTER_ROOMS ?= 900
 STARTER_TRAIN ?=
-STARTER_SHIP ?= $(BIN)/python tools/ship_starter.py build/starter/run
-PHOTOGRAPHS = $(DATA)/doors $(DATA)/kinds
-TRAIN = $(BIN)/transom train $(STARTER_TRAIN)
-starter: $(VENV)/.dev build/blender/.made
-	rm -rf build/starter && mkdir -p build/starter
-	$(BIN)/transom data generate build/starter/scenes --groups $(STARTER_SCENES) --pictures 3 \
-	  --seed 9001
-	build/blender/bin/python -m tools.render_rooms build/starter/rooms --seed 1 \
-	  --scenes $(STARTER_ROOMS) --windows 0.3
-	$(TRAIN) $(PHOTOGRAPHS) --start none --out build/starter/teacher
-	for seed in 0 1; do \
-	  $(TRAIN) $(PHOTOGRAPHS) --recipe train/starter_teacher.toml --seed $$seed --start none \
-	    --set dataset_weights.doors=0.7 --set dataset_weights.kinds=0.3 \
-	    --out build/starter/kinds-$$seed || exit 1; \
-	  $(TRAIN) $(DATA)/doors --recipe train/starter_teacher.toml --seed $$seed --start none \
-	    --out build/starter/doors-$$seed || exit 1; \
-	done
-	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes --recipe train/starter.toml --out build/starter/first
-	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes --recipe train/starter_second.toml \
-	  --start build/starter/first --teacher build/starter/teacher --teacher build/starter/first \
-	  --out build/starter/second
-	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes build/starter/rooms \
-	  --recipe train/starter_third.toml --start build/starter/second \
-	  $(foreach run,second teacher kinds-0 kinds-1 doors-0 doors-1,--teacher build/starter/$(run)) \
-	  --out build/starter/third
-	$(TRAIN) $(PHOTOGRAPHS) build/starter/scenes build/starter/rooms \
-	  --recipe train/starter_last.toml --start build/starter/third \
-	  $(foreach run,second teacher kinds-0 kinds-1,--teacher build/starter/$(run)) \
-	  --out build/starter/run
+STARTER_SHIP ?= $(BIN)/python tools/ship_starter.py $(STARTER)/run
+PHOTOGRAPHS = $(DATA)/doors $(DATA)/kinds $(STARTER)/eye $(STARTER)/opened
+TRAIN = rm -rf $(@D) && $(BIN)/transom train --out $(@D) $(1) $(STARTER_TRAIN)
+TEACHERS := $(addprefix teacher-,64-0 64-1 96-0 128-0)
+starter: $(STARTER)/run/metrics.json
 	$(STARTER_SHIP)
 
-# Three sizes: BEST, a run, and what is distilled from it on smaller crops.
+$(STARTER)/eye/labels.csv: tools/labelled_by_eye.csv | $(VENV)/.dev
+	rm -rf $(@D)
+	$(BIN)/python -m tools.labelled_by_eye $(DATA)/kinds $(@D)
+
+$(STARTER)/opened/labels.csv: $(STARTER)/eye/labels.csv
+	rm -rf $(@D)
+	$(BIN)/python -m tools.opened $(@D) --doors $(DATA)/doors --kinds $(DATA)/kinds \
+	  --eye $(STARTER)/eye
+
+$(STARTER)/scenes/labels.csv: | $(VENV)/.dev
+	rm -rf $(@D) && mkdir -p $(STARTER)
+	$(BIN)/transom data generate $(@D) --groups $(STARTER_SCENES) --pictures 3 --seed 9001
+
+$(STARTER)/rooms/.made: build/blender/.made
+	mkdir -p $(STARTER)
+	build/blender/bin/python -m tools.render_rooms $(@D) --seed 1 --scenes $(STARTER_ROOMS) \
+	  --windows 0.3
+	@touch $@
+
+# teacher-SIZE-SEED
+$(STARTER)/teacher-%/metrics.json: train/starter_teacher.toml $(STARTER)/opened/labels.csv
+	$(call TRAIN,$(PHOTOGRAPHS) --start none --recipe $< \
+	  --size $(word 1,$(subst -, ,$*)) --seed $(word 2,$(subst -, ,$*)))
+
+$(STARTER)/first/metrics.json: train/starter_first.toml $(STARTER)/scenes/labels.csv \
+    $(STARTER)/opened/labels.csv
+	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes --start none --recipe $<)
+
+$(STARTER)/run/metrics.json: train/starter_last.toml $(STARTER)/rooms/.made \
+    $(foreach run,first $(TEACHERS),$(STARTER)/$(run)/metrics.json)
+	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --recipe $< \
+	  --start $(STARTER)/first $(foreach run,first $(TEACHERS),--teacher $(STARTER)/$(run)))
+
+# Three sizes: BEST, a run, and what is distilled from it on smaller crops of what the starter saw.
 BEST ?= train/starter
-sizes: $(VENV)/.dev
+sizes: $(STARTER)/scenes/labels.csv $(STARTER)/rooms/.made
 	mkdir -p build/sizes
 	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
-	test -d build/sizes/scenes || $(BIN)/transom data generate build/sizes/scenes --groups 3000 \
-	  --pictures 3 --seed 9001
 	for size in 96 64; do \
-	  $(BIN)/transom train $(DATA)/doors $(DATA)/kinds build/sizes/scenes --start $(BEST) \
-	    --teacher $(BEST) --set size=$$size --recipe train/starter_second.toml \
+	  $(BIN)/transom train $(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --start $(BEST) \
+	    --teacher $(BEST) --size $$size --recipe train/starter_last.toml \
 	    --out build/sizes/run-$$size || exit 1; \
 	done
 	for size in pi5=$(BEST) pi4=build/sizes/run-96 pi-zero-2=build/sizes/run-64; do \

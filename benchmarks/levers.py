@@ -51,6 +51,16 @@ LEVERS: dict[str, tuple[str, ...]] = {
     PAINTED: (),
     "groups balanced": ("sampling=group_balanced",),
     "twice as long": ("epochs=12",),
+    "gentle crops": ("augment.zoom=0.9", "augment.shift=0.03", "augment.cutout=0"),
+    "colours varied more": (
+        "augment.saturation=1",
+        "augment.tint=0.25",
+        "augment.grey=0.35",
+        "augment.gamma=0.8",
+    ),
+    "shallow stages slower": ("stage_decay=0.5",),
+    "more dropout and decay": ("dropout=0.4", "weight_decay=0.1"),
+    "longer average": ("average=0.3",),
 }
 """What is set beside `COMMON`; two need more than a setting."""
 

@@ -1,0 +1,121 @@
+"""Doors and windows that are shut in photographs, opened: real leaves and rooms in all states.
+
+    python -m tools.opened build/starter/opened --doors DATA/doors --kinds DATA/kinds \
+        --eye build/starter/eye
+
+Of each leaf that training photographs show shut, pictures are made in which it is shut, ajar and
+open: turned about its hinge, or slid, as a camera would see it; behind it are pieces of other
+photographs. Some shut leaves are painted anew too, and some have another leaf's face, so that
+neither the place nor what gives a made picture away says how it stands. `--eye` is what
+`tools.labelled_by_eye` writes. The same seed makes the same pictures.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tools.opened.beyond import through_doors, without_doors
+from tools.opened.leaves import Leaf, Picture, bare_leaves, framed_leaves
+from tools.opened.turn import turn_leaf
+from tools.opened.windows import open_window
+from train.scenes.dataset import scene_tasks
+from train.scenes.opening import STATES
+from transom.dataset import Row, read_dataset, write_dataset
+from transom.geometry import Zone
+
+_TIMES = {"framed": 1, "door": 3, "window": 2}
+"""How often each leaf is made in all states: those of the web are more different."""
+_OTHERS_FACE = 0.4
+_AROUND = (0.3, 0.2)
+"""Of the photograph, what is kept around the zone, as shares of its width and height."""
+
+
+def main() -> None:
+    """Make the data set that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.opened", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("out", type=Path, help="data set to write")
+    parser.add_argument("--doors", type=Path, required=True, help="photographs with their frames")
+    parser.add_argument("--kinds", type=Path, required=True, help="photographs to look at beyond")
+    parser.add_argument("--eye", type=Path, required=True, help="photographs labelled by eye")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    cv2.setNumThreads(1)
+    doors = read_dataset(chosen.doors)
+    framed = list(framed_leaves(doors))
+    bare = list(bare_leaves(read_dataset(chosen.eye)))
+    beyond = through_doors(doors) + without_doors(read_dataset(chosen.kinds), "images/dd")
+    count = make(chosen.out, framed, bare, beyond, chosen.seed)
+    print(f"{chosen.out}: {count} pictures of {len(framed) + len(bare)} leaves")
+
+
+def make(
+    out: Path, framed: Sequence[Leaf], bare: Sequence[Leaf], beyond: Sequence[Picture], seed: int
+) -> int:
+    """Write the data set; return how many pictures it has."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    of_kind = {
+        kind: [leaf for leaf in (*framed, *bare) if leaf.kind == kind]
+        for kind in ("door", "window")
+    }
+    todo = [(leaf, _TIMES["framed"]) for leaf in framed]
+    todo += [(leaf, _TIMES[leaf.kind]) for leaf in bare]
+    rows: list[Row] = []
+    for number, (leaf, times) in enumerate(todo):
+        for turn, state in ((turn, state) for turn in range(times) for state in STATES):
+            random = np.random.default_rng((seed, number, turn, STATES.index(state)))
+            picture = _draw(leaf, state, of_kind[leaf.kind], beyond, random)
+            rows.append(_keep(out, len(rows), leaf, state, picture, random))
+    write_dataset(out, name="opened", tasks=scene_tasks(), rows=rows)
+    return len(rows)
+
+
+def _draw(
+    leaf: Leaf,
+    state: str,
+    alike: Sequence[Leaf],
+    beyond: Sequence[Picture],
+    random: np.random.Generator,
+) -> Picture:
+    if leaf.kind == "window":
+        return open_window(leaf, state, alike, beyond, random)
+    other = alike[random.integers(len(alike))] if random.random() < _OTHERS_FACE else None
+    if state == "closed" and other is None and random.random() < 0.5:
+        return leaf.picture
+    degrees = {"closed": 0.0, "ajar": random.uniform(8, 58), "open": random.uniform(76, 112)}
+    return turn_leaf(leaf, degrees[state], beyond, random, other=other)
+
+
+def _keep(
+    out: Path, number: int, leaf: Leaf, state: str, picture: Picture, random: np.random.Generator
+) -> Row:
+    """Write what is around the zone, and return its row; the zone is drawn a little off."""
+    height, width = picture.shape[:2]
+    (left, top), (right, bottom) = leaf.corners.min(0), leaf.corners.max(0)
+    wide, high = right - left, bottom - top
+    aside, above, below = (
+        random.uniform(0, 0.14, 2),
+        random.uniform(0, 0.08),
+        random.uniform(-0.01, 0.04),
+    )
+    x0, x1 = max(left - aside[0] * wide, 0), min(right + aside[1] * wide, width)
+    y0, y1 = max(top - above * high, 0), min(bottom + below * high, height)
+    x, y = int(max(x0 - _AROUND[0] * wide, 0)), int(max(y0 - _AROUND[1] * high, 0))
+    part = picture[y : int(y1 + _AROUND[1] * high) + 1, x : int(x1 + _AROUND[0] * wide) + 1]
+    scale = (part.shape[1], part.shape[0])
+    zone = Zone.rectangle(
+        (x0 - x) / scale[0], (y0 - y) / scale[1], (x1 - x) / scale[0], (y1 - y) / scale[1]
+    )
+    name = f"images/opened-{number:05d}.jpg"
+    quality = int(random.integers(75, 95))
+    cv2.imwrite(str(out / name), part, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    labels = {"kind": leaf.kind, "state": state}
+    return Row(image=name, zone=zone, group=leaf.group, split="train", labels=labels)
+
+
+if __name__ == "__main__":
+    main()
