@@ -144,23 +144,23 @@ def photographs(tmp_path: Path) -> Path:
 
 def test_only_shut_leaves_of_training_pictures_are_taken(photographs: Path) -> None:
     dataset = read_dataset(photographs)
-    (framed,) = framed_leaves(dataset)
+    (framed,) = framed_leaves(dataset, "train")
     assert framed.group == "shut"  # the upright one of two copies
-    assert {leaf.group for leaf in bare_leaves(dataset)} == {"shut", "turned"}
-    (inner,) = [leaf for leaf in bare_leaves(dataset) if leaf.group == "shut"]
+    assert {leaf.group for leaf in bare_leaves(dataset, "train")} == {"shut", "turned"}
+    (inner,) = [leaf for leaf in bare_leaves(dataset, "train") if leaf.group == "shut"]
     assert framed.box[0] > inner.box[0]  # within the frame
-    assert len(through_doors(dataset)) == 1
-    assert without_doors(dataset, "images/") == []
+    assert len(through_doors(dataset, "train")) == 1
+    assert without_doors(dataset, "train", "images/") == []
 
 
 def test_every_leaf_is_made_in_every_state_and_again_alike(
     photographs: Path, tmp_path: Path
 ) -> None:
     dataset = read_dataset(photographs)
-    leaves = [*bare_leaves(dataset), a_leaf("window")]
-    beyond = through_doors(dataset)
+    leaves = [*bare_leaves(dataset, "train"), a_leaf("window")]
+    beyond = through_doors(dataset, "train")
     for name in ("first", "second"):
-        assert make(tmp_path / name, leaves[:1], leaves[1:], beyond, 3) == 3 * (1 + 3 + 2)
+        assert make(tmp_path / name, "train", leaves[:1], leaves[1:], beyond, 3) == 3 * (1 + 3 + 2)
     made = read_dataset(tmp_path / "first")
     assert not made.mistakes
     states = [row.labels["state"] for row in made.rows]

@@ -42,19 +42,26 @@ def main() -> None:
     parser.add_argument("--doors", type=Path, required=True, help="photographs with their frames")
     parser.add_argument("--kinds", type=Path, required=True, help="photographs to look at beyond")
     parser.add_argument("--eye", type=Path, required=True, help="photographs labelled by eye")
+    parser.add_argument("--split", default="train", help="of the photographs (train)")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     cv2.setNumThreads(1)
     doors = read_dataset(chosen.doors)
-    framed = list(framed_leaves(doors))
-    bare = list(bare_leaves(read_dataset(chosen.eye)))
-    beyond = through_doors(doors) + without_doors(read_dataset(chosen.kinds), "images/dd")
-    count = make(chosen.out, framed, bare, beyond, chosen.seed)
+    framed = list(framed_leaves(doors, chosen.split))
+    bare = list(bare_leaves(read_dataset(chosen.eye), chosen.split))
+    beyond = through_doors(doors, chosen.split)
+    beyond += without_doors(read_dataset(chosen.kinds), chosen.split, "images/dd")
+    count = make(chosen.out, chosen.split, framed, bare, beyond, chosen.seed)
     print(f"{chosen.out}: {count} pictures of {len(framed) + len(bare)} leaves")
 
 
 def make(
-    out: Path, framed: Sequence[Leaf], bare: Sequence[Leaf], beyond: Sequence[Picture], seed: int
+    out: Path,
+    split: str,
+    framed: Sequence[Leaf],
+    bare: Sequence[Leaf],
+    beyond: Sequence[Picture],
+    seed: int,
 ) -> int:
     """Write the data set; return how many pictures it has."""
     (out / "images").mkdir(parents=True, exist_ok=True)
@@ -69,7 +76,10 @@ def make(
         for turn, state in ((turn, state) for turn in range(times) for state in STATES):
             random = np.random.default_rng((seed, number, turn, STATES.index(state)))
             picture = _draw(leaf, state, of_kind[leaf.kind], beyond, random)
-            rows.append(_keep(out, len(rows), leaf, state, picture, random))
+            name = f"images/opened-{len(rows):05d}.jpg"
+            zone = _keep(out / name, leaf, picture, random)
+            labels = {"kind": leaf.kind, "state": state}
+            rows.append(Row(name, zone, leaf.group, split, labels))
     write_dataset(out, name="opened", tasks=scene_tasks(), rows=rows)
     return len(rows)
 
@@ -90,10 +100,8 @@ def _draw(
     return turn_leaf(leaf, degrees[state], beyond, random, other=other)
 
 
-def _keep(
-    out: Path, number: int, leaf: Leaf, state: str, picture: Picture, random: np.random.Generator
-) -> Row:
-    """Write what is around the zone, and return its row; the zone is drawn a little off."""
+def _keep(path: Path, leaf: Leaf, picture: Picture, random: np.random.Generator) -> Zone:
+    """Write what is around the leaf, and return its zone there, a little off as people draw it."""
     height, width = picture.shape[:2]
     (left, top), (right, bottom) = leaf.corners.min(0), leaf.corners.max(0)
     wide, high = right - left, bottom - top
@@ -106,15 +114,9 @@ def _keep(
     y0, y1 = max(top - above * high, 0), min(bottom + below * high, height)
     x, y = int(max(x0 - _AROUND[0] * wide, 0)), int(max(y0 - _AROUND[1] * high, 0))
     part = picture[y : int(y1 + _AROUND[1] * high) + 1, x : int(x1 + _AROUND[0] * wide) + 1]
-    scale = (part.shape[1], part.shape[0])
-    zone = Zone.rectangle(
-        (x0 - x) / scale[0], (y0 - y) / scale[1], (x1 - x) / scale[0], (y1 - y) / scale[1]
-    )
-    name = f"images/opened-{number:05d}.jpg"
-    quality = int(random.integers(75, 95))
-    cv2.imwrite(str(out / name), part, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    labels = {"kind": leaf.kind, "state": state}
-    return Row(image=name, zone=zone, group=leaf.group, split="train", labels=labels)
+    cv2.imwrite(str(path), part, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(75, 95))])
+    high, wide = part.shape[:2]
+    return Zone.rectangle((x0 - x) / wide, (y0 - y) / high, (x1 - x) / wide, (y1 - y) / high)
 
 
 if __name__ == "__main__":

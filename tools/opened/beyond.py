@@ -15,12 +15,12 @@ _DARK, _BRIGHT, _PLAIN = 0.3, 0.15, 0.15
 """Shares: a dark room, light outdoors, a wall; the rest is as it was photographed."""
 
 
-def through_doors(dataset: Dataset) -> list[Picture]:
+def through_doors(dataset: Dataset, split: str) -> list[Picture]:
     """Return what is seen through open doors, the middle of their zones, one of each `source`."""
     found = {}
     for row in dataset.rows:
         source = row.extra["source"]
-        if row.split != "train" or row.labels.get("state") != "open" or source in found:
+        if row.split != split or row.labels.get("state") != "open" or source in found:
             continue
         picture = cv2.imread(str(dataset.folder / row.image))
         height, width = picture.shape[:2]
@@ -35,10 +35,10 @@ def through_doors(dataset: Dataset) -> list[Picture]:
     return list(found.values())
 
 
-def without_doors(dataset: Dataset, prefix: str) -> list[Picture]:
+def without_doors(dataset: Dataset, split: str, prefix: str) -> list[Picture]:
     """Return whole pictures whose name begins so and that have no door."""
     doors = {row.image for row in dataset.rows if row.labels.get("kind") == "door"}
-    names = {r.image for r in dataset.rows if r.split == "train" and r.image.startswith(prefix)}
+    names = {r.image for r in dataset.rows if r.split == split and r.image.startswith(prefix)}
     return [cv2.imread(str(dataset.folder / name)) for name in sorted(names - doors)]
 
 

@@ -49,20 +49,20 @@ def box_corners(left: float, top: float, right: float, bottom: float) -> Corners
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
 
 
-def bare_leaves(dataset: Dataset) -> Iterator[Leaf]:
+def bare_leaves(dataset: Dataset, split: str) -> Iterator[Leaf]:
     """Yield leaves of a data set whose zones go around the leaf or the window itself."""
-    for row in _shut(dataset):
+    for row in _shut(dataset, split):
         yield from _found(_read(dataset, row), row, (0.0, 0.0, 0.0))
 
 
-def framed_leaves(dataset: Dataset) -> Iterator[Leaf]:
+def framed_leaves(dataset: Dataset, split: str) -> Iterator[Leaf]:
     """Yield leaves of a data set whose zones go around the frame, one of each `source`.
 
     Of the copies of one photograph the most upright is taken: those that were turned have black
     corners.
     """
     sources: dict[str, list[Row]] = {}
-    for row in _shut(dataset):
+    for row in _shut(dataset, split):
         sources.setdefault(row.extra["source"], []).append(row)
     for rows in sources.values():
         pictures = [_read(dataset, row) for row in rows]
@@ -70,8 +70,8 @@ def framed_leaves(dataset: Dataset) -> Iterator[Leaf]:
         yield from _found(pictures[best], rows[best], (0.08, 0.05, 0.01))
 
 
-def _shut(dataset: Dataset) -> Iterable[Row]:
-    return [r for r in dataset.rows if r.split == "train" and r.labels.get("state") == "closed"]
+def _shut(dataset: Dataset, split: str) -> Iterable[Row]:
+    return [r for r in dataset.rows if r.split == split and r.labels.get("state") == "closed"]
 
 
 def _found(picture: Picture, row: Row, inset: tuple[float, float, float]) -> Iterator[Leaf]:
