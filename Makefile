@@ -169,9 +169,10 @@ powercuts: $(VENV)/.dev
 
 # The starter: trained on the photographs of DATA, on drawn and on rendered rooms, shipped in the
 # package. Its private key is made anew each time and not kept: nothing else is signed with it.
-# Hours; what is finished stays in build/starter, and the same command goes on from there.
-# `make starter STARTER_SCENES=20 STARTER_ROOMS=10 STARTER_TRAIN="--epochs 1 --size 32"
-# STARTER_SHIP=` goes all the way in minutes and ships nothing.
+# Hours; what is finished stays in STARTER, and the same command goes on from there. What STARTER_*
+# say is not looked at again: other numbers need another folder.
+# `make starter STARTER=build/trial STARTER_SCENES=20 STARTER_ROOMS=10 STARTER_TRAIN="--epochs 1
+# --size 32" STARTER_SHIP=` goes all the way in minutes and ships nothing.
 DATA ?= ../shared/data
 STARTER := build/starter
 STARTER_SCENES ?= 3000
@@ -184,11 +185,11 @@ TEACHERS := $(addprefix teacher-,64-0 64-1 96-0 128-0)
 starter: $(STARTER)/run/metrics.json
 	$(STARTER_SHIP)
 
-$(STARTER)/eye/labels.csv: tools/labelled_by_eye.csv | $(VENV)/.dev
+$(STARTER)/eye/labels.csv: tools/labelled_by_eye.csv tools/labelled_by_eye.py | $(VENV)/.dev
 	rm -rf $(@D)
 	$(BIN)/python -m tools.labelled_by_eye $(DATA)/kinds $(@D)
 
-$(STARTER)/opened/labels.csv: $(STARTER)/eye/labels.csv
+$(STARTER)/opened/labels.csv: $(STARTER)/eye/labels.csv $(wildcard tools/opened/*.py)
 	rm -rf $(@D)
 	$(BIN)/python -m tools.opened $(@D) --doors $(DATA)/doors --kinds $(DATA)/kinds \
 	  --eye $(STARTER)/eye
@@ -219,7 +220,7 @@ $(STARTER)/run/metrics.json: train/starter_last.toml $(STARTER)/rooms/.made \
 
 # Three sizes: BEST, a run, and what is distilled from it on smaller crops of what the starter saw.
 BEST ?= train/starter
-sizes: $(STARTER)/scenes/labels.csv $(STARTER)/rooms/.made
+sizes: $(STARTER)/opened/labels.csv $(STARTER)/scenes/labels.csv $(STARTER)/rooms/.made
 	mkdir -p build/sizes
 	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
 	for size in 96 64; do \

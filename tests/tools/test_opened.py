@@ -99,13 +99,28 @@ def test_of_an_open_window_more_has_changed_than_of_one_ajar() -> None:
     assert np.mean(opened) > 1.3 * np.mean(ajar)
 
 
-def test_some_shut_windows_are_made_anew() -> None:
+def test_a_shut_window_is_painted_anew_and_shut() -> None:
     leaf = a_leaf("window")
-    shut = [
-        open_window(leaf, "closed", [leaf], [GREEN], np.random.default_rng(seed))
-        for seed in range(20)
-    ]
-    assert 0 < sum(np.array_equal(picture, leaf.picture) for picture in shut) < 20
+    for seed in range(12):
+        picture = open_window(leaf, "closed", [leaf], [GREEN], np.random.default_rng(seed))
+        assert not np.array_equal(picture, leaf.picture)
+        assert green(picture)[40:190, 60:140].mean() < 0.03
+
+
+def test_what_opens_away_stays_behind_the_wall() -> None:
+    leaf = a_leaf()
+    on_the_wall = np.ones(leaf.picture.shape[:2], bool)
+    left, top, right, bottom = map(int, BOX)
+    on_the_wall[top - 3 : bottom + 3, left - 3 : right + 3] = False
+    changes = []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        made = turn_leaf(leaf, 105, [np.full((60, 60, 3), 120, np.uint8)], random)
+        changed = np.abs(made.astype(int) - leaf.picture).max(-1) > 6
+        changes.append(int((changed & on_the_wall).sum()))
+    # Towards the camera it stands before the wall, and is seen there.
+    assert min(changes) == 0
+    assert 10 < sum(change == 0 for change in changes) < 40
 
 
 def test_daylight_is_bright() -> None:

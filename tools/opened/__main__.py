@@ -3,14 +3,15 @@
     python -m tools.opened build/starter/opened --doors DATA/doors --kinds DATA/kinds \
         --eye build/starter/eye
 
-Of each leaf that training photographs show shut, pictures are made in which it is shut, ajar and
-open: turned about its hinge, or slid, as a camera would see it; behind it are pieces of other
-photographs. Some shut leaves are painted anew too, and some have another leaf's face, so that
-neither the place nor what gives a made picture away says how it stands. `--eye` is what
+Of each leaf that the photographs of a split show shut, pictures are made in which it is shut,
+ajar and open: turned about its hinge, or slid, as a camera would see it; behind it are pieces of
+other photographs. Shut leaves are painted anew too, and in every state some have another leaf's
+face, so that traces of the painting say little of the state. `--eye` is what
 `tools.labelled_by_eye` writes. The same seed makes the same pictures.
 """
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,8 +30,11 @@ from transom.geometry import Zone
 _TIMES = {"framed": 1, "door": 3, "window": 2}
 """How often each leaf is made in all states: those of the web are more different."""
 _OTHERS_FACE = 0.4
+"""Of the doors, the share that get another door's face."""
 _AROUND = (0.3, 0.2)
-"""Of the photograph, what is kept around the zone, as shares of its width and height."""
+"""What is kept of the photograph at each side of the zone, as shares of the leaf's size."""
+_ROOMS = "images/dd"
+"""Names in `kinds` of pictures that show more than a thing: rooms and houses."""
 
 
 def main() -> None:
@@ -39,10 +43,15 @@ def main() -> None:
         prog="python -m tools.opened", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("out", type=Path, help="data set to write")
-    parser.add_argument("--doors", type=Path, required=True, help="photographs with their frames")
-    parser.add_argument("--kinds", type=Path, required=True, help="photographs to look at beyond")
+    parser.add_argument("--doors", type=Path, required=True, help="zones are around frames")
+    parser.add_argument(
+        "--kinds",
+        type=Path,
+        required=True,
+        help="photographs of which pieces are seen behind opened leaves",
+    )
     parser.add_argument("--eye", type=Path, required=True, help="photographs labelled by eye")
-    parser.add_argument("--split", default="train", help="of the photographs (train)")
+    parser.add_argument("--split", default="train", help="whose photographs are opened (train)")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     cv2.setNumThreads(1)
@@ -50,7 +59,7 @@ def main() -> None:
     framed = list(framed_leaves(doors, chosen.split))
     bare = list(bare_leaves(read_dataset(chosen.eye), chosen.split))
     beyond = through_doors(doors, chosen.split)
-    beyond += without_doors(read_dataset(chosen.kinds), chosen.split, "images/dd")
+    beyond += without_doors(read_dataset(chosen.kinds), chosen.split, _ROOMS)
     count = make(chosen.out, chosen.split, framed, bare, beyond, chosen.seed)
     print(f"{chosen.out}: {count} pictures of {len(framed) + len(bare)} leaves")
 
@@ -73,11 +82,11 @@ def make(
     todo += [(leaf, _TIMES[leaf.kind]) for leaf in bare]
     rows: list[Row] = []
     for number, (leaf, times) in enumerate(todo):
-        for turn, state in ((turn, state) for turn in range(times) for state in STATES):
-            random = np.random.default_rng((seed, number, turn, STATES.index(state)))
+        for again, state in itertools.product(range(times), STATES):
+            random = np.random.default_rng((seed, number, again, STATES.index(state)))
             picture = _draw(leaf, state, of_kind[leaf.kind], beyond, random)
             name = f"images/opened-{len(rows):05d}.jpg"
-            zone = _keep(out / name, leaf, picture, random)
+            zone = _write_part(out / name, leaf, picture, random)
             labels = {"kind": leaf.kind, "state": state}
             rows.append(Row(name, zone, leaf.group, split, labels))
     write_dataset(out, name="opened", tasks=scene_tasks(), rows=rows)
@@ -94,13 +103,11 @@ def _draw(
     if leaf.kind == "window":
         return open_window(leaf, state, alike, beyond, random)
     other = alike[random.integers(len(alike))] if random.random() < _OTHERS_FACE else None
-    if state == "closed" and other is None and random.random() < 0.5:
-        return leaf.picture
     degrees = {"closed": 0.0, "ajar": random.uniform(8, 58), "open": random.uniform(76, 112)}
     return turn_leaf(leaf, degrees[state], beyond, random, other=other)
 
 
-def _keep(path: Path, leaf: Leaf, picture: Picture, random: np.random.Generator) -> Zone:
+def _write_part(path: Path, leaf: Leaf, picture: Picture, random: np.random.Generator) -> Zone:
     """Write what is around the leaf, and return its zone there, a little off as people draw it."""
     height, width = picture.shape[:2]
     (left, top), (right, bottom) = leaf.corners.min(0), leaf.corners.max(0)
@@ -115,8 +122,8 @@ def _keep(path: Path, leaf: Leaf, picture: Picture, random: np.random.Generator)
     x, y = int(max(x0 - _AROUND[0] * wide, 0)), int(max(y0 - _AROUND[1] * high, 0))
     part = picture[y : int(y1 + _AROUND[1] * high) + 1, x : int(x1 + _AROUND[0] * wide) + 1]
     cv2.imwrite(str(path), part, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(75, 95))])
-    high, wide = part.shape[:2]
-    return Zone.rectangle((x0 - x) / wide, (y0 - y) / high, (x1 - x) / wide, (y1 - y) / high)
+    rows, columns = part.shape[:2]
+    return Zone.rectangle((x0 - x) / columns, (y0 - y) / rows, (x1 - x) / columns, (y1 - y) / rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tools.opened.leaves import Picture
+from tools.opened.leaves import Picture, read_picture
 from transom.dataset import Dataset
 
 Floats = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ def through_doors(dataset: Dataset, split: str) -> list[Picture]:
         source = row.extra["source"]
         if row.split != split or row.labels.get("state") != "open" or source in found:
             continue
-        picture = cv2.imread(str(dataset.folder / row.image))
+        picture = read_picture(dataset, row)
         height, width = picture.shape[:2]
         points = np.array(row.zone.points) * (width, height)
         (left, top), (right, bottom) = np.maximum(points.min(0), 0), points.max(0)
@@ -36,10 +36,14 @@ def through_doors(dataset: Dataset, split: str) -> list[Picture]:
 
 
 def without_doors(dataset: Dataset, split: str, prefix: str) -> list[Picture]:
-    """Return whole pictures whose name begins so and that have no door."""
+    """Return whole pictures whose names begin with `prefix` and that have no row of a door."""
     doors = {row.image for row in dataset.rows if row.labels.get("kind") == "door"}
-    names = {r.image for r in dataset.rows if r.split == split and r.image.startswith(prefix)}
-    return [cv2.imread(str(dataset.folder / name)) for name in sorted(names - doors)]
+    rows = {
+        row.image: row
+        for row in dataset.rows
+        if row.split == split and row.image.startswith(prefix) and row.image not in doors
+    }
+    return [read_picture(dataset, rows[image]) for image in sorted(rows)]
 
 
 def draw_beyond(

@@ -1,6 +1,6 @@
 """Leaves that are shut in photographs: what is opened, and where in the picture it is."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -13,11 +13,11 @@ Picture = npt.NDArray[np.uint8]
 Corners = npt.NDArray[np.float32]
 
 _LEAST_SIDES = {"door": (28, 80), "window": (40, 40)}
-"""Of a leaf, width and height, pixels."""
+"""Of a zone, least width and height, pixels."""
 _DOORS_ASPECT = (0.22, 0.85)
-"""Width by height; others are parts of doors, or doors seen from aside."""
+"""Width by height of a zone; others are parts of doors, or doors seen from aside."""
 _RIM = 4
-"""Pixels that a leaf must keep from the picture's sides, so that its frame is seen."""
+"""Pixels that a zone must keep from the picture's left and right, so that its frame is seen."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def box_corners(left: float, top: float, right: float, bottom: float) -> Corners
 def bare_leaves(dataset: Dataset, split: str) -> Iterator[Leaf]:
     """Yield leaves of a data set whose zones go around the leaf or the window itself."""
     for row in _shut(dataset, split):
-        yield from _found(_read(dataset, row), row, (0.0, 0.0, 0.0))
+        if leaf := _found(read_picture(dataset, row), row, (0.0, 0.0, 0.0)):
+            yield leaf
 
 
 def framed_leaves(dataset: Dataset, split: str) -> Iterator[Leaf]:
@@ -65,17 +66,18 @@ def framed_leaves(dataset: Dataset, split: str) -> Iterator[Leaf]:
     for row in _shut(dataset, split):
         sources.setdefault(row.extra["source"], []).append(row)
     for rows in sources.values():
-        pictures = [_read(dataset, row) for row in rows]
+        pictures = [read_picture(dataset, row) for row in rows]
         best = int(np.argmax([_darkest_corner(picture) for picture in pictures]))
-        yield from _found(pictures[best], rows[best], (0.08, 0.05, 0.01))
+        if leaf := _found(pictures[best], rows[best], (0.08, 0.05, 0.01)):
+            yield leaf
 
 
-def _shut(dataset: Dataset, split: str) -> Iterable[Row]:
+def _shut(dataset: Dataset, split: str) -> list[Row]:
     return [r for r in dataset.rows if r.split == split and r.labels.get("state") == "closed"]
 
 
-def _found(picture: Picture, row: Row, inset: tuple[float, float, float]) -> Iterator[Leaf]:
-    """Yield the leaf of a row if it can be used; `inset` are shares: sides, top, bottom."""
+def _found(picture: Picture, row: Row, inset: tuple[float, float, float]) -> Leaf | None:
+    """Return the leaf of a row if it can be used; `inset` are shares: sides, top, bottom."""
     height, width = picture.shape[:2]
     points = np.array(row.zone.points) * (width, height)
     (left, top), (right, bottom) = points.min(0), points.max(0)
@@ -83,17 +85,18 @@ def _found(picture: Picture, row: Row, inset: tuple[float, float, float]) -> Ite
     kind = row.labels["kind"]
     least_wide, least_high = _LEAST_SIDES[kind]
     if wide < least_wide or high < least_high or left < _RIM or right > width - _RIM or top < 1:
-        return
+        return None
     if kind == "door" and not _DOORS_ASPECT[0] < wide / high < _DOORS_ASPECT[1]:
-        return
+        return None
     sides, above, below = inset
     corners = box_corners(
         left + sides * wide, top + above * high, right - sides * wide, bottom - below * high
     )
-    yield Leaf(picture, corners, kind, row.group_key)
+    return Leaf(picture, corners, kind, row.group_key)
 
 
-def _read(dataset: Dataset, row: Row) -> Picture:
+def read_picture(dataset: Dataset, row: Row) -> Picture:
+    """Return the picture of a row, (H, W, 3) uint8, BGR; the program ends if it cannot be read."""
     picture = cv2.imread(str(dataset.folder / row.image))
     if picture is None:
         raise SystemExit(f"{dataset.folder / row.image}: is no picture that can be read")

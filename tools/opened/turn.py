@@ -18,6 +18,9 @@ Colour = npt.NDArray[np.float64]
 _FINER = 2
 """Everything is drawn so many times as large, and made smaller at the end: smooth edges."""
 _FRAME_PX = 9
+"""Side of the square by which a leaf is widened to find its frame's colour, picture pixels."""
+_LEAST_AWAY = 1.3
+"""Of the camera, in widths of the leaf: beyond its swing."""
 
 
 class Wall:
@@ -40,10 +43,13 @@ class Wall:
         middle = np.linalg.inv(self._to_picture) @ (*centre, 1.0)
         self._x = float(np.clip(middle[0] / middle[2] + random.normal(0, 0.3), -2.5, 3.5))
         self._y = self.height * random.uniform(0.2, 0.6)
-        self._away = self.height * random.uniform(0.9, 2.2)
+        self._away = max(self.height, _LEAST_AWAY) * random.uniform(0.9, 2.2)
 
     def project(self, points: Points) -> Corners:
-        """Return where the camera sees points, (N, 2) float32 pixels."""
+        """Return where the camera sees points, (N, 2) float32 pixels.
+
+        What is nearer to it than 0.15 of its distance from the wall is put there.
+        """
         x, y, z = np.asarray(points, np.float64).T
         scale = self._away / np.maximum(self._away + z, 0.15 * self._away)
         plane = np.stack(
@@ -65,8 +71,8 @@ def turn_leaf(
 ) -> Picture:
     """Return the leaf's picture with the leaf turned, or with another's leaf in its place.
 
-    At 0 degrees it is shut all the same: what gives a drawn picture away then says nothing of
-    its state.
+    At 0 degrees the shut leaf is painted anew, so that traces of the painting do not say that it
+    is open.
 
     Args:
         leaf: What is turned.
@@ -76,6 +82,9 @@ def turn_leaf(
         other: Whose face is put there instead.
         hinge: `left` or `right`; drawn if empty.
         is_day: Daylight is behind the leaf.
+
+    Returns:
+        (H, W, 3) uint8, BGR, as large as the leaf's picture.
     """
     height, width = leaf.picture.shape[:2]
     size = (width * _FINER, height * _FINER)
@@ -88,7 +97,7 @@ def turn_leaf(
     )
     _draw_reveal(layer, wall, _colour_around(picture, hole), random)
     soft = _soft(hole, 0.5)
-    opened = (picture * (1 - soft) + layer * soft).astype(np.uint8)
+    opened = _seen_through(picture, layer, soft)
     drawn = _with_leaf(opened, soft, leaf, other or leaf, wall, degrees, hinge, random)
     smaller = cv2.resize(
         np.clip(drawn, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_AREA
@@ -148,7 +157,7 @@ def _with_leaf(
     hinge: str,
     random: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
-    """Return the picture with the face of `shown` where the turned leaf is, (H, W, 3)."""
+    """Return `opened` with the face of `shown` where the turned leaf is, as large, 0 to 255."""
     is_left = hinge == "left" if hinge else random.random() < 0.5
     turn = np.radians(degrees) * (1 if random.random() < 0.6 else -1)
     ends = _ends(turn, is_left, 0.0 if degrees else random.uniform(0.0, 0.006))
@@ -157,7 +166,9 @@ def _with_leaf(
     if degrees:
         edge = _edge(ends, turn, is_left, wall.height * random.uniform(0.015, 0.025))
         colour = usual * light * random.uniform(0.4, 1.4)
-        _fill(opened, wall.project(_upright(*edge, wall.height)), colour)
+        edged = opened.copy()
+        _fill(edged, wall.project(_upright(*edge, wall.height)), colour)
+        opened = _seen_through(opened, edged, soft) if turn > 0 else edged
     source, corners = shown.picture, shown.corners
     if shown is not leaf:  # lit as this place is
         lit = (_usual(leaf).mean() + 1) / (usual.mean() + 1)
@@ -175,11 +186,18 @@ def _with_leaf(
     )
     shade = np.linspace(*random.uniform(0.75, 1.1, 2), size[0])[None, :, None] if degrees else 1.0
     where = _soft(_mask(size, face), 0.4)
+    if turn > 0:  # behind the wall
+        where = where * soft
     drawn = opened.astype(np.float32)
     if degrees and random.random() < 0.7:
         shadow = cv2.GaussianBlur(where, (0, 0), _FINER * random.uniform(2.0, 6.0))[..., None]
         drawn *= 1 - random.uniform(0.1, 0.5) * shadow * soft
     return np.asarray(drawn * (1 - where) + warped * (light * shade) * where, np.float64)
+
+
+def _seen_through(picture: Picture, behind: Picture, hole: npt.NDArray[np.float32]) -> Picture:
+    """Return a picture with what is behind the wall in its hole."""
+    return np.asarray(picture * (1 - hole) + behind * hole, np.uint8)
 
 
 def _usual(leaf: Leaf) -> Colour:

@@ -6,14 +6,16 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from tools.opened.beyond import draw_beyond
+from tools.opened.beyond import Floats, draw_beyond
 from tools.opened.leaves import Leaf, Picture, box_corners
 from tools.opened.turn import turn_leaf
 
 _PARTS = {"all": 0.3, "left": 0.25, "right": 0.25, "lower": 0.2}
 """Which part of a window its sash is, and how often."""
-_BRIGHT = 130.0
+_DAYLIGHT_FROM = 130.0
 """Grey level from which daylight is behind a pane: it is seen from inside."""
+_OTHERS_FACE = 0.3
+"""Of the sashes that are turned or stay, the share that get another window's face."""
 _SLIDES = 0.4
 """Of the sashes at one side, how many slide."""
 
@@ -25,25 +27,18 @@ def open_window(
     beyond: Sequence[Picture],
     random: np.random.Generator,
 ) -> Picture:
-    """Return a window's picture with a sash in a state, or as it was photographed."""
-    if state == "closed" and random.random() < 0.5:
-        return leaf.picture
-    is_day = float(np.median(_face(leaf))) > _BRIGHT and random.random() < 0.8
+    """Return a window's picture, (H, W, 3) uint8, with a sash in a state."""
+    is_day = float(np.median(_face(leaf))) > _DAYLIGHT_FROM and random.random() < 0.8
     part = str(random.choice(list(_PARTS), p=list(_PARTS.values())))
     sash = _sash(leaf, part, random)
-    other = others[random.integers(len(others))]
-    if state == "closed":
-        is_other = random.random() < 0.5
-        return turn_leaf(sash, 0.0, beyond, random, other=other if is_other else None)
-    if part == "lower" or (part != "all" and random.random() < _SLIDES):
+    slides = part == "lower" or (part != "all" and random.random() < _SLIDES)
+    if slides and state != "closed":
         share = random.uniform(0.08, 0.38) if state == "ajar" else random.uniform(0.6, 0.97)
         return _slid(sash, part, share, beyond, random, is_day=is_day)
-    degrees = random.uniform(10, 50) if state == "ajar" else random.uniform(65, 115)
-    is_other = random.random() < 0.15
-    hinge = "" if part == "all" else part
-    return turn_leaf(
-        sash, degrees, beyond, random, other=other if is_other else None, hinge=hinge, is_day=is_day
-    )
+    degrees = {"closed": 0.0, "ajar": random.uniform(10, 50), "open": random.uniform(65, 115)}
+    other = others[random.integers(len(others))] if random.random() < _OTHERS_FACE else None
+    hinge = part if part in ("left", "right") else ""
+    return turn_leaf(sash, degrees[state], beyond, random, other=other, hinge=hinge, is_day=is_day)
 
 
 def _face(leaf: Leaf) -> Picture:
@@ -101,13 +96,18 @@ def _slid(
 
 def _seen(
     face: Picture, beyond: Sequence[Picture], random: np.random.Generator, *, is_day: bool
-) -> np.ndarray:
-    """Return what is seen through the opened part: another place, or the same without a pane."""
+) -> Floats:
+    """Return what is seen through the opened part: another place, or the same without a pane.
+
+    (H, W, 3) float32 as large as `face`, not yet cut to 0 to 255.
+    """
     size = (face.shape[1], face.shape[0])
     if random.random() < 0.75:
         return draw_beyond(beyond, size, random, is_day=is_day)
-    clear = (face - float(face.min())) * (random.uniform(0.8, 1.6) * random.uniform(0.5, 1.2))
-    return cv2.GaussianBlur(clear, (0, 0), 0.04 * max(size))
+    clear = (face.astype(np.float32) - float(face.min())) * (
+        random.uniform(0.8, 1.6) * random.uniform(0.5, 1.2)
+    )
+    return np.asarray(cv2.GaussianBlur(clear, (0, 0), 0.04 * max(size)), np.float32)
 
 
 def _draw_rail(face: Picture, part: str, random: np.random.Generator) -> None:
