@@ -225,7 +225,7 @@ sizes: $(STARTER)/opened/labels.csv $(STARTER)/scenes/labels.csv $(STARTER)/room
 	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
 	for size in 96 64; do \
 	  $(BIN)/transom train $(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --start $(BEST) \
-	    --teacher $(BEST) --size $$size --recipe train/starter_last.toml \
+	    --teacher $(BEST) --recipe train/starter_last.toml --size $$size --epochs 2 \
 	    --out build/sizes/run-$$size || exit 1; \
 	done
 	for size in pi5=$(BEST) pi4=build/sizes/run-96 pi-zero-2=build/sizes/run-64; do \

@@ -2,11 +2,12 @@ r"""How often does somebody who looks at the same crops say what the labels say?
 
     python -m benchmarks.reader                     # judges benchmarks/reader_answers.csv
     python -m benchmarks.reader --sheets FOLDER     # sheet_00.png, ...: numbered crops, shuffled
+    python -m benchmarks.reader --data build/starter/eye --answers benchmarks/reader_answers_eye.csv
 
-The crops are those of the `val` rows of `doors` that have a `state`, with the starter's margin, but
+The crops are those of the `val` rows of `--data` that have a `state`, with the starter's margin, but
 of 240 pixels. A reader sees no label, no file name and no answer of a network, and cannot say
-*unknown*. The two whose answers are kept are a vision-language model, asked twice, in another order
-of the sheets. Told are how often each, and the starter, say what the label says, and how often they
+*unknown*. The two whose answers on `doors` are kept are a vision-language model, asked twice, in another order
+of the sheets; the one whose answers on `eye` are did not label it. Told are how often each, and the starter, say what the label says, and how often they
 agree with each other, with 95 % intervals over groups. Where readers and labels differ, no network
 can be right for both.
 """
@@ -99,19 +100,19 @@ def judge(fine: Corpus, fed: Corpus, path: Path) -> None:
 def main() -> None:
     """Write sheets, or judge what readers said of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/doors"))
     parser.add_argument(
         "--answers", type=Path, default=ANSWERS, help="number and a column a reader"
     )
     parser.add_argument("--sheets", type=Path, help="write the sheets into this folder instead")
     arguments = parser.parse_args()
     asked = load_predictor("starter").input
-    doors = [arguments.data / "doors"]
-    fine = load_corpus(doors, size=SIZE, margin=asked.margin, steps=asked.preprocess).split("val")
+    rows = [arguments.data]
+    fine = load_corpus(rows, size=SIZE, margin=asked.margin, steps=asked.preprocess).split("val")
     if arguments.sheets is not None:
         write_sheets(fine, arguments.sheets)
         return
-    fed = load_corpus(doors, size=asked.size, margin=asked.margin, steps=asked.preprocess)
+    fed = load_corpus(rows, size=asked.size, margin=asked.margin, steps=asked.preprocess)
     judge(fine, fed.split("val"), arguments.answers)
 
 
