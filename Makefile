@@ -213,10 +213,14 @@ $(STARTER)/first/metrics.json: train/starter_first.toml $(STARTER)/scenes/labels
     $(STARTER)/opened/labels.csv
 	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes --start none --recipe $<)
 
-$(STARTER)/run/metrics.json: train/starter_last.toml $(STARTER)/rooms/.made \
+$(STARTER)/second/metrics.json: train/starter_second.toml $(STARTER)/rooms/.made \
     $(foreach run,first $(TEACHERS),$(STARTER)/$(run)/metrics.json)
 	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --recipe $< \
 	  --start $(STARTER)/first $(foreach run,first $(TEACHERS),--teacher $(STARTER)/$(run)))
+
+$(STARTER)/run/metrics.json: train/starter_last.toml $(STARTER)/second/metrics.json
+	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --recipe $< \
+	  --start $(STARTER)/second)
 
 # Three sizes: BEST, a run, and what is distilled from it on smaller crops of what the starter saw.
 BEST ?= train/starter
@@ -225,12 +229,13 @@ sizes: $(STARTER)/opened/labels.csv $(STARTER)/scenes/labels.csv $(STARTER)/room
 	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
 	for size in 96 64; do \
 	  $(BIN)/transom train $(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --start $(BEST) \
-	    --teacher $(BEST) --recipe train/starter_last.toml --size $$size --epochs 2 \
+	    --teacher $(BEST) --recipe train/starter_second.toml --size $$size --epochs 2 \
 	    --out build/sizes/run-$$size || exit 1; \
 	done
 	for size in pi5=$(BEST) pi4=build/sizes/run-96 pi-zero-2=build/sizes/run-64; do \
 	  $(BIN)/transom export $${size#*=} --out build/sizes/$${size%%=*}.bundle --name $${size%%=*} \
-	    --key build/sizes/home.pem --data $(DATA)/doors --data $(DATA)/kinds || exit 1; \
+	    --key build/sizes/home.pem $(foreach set,$(DATA)/doors $(DATA)/kinds $(STARTER)/eye,--data $(set)) \
+	    || exit 1; \
 	done
 	$(BIN)/python benchmarks/sizes.py build/sizes/*.bundle
 
