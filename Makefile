@@ -194,6 +194,9 @@ $(STARTER)/opened/labels.csv: $(STARTER)/eye/labels.csv $(wildcard tools/opened/
 	$(BIN)/python -m tools.opened $(@D) --doors $(DATA)/doors --kinds $(DATA)/kinds \
 	  --eye $(STARTER)/eye
 
+$(STARTER)/beside/labels.csv: $(STARTER)/eye/labels.csv tools/beside.py
+	$(BIN)/python -m tools.beside $(@D) --kinds $(DATA)/kinds --eye $(STARTER)/eye
+
 $(STARTER)/scenes/labels.csv: | $(VENV)/.dev
 	rm -rf $(@D) && mkdir -p $(STARTER)
 	$(BIN)/transom data generate $(@D) --groups $(STARTER_SCENES) --pictures 3 --seed 9001
@@ -218,9 +221,10 @@ $(STARTER)/second/metrics.json: train/starter_second.toml $(STARTER)/rooms/.made
 	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --recipe $< \
 	  --start $(STARTER)/first $(foreach run,first $(TEACHERS),--teacher $(STARTER)/$(run)))
 
-$(STARTER)/run/metrics.json: train/starter_last.toml $(STARTER)/second/metrics.json
-	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --recipe $< \
-	  --start $(STARTER)/second)
+$(STARTER)/run/metrics.json: train/starter_last.toml $(STARTER)/second/metrics.json \
+    $(STARTER)/beside/labels.csv
+	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/beside $(STARTER)/scenes $(STARTER)/rooms \
+	  --recipe $< --start $(STARTER)/second)
 
 # Three sizes: BEST, a run, and what is distilled from it on smaller crops of what the starter saw.
 BEST ?= train/starter

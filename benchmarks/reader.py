@@ -2,14 +2,15 @@ r"""How often does somebody who looks at the same crops say what the labels say?
 
     python -m benchmarks.reader                     # judges benchmarks/reader_answers.csv
     python -m benchmarks.reader --sheets FOLDER     # sheet_00.png, ...: numbered crops, shuffled
-    python -m benchmarks.reader --data build/starter/eye --answers benchmarks/reader_answers_eye.csv
+    python -m benchmarks.reader --data build/starter/eye \
+        --answers benchmarks/reader_answers_eye.csv
 
-The crops are those of the `val` rows of `--data` that have a `state`, with the starter's margin, but
-of 240 pixels. A reader sees no label, no file name and no answer of a network, and cannot say
-*unknown*. The two whose answers on `doors` are kept are a vision-language model, asked twice, in another order
-of the sheets; the one whose answers on `eye` are did not label it. Told are how often each, and the starter, say what the label says, and how often they
-agree with each other, with 95 % intervals over groups. Where readers and labels differ, no network
-can be right for both.
+The crops are those of the `val` rows of `--data` that have a `state`, with the starter's margin,
+but of 240 pixels. A reader sees no label, no file name and no answer of a network, and cannot say
+*unknown*. The two whose answers on `doors` are kept are a vision-language model, asked twice, in
+another order of the sheets; the one whose answers on `eye` are kept did not label it. Told are how
+often each, and the starter, say what the label says, and how often they agree with each other, with
+95 % intervals over groups. Where readers and labels differ, no network can be right for both.
 """
 
 import argparse
