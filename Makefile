@@ -228,12 +228,13 @@ $(STARTER)/run/metrics.json: train/starter_last.toml $(STARTER)/second/metrics.j
 
 # Three sizes: BEST, a run, and what is distilled from it on smaller crops of what the starter saw.
 BEST ?= train/starter
-sizes: $(STARTER)/opened/labels.csv $(STARTER)/scenes/labels.csv $(STARTER)/rooms/.made
+sizes: $(STARTER)/opened/labels.csv $(STARTER)/beside/labels.csv $(STARTER)/scenes/labels.csv \
+    $(STARTER)/rooms/.made
 	mkdir -p build/sizes
 	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
 	for size in 96 64; do \
-	  $(BIN)/transom train $(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --start $(BEST) \
-	    --teacher $(BEST) --recipe train/starter_second.toml --size $$size --epochs 2 \
+	  $(BIN)/transom train $(PHOTOGRAPHS) $(STARTER)/beside $(STARTER)/scenes $(STARTER)/rooms \
+	    --start $(BEST) --teacher $(BEST) --recipe train/starter_last.toml --size $$size \
 	    --out build/sizes/run-$$size || exit 1; \
 	done
 	for size in pi5=$(BEST) pi4=build/sizes/run-96 pi-zero-2=build/sizes/run-64; do \

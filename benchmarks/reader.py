@@ -8,9 +8,10 @@ r"""How often does somebody who looks at the same crops say what the labels say?
 The crops are those of the `val` rows of `--data` that have a `state`, with the starter's margin,
 but of 240 pixels. A reader sees no label, no file name and no answer of a network, and cannot say
 *unknown*. The two whose answers on `doors` are kept are a vision-language model, asked twice, in
-another order of the sheets; the one whose answers on `eye` are kept did not label it. Told are how
-often each, and the starter, say what the label says, and how often they agree with each other, with
-95 % intervals over groups. Where readers and labels differ, no network can be right for both.
+another order of the sheets; on `eye`, which it labelled by whole pictures, it was asked once. Told
+are how often each, and the starter, say what the label says, and how often they agree with each
+other, with 95 % intervals over groups. Where readers and labels differ, no network can be right for
+both.
 """
 
 import argparse
@@ -77,6 +78,11 @@ def judge(fine: Corpus, fed: Corpus, path: Path) -> None:
     targets = fine.targets[order, fine.tasks.names.index(TASK)]
     groups = group_indices(fine.groups)[order]
     answers = read_answers(path, states)
+    if (count := len(next(iter(answers.values())))) != len(order):
+        raise SystemExit(
+            f"{path}: has {count} answers, the data set {len(order)} crops; "
+            "give --answers that belong to --data"
+        )
     logits = ask_crops(load_predictor("starter"), np.asarray(fed.crops)).logits[TASK]
     answers["starter"] = logits.argmax(1)[order]
     closed = states.index("closed")
@@ -101,19 +107,21 @@ def judge(fine: Corpus, fed: Corpus, path: Path) -> None:
 def main() -> None:
     """Write sheets, or judge what readers said of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/doors"))
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data/doors"), help="its val rows are judged"
+    )
     parser.add_argument(
         "--answers", type=Path, default=ANSWERS, help="number and a column a reader"
     )
     parser.add_argument("--sheets", type=Path, help="write the sheets into this folder instead")
     arguments = parser.parse_args()
     asked = load_predictor("starter").input
-    rows = [arguments.data]
-    fine = load_corpus(rows, size=SIZE, margin=asked.margin, steps=asked.preprocess).split("val")
+    folders = [arguments.data]
+    fine = load_corpus(folders, size=SIZE, margin=asked.margin, steps=asked.preprocess).split("val")
     if arguments.sheets is not None:
         write_sheets(fine, arguments.sheets)
         return
-    fed = load_corpus(rows, size=asked.size, margin=asked.margin, steps=asked.preprocess)
+    fed = load_corpus(folders, size=asked.size, margin=asked.margin, steps=asked.preprocess)
     judge(fine, fed.split("val"), arguments.answers)
 
 

@@ -1,11 +1,10 @@
 """Pieces of photographs that are neither door nor window: walls, furniture, sky, people, trees.
 
-    python -m tools.beside build/starter/beside --kinds ../shared/data/kinds --eye build/starter/eye
+    python -m tools.beside build/starter/beside --kinds DATA/kinds --eye build/starter/eye
 
-Of each photograph of `kinds` that was looked through for windows and doors (see
-`tools.labelled_by_eye`) or shows other things, zones are drawn by chance that touch nothing which
-has a row; their kind is `other`. A shut door that nobody gave a row may be among them, seldom. The
-same seed draws the same zones; each stays in its picture's group and split.
+Of each photograph of `kinds` zones are drawn by chance that touch nothing which has a row there or
+in `labelled_by_eye.csv`; their kind is `other`. A door or window that nobody gave a row may be
+among them, seldom. The same seed draws the same zones; each stays in its picture's group and split.
 """
 
 import argparse

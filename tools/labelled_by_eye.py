@@ -1,6 +1,6 @@
 """Real windows and web doors with a state: labels by eye on photographs that others made.
 
-    python -m tools.labelled_by_eye ../shared/data/kinds build/starter/eye
+    python -m tools.labelled_by_eye DATA/kinds build/starter/eye
 
 The photographs of `kinds` show curtains where they say window, and say of no door how it stands.
 `labelled_by_eye.csv`, beside this file, says of windows and doors in some of them where they are
