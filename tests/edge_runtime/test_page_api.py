@@ -33,6 +33,7 @@ from tests.edge_runtime.conftest import PlayListCamera
 from tests.edge_runtime.page import CONFIGURATION, Client, ServedDaemon
 from tests.edge_runtime.test_daemon import AJAR, CLOSED, OPEN
 from tests.faults.proof import Proof
+from transom.atomic import write_file
 from transom.bundle import Bundle, read_bundle
 from transom.config import PageConfig, load_config
 from transom.crop import Image
@@ -734,7 +735,7 @@ def test_a_certificate_without_its_key_is_told_once_and_shown_when_they_fit(
         wait_for(lambda: "must be a certificate and its unencrypted key" in caplog.text, 10.0)
         assert str(files.server_key) in caplog.text
         assert server.process_id is None
-        files.server_key.write_bytes(key)
+        write_file(files.server_key, key)  # whole: half of it would be told as another mistake
         wait_for(lambda: "page is served address=https://" in caplog.text, 10.0)
         wait_for(lambda: server.process_id is not None, 10.0)
     assert caplog.text.count("page is not served") == 1
