@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train.scenes.dataset import scene_tasks
-from transom.dataset import Row, read_dataset, write_dataset
+from tools.linked import write_linked
+from transom.dataset import Row, read_dataset
 from transom.geometry import Zone
 
 _EACH, _TRIES = 2, 20
@@ -38,10 +38,7 @@ def main() -> None:
     chosen = parser.parse_args()
     rows = read_dataset(chosen.kinds).rows + read_dataset(chosen.eye).rows
     found = beside(rows, chosen.seed)
-    write_dataset(chosen.out, name="beside", tasks=scene_tasks(), rows=found)
-    images = chosen.out / "images"
-    images.unlink(missing_ok=True)
-    images.symlink_to((chosen.kinds / "images").resolve())
+    write_linked(chosen.out, "beside", found, chosen.kinds)
     print(f"{chosen.out}: {len(found)} zones")
 
 

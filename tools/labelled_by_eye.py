@@ -12,8 +12,9 @@ import argparse
 import csv
 from pathlib import Path
 
+from tools.linked import write_linked
 from train.scenes.dataset import scene_tasks
-from transom.dataset import Row, read_dataset, write_dataset
+from transom.dataset import Row, read_dataset
 from transom.errors import DatasetError
 from transom.geometry import Zone
 
@@ -54,10 +55,7 @@ def label(kinds: Path, out: Path, labels: Path) -> None:
         )
         for line in lines
     ]
-    write_dataset(out, name="eye", tasks=tasks, rows=rows)
-    images = out / "images"
-    images.unlink(missing_ok=True)
-    images.symlink_to((kinds / "images").resolve())
+    write_linked(out, "eye", rows, kinds)
 
 
 if __name__ == "__main__":
