@@ -38,6 +38,7 @@ _BORDER = _FAR + _HALF
 _ZONE_GROWTH_PX = 4
 _LEAST_CORNER = 0.01  # of the strongest one
 _LEAST_EDGES = 2.0  # mean around a place; less may be noise
+_LEAST_SPREAD = 1.0  # standard deviation around it; a smooth ramp looks alike everywhere
 _LEAST_LEFT = 0.5
 _REGROWTH = 1.05
 _LOST_CONTRAST = 0.3
@@ -141,7 +142,11 @@ class Reference:
             (point, _patch(look.edges, point))
             for point in (() if found is None else found.reshape(-1, 2).round())
         ]
-        kept = [(point, patch) for point, patch in around if patch.mean() >= _LEAST_EDGES]
+        kept = [
+            (point, patch)
+            for point, patch in around
+            if patch.mean() >= _LEAST_EDGES and patch.std() >= _LEAST_SPREAD
+        ]
         points = np.array([point for point, _ in kept], np.float32).reshape(-1, 2)
         side = 2 * _HALF + 1
         return cls(

@@ -101,6 +101,14 @@ def opened(served: ServedDaemon, look: Callable[..., Page], **more: Any) -> Page
     return look(f"http://127.0.0.1:{served.server.port}/#{served.token}", **more)
 
 
+def picture_box(page: Page) -> dict[str, float]:
+    """Return where the camera's picture is in the window, pixels, once it is there."""
+    expect(page.locator(".view img")).to_be_visible()  # before it, its place is less high
+    box = page.locator(".view").bounding_box()
+    assert box is not None
+    return dict(box)
+
+
 def is_too_wide(page: Page) -> bool:
     width = page.locator("html").evaluate("element => element.scrollWidth")
     return bool(width > page.viewport_size["width"])  # type: ignore[index]
@@ -163,9 +171,8 @@ def test_without_the_token_the_page_asks_for_it_and_shows_nothing(
 
 def drag(page: Page, corner: int, to: tuple[float, float]) -> None:
     """Drag a corner of the chosen zone to a place in the picture, in fractions of it."""
-    box = page.locator(".view").bounding_box()
+    box = picture_box(page)
     at = page.locator(f"[data-corner='{corner}']").bounding_box()
-    assert box is not None
     assert at is not None
     page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
     page.mouse.down()
@@ -212,9 +219,8 @@ def test_on_a_phone_a_finger_drags_a_corner_and_a_whole_zone_and_the_page_stays_
     page = opened(served, look, size=PHONE, has_touch=True, is_mobile=True)
     before = load_config(served.config_file).cameras[0].zones[0].polygon
     page.get_by_role("button", name="Draw zones").click()
-    box = page.locator(".view").bounding_box()
+    box = picture_box(page)
     at = page.locator("[data-corner='2']").bounding_box()
-    assert box is not None
     assert at is not None
     corner = (at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
     drag_by_touch(page, corner, (corner[0] + 0.1 * box["width"], corner[1] - 0.2 * box["height"]))
