@@ -181,7 +181,7 @@ STARTER_TRAIN ?=
 STARTER_SHIP ?= $(BIN)/python tools/ship_starter.py $(STARTER)/run
 PHOTOGRAPHS = $(DATA)/doors $(DATA)/kinds $(STARTER)/eye $(STARTER)/opened
 TRAIN = rm -rf $(@D) && $(BIN)/transom train --out $(@D) $(1) $(STARTER_TRAIN)
-TEACHERS := $(addprefix teacher-,64-0 64-1 96-0 128-0)
+TEACHERS := $(patsubst %,$(STARTER)/teacher-%,96-0 112-0 128-0 128-1 128-2)
 starter: $(STARTER)/run/metrics.json
 	$(STARTER_SHIP)
 
@@ -212,19 +212,10 @@ $(STARTER)/teacher-%/metrics.json: train/starter_teacher.toml $(STARTER)/opened/
 	$(call TRAIN,$(PHOTOGRAPHS) --start none --recipe $< \
 	  --size $(word 1,$(subst -, ,$*)) --seed $(word 2,$(subst -, ,$*)))
 
-$(STARTER)/first/metrics.json: train/starter_first.toml $(STARTER)/scenes/labels.csv \
-    $(STARTER)/opened/labels.csv
-	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes --start none --recipe $<)
-
-$(STARTER)/second/metrics.json: train/starter_second.toml $(STARTER)/rooms/.made \
-    $(foreach run,first $(TEACHERS),$(STARTER)/$(run)/metrics.json)
-	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/scenes $(STARTER)/rooms --recipe $< \
-	  --start $(STARTER)/first $(foreach run,first $(TEACHERS),--teacher $(STARTER)/$(run)))
-
-$(STARTER)/run/metrics.json: train/starter_last.toml $(STARTER)/second/metrics.json \
-    $(STARTER)/beside/labels.csv
+$(STARTER)/run/metrics.json: train/starter_student.toml $(STARTER)/scenes/labels.csv \
+    $(STARTER)/rooms/.made $(STARTER)/beside/labels.csv $(TEACHERS:=/metrics.json)
 	$(call TRAIN,$(PHOTOGRAPHS) $(STARTER)/beside $(STARTER)/scenes $(STARTER)/rooms \
-	  --recipe $< --start $(STARTER)/second)
+	  --recipe $< --start $(STARTER)/teacher-96-0 $(addprefix --teacher ,$(TEACHERS)))
 
 # Three sizes: BEST, a run, and what is distilled from it on smaller crops of what the starter saw.
 BEST ?= train/starter
@@ -234,7 +225,8 @@ sizes: $(STARTER)/opened/labels.csv $(STARTER)/beside/labels.csv $(STARTER)/scen
 	test -f build/sizes/home.pem || $(BIN)/transom keys new build/sizes/home.pem
 	for size in 96 64; do \
 	  $(BIN)/transom train $(PHOTOGRAPHS) $(STARTER)/beside $(STARTER)/scenes $(STARTER)/rooms \
-	    --start $(BEST) --teacher $(BEST) --recipe train/starter_last.toml --size $$size \
+	    --start $(BEST) --teacher $(BEST) --recipe train/starter_student.toml --epochs 3 \
+	    --set learning_rate=0.0005 --set 'distill.datasets=[]' --size $$size \
 	    --out build/sizes/run-$$size || exit 1; \
 	done
 	for size in pi5=$(BEST) pi4=build/sizes/run-96 pi-zero-2=build/sizes/run-64; do \

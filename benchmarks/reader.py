@@ -71,8 +71,15 @@ def told(right: npt.NDArray[np.bool_], groups: Ints) -> str:
     return f"{right.mean():.1%} ({low:.1%} to {high:.1%})"
 
 
-def judge(fine: Corpus, fed: Corpus, path: Path) -> None:
-    """Print how readers and the starter stand to the labels, and to each other."""
+def judge(fine: Corpus, fed: Corpus, path: Path, without: frozenset[str]) -> None:
+    """Print how readers and the starter stand to the labels, and to each other.
+
+    Args:
+        fine: The crops as readers see them.
+        fed: The same crops as the starter is fed them.
+        path: What readers answered.
+        without: Names of groups that are left out.
+    """
     order = shuffled(fine)
     states = fine.tasks[TASK].classes
     targets = fine.targets[order, fine.tasks.names.index(TASK)]
@@ -85,8 +92,11 @@ def judge(fine: Corpus, fed: Corpus, path: Path) -> None:
         )
     logits = ask_crops(load_predictor("starter"), np.asarray(fed.crops)).logits[TASK]
     answers["starter"] = logits.argmax(1)[order]
+    kept = np.array([fine.rows[row].group not in without for row in order])
+    targets, groups = targets[kept], groups[kept]
+    answers = {name: said[kept] for name, said in answers.items()}
     closed = states.index("closed")
-    print(f"{len(order)} crops of {len(set(groups))} groups")
+    print(f"{len(targets)} crops of {len(set(groups))} groups")
     for name, said in answers.items():
         print(f"{name}: three states {told(said == targets, groups)}")
         print(f"  closed against not {told((said == closed) == (targets == closed), groups)}")
@@ -113,6 +123,9 @@ def main() -> None:
     parser.add_argument(
         "--answers", type=Path, default=ANSWERS, help="number and a column a reader"
     )
+    parser.add_argument(
+        "--without", nargs="*", default=[], metavar="GROUP", help="groups to leave out"
+    )
     parser.add_argument("--sheets", type=Path, help="write the sheets into this folder instead")
     arguments = parser.parse_args()
     asked = load_predictor("starter").input
@@ -122,7 +135,7 @@ def main() -> None:
         write_sheets(fine, arguments.sheets)
         return
     fed = load_corpus(folders, size=asked.size, margin=asked.margin, steps=asked.preprocess)
-    judge(fine, fed.split("val"), arguments.answers)
+    judge(fine, fed.split("val"), arguments.answers, frozenset(arguments.without))
 
 
 if __name__ == "__main__":
