@@ -1,6 +1,7 @@
 r"""How often does somebody who looks at the same crops say what the labels say?
 
     python -m benchmarks.reader                     # judges benchmarks/reader_answers.csv
+    python -m benchmarks.reader --without g0050     # leaves a group out
     python -m benchmarks.reader --sheets FOLDER     # sheet_00.png, ...: numbered crops, shuffled
     python -m benchmarks.reader --data build/starter/eye \
         --answers benchmarks/reader_answers_eye.csv
@@ -92,6 +93,10 @@ def judge(fine: Corpus, fed: Corpus, path: Path, without: frozenset[str]) -> Non
         )
     logits = ask_crops(load_predictor("starter"), np.asarray(fed.crops)).logits[TASK]
     answers["starter"] = logits.argmax(1)[order]
+    if unknown := without - {row.group for row in fine.rows}:
+        raise SystemExit(
+            f"--without {' '.join(sorted(unknown))}: --data has no such group in its val rows"
+        )
     kept = np.array([fine.rows[row].group not in without for row in order])
     targets, groups = targets[kept], groups[kept]
     answers = {name: said[kept] for name, said in answers.items()}

@@ -1,10 +1,10 @@
 """What a camera looked at when it was set up, and where that is in a later picture.
 
-Kept are some dozens of places with corners, as the strength of the edges around each: that is the
-same by day and by lamp, whichever side of an edge is the brighter one, and it is no picture. In a
-later picture each place is looked for near where it should be. Those that are found agree on one
-small shift, turn and zoom, or the camera looks elsewhere: whatever changes in a room, some corners
-of it stay, while in another view hardly any two agree.
+Kept are some dozens of places with sharp corners, as the strength of the edges around each: that
+is the same by day and by lamp, whichever side of an edge is the brighter one, and it is no picture.
+In a later picture each place is looked for near where it should be. Those that are found agree on
+one small shift, turn and zoom, or the camera looks elsewhere: whatever changes in a room, some
+corners of it stay, while in another view hardly any two agree.
 """
 
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ _BORDER = _FAR + _HALF
 _ZONE_GROWTH_PX = 4
 _LEAST_CORNER = 0.01  # of the strongest one
 _LEAST_EDGES = 2.0  # mean around a place; less may be noise
-_LEAST_SPREAD = 1.0  # standard deviation around it; a smooth ramp looks alike everywhere
+_LEAST_VARIATION = 1.0  # their standard deviation there; on a smooth ramp all places are alike
 _LEAST_LEFT = 0.5
 _REGROWTH = 1.05
 _LOST_CONTRAST = 0.3
@@ -145,7 +145,7 @@ class Reference:
         kept = [
             (point, patch)
             for point, patch in around
-            if patch.mean() >= _LEAST_EDGES and patch.std() >= _LEAST_SPREAD
+            if patch.mean() >= _LEAST_EDGES and patch.std() >= _LEAST_VARIATION
         ]
         points = np.array([point for point, _ in kept], np.float32).reshape(-1, 2)
         side = 2 * _HALF + 1

@@ -103,7 +103,7 @@ def opened(served: ServedDaemon, look: Callable[..., Page], **more: Any) -> Page
 
 def picture_box(page: Page) -> dict[str, float]:
     """Return where the camera's picture is in the window, pixels, once it is there."""
-    expect(page.locator(".view img")).to_be_visible()  # before it, its place is less high
+    expect(page.locator(".view img")).to_be_visible()  # until then its frame is lower
     box = page.locator(".view").bounding_box()
     assert box is not None
     return dict(box)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from edge_runtime.clips import read_file
-from edge_runtime.view import shifted_zone
+from edge_runtime.view import Look, Reference, shifted_zone
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import CHECK_S, COVERED_S, MOVED_S, RENEWED_S, ViewWatch
 from train.scenes.clip import ClipTruth, generate_clip
@@ -21,12 +21,14 @@ from transom.messages import Reason
 Image = npt.NDArray[np.uint8]
 Change = Callable[[Image], Image]
 
-RANDOM = np.random.default_rng(5)
+SEED = 5
+RANDOM = np.random.default_rng(SEED)
 
 
 @pytest.fixture(autouse=True)
-def same_noise_whatever_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(globals(), "RANDOM", np.random.default_rng(5))
+def same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test draw the same noise, whichever ran before it."""
+    monkeypatch.setitem(globals(), "RANDOM", np.random.default_rng(SEED))
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +323,7 @@ def test_a_picture_without_a_sharp_edge_is_nothing_to_judge_by(
     day = Day(config)
     day.see(lambda: blurred(room), 10.0)
 
+    assert not Reference.of(Look.at(blurred(room)), ()).can_judge
     assert set(day.see(noisy(room), 60.0)) == {None}
 
 
