@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from edge_runtime.clips import read_file
-from edge_runtime.view import Look, Reference, shifted_zone
+from edge_runtime.view import LEAST_PLACES, Look, Reference, shifted_zone
 from edge_runtime.view_store import ViewStore
 from edge_runtime.view_watch import CHECK_S, COVERED_S, MOVED_S, RENEWED_S, ViewWatch
 from train.scenes.clip import ClipTruth, generate_clip
@@ -313,6 +313,10 @@ def test_what_stands_before_a_view_of_few_corners_for_a_while_is_not_taken_for_i
     poor_day.see(noisy(room), 25.0)
 
     assert set(poor_day.see(lambda: blurred(room), 60.0)) == {None}
+
+
+def test_there_are_places_to_judge_by_in_a_dim_room(room: Image) -> None:
+    assert len(Reference.of(Look.at(dusk(room)), ()).points) >= 2 * LEAST_PLACES
 
 
 @pytest.mark.parametrize("seed", range(8))
